@@ -1,0 +1,89 @@
+# `make train` and `make test` do their own set-up. `make` alone lists the targets.
+
+PYTHON ?= python3
+SOURCE ?= ffpp
+PRESET ?= laptop
+FACES ?=
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval_sanitize.cfg
+PAPERMILL = -p source "$(SOURCE)" -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-all test-newest lint format notebooks book bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo "  variables: SOURCE=$(SOURCE) PRESET=$(PRESET) FACES=folder-of-portraits ARGS='-p name value' PYTHON=$(PYTHON)"
+
+# The stamp is written last: an interrupted installation is taken up again, never taken for done.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "did needs Python 3.10 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing into $(VENV): about 3.5 GB to download and 6.5 GB of disk on Linux (less on macOS), a few minutes."
+	@rm -f $@
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(PY) -m pip install -r requirements.lock
+	$(PY) -m pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(STAMP) ## install the locked packages into .venv (the other targets do it too)
+
+train: $(STAMP) ## train and test DID: notebooks/train.ipynb, executed into runs/
+	@mkdir -p runs
+	$(PY) -m papermill notebooks/train.ipynb runs/train-$(SOURCE).ipynb $(PAPERMILL)
+	@echo "The executed notebook: runs/train-$(SOURCE).ipynb"
+
+lint: $(STAMP) ## style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint ## style, types, the quick tests and the committed notebooks
+	$(PY) -m pytest -m "not slow" $(NBVAL) tests notebooks
+
+test-all: lint ## as `test`, with the slow tests
+	$(PY) -m pytest $(NBVAL) tests notebooks
+
+test-newest: ## the quick tests with the newest packages that pyproject.toml allows
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install -e '.[test,dev]'
+	.venv-newest/bin/python -m pytest -m "not slow" $(NBVAL) tests notebooks
+
+format: $(STAMP) ## put code and notebooks into the project's style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+notebooks: $(STAMP) ## execute the committed notebooks again, at preset smoke
+	@mkdir -p runs
+	@set -e; for nb in notebooks/*.ipynb; do \
+	  $(PY) -m papermill "$$nb" runs/executing.ipynb --cwd notebooks -p preset smoke </dev/null; \
+	  mv runs/executing.ipynb "$$nb"; \
+	done
+	$(PY) -m ruff format notebooks
+
+book: $(STAMP) ## execute the book's notebooks and build the book into _build/html
+	@rm -rf _build book/executed && mkdir -p book/executed
+	$(PY) -m papermill notebooks/train.ipynb book/executed/train.ipynb $(PAPERMILL)
+	$(VENV)/bin/jupyter-book build . --toc book/_toc.yml -W --keep-going
+	@for page in index.html book/intro.html book/executed/train.html; do \
+	  test -s _build/html/$$page || { echo "make book: $$page was not built"; exit 1; }; done
+	@echo "The book: _build/html/index.html"
+
+bench: $(STAMP) ## time a training step of DID against its backbone alone
+	$(PY) benchmarks/step.py
+
+lock: $(STAMP) ## renew requirements.lock (Linux and macOS, Python 3.10 and newer)
+	$(PY) -m uv pip compile --universal --upgrade --python-version 3.10 --extra test --extra dev --no-annotate \
+	  --no-header --no-emit-index-url --quiet -o requirements.lock.new pyproject.toml
+	@# uv repeats "Linux or macOS" on every line; the header says it once.
+	@{ echo "# Exact versions for Linux and macOS (Apple silicon), Python 3.10 and newer; made by \`make lock\`."; \
+	  sed -E "s/( ;| and) \(?sys_platform == 'darwin' or sys_platform == 'linux'\)?$$//" requirements.lock.new; } \
+	  > requirements.lock
+	@rm -f requirements.lock.new
+
+clean: ## remove what was built; keeps .venv, data and runs
+	rm -rf _build book/executed .pytest_cache .mypy_cache .ruff_cache

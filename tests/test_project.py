@@ -1,0 +1,212 @@
+"""The project's own files agree with each other, and imports inside src/did point one way."""
+
+import ast
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import did
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+DOI = "10.3389/fdata.2025.1669488"
+
+# From the ground up: a room may import only rooms that stand before it.
+ROOMS = (
+    "errors paper layers losses settings backbones model data evaluation baselines training explain results experiments"
+    " plots cli"
+).split()
+
+# Where the lock must hold: Python version, platform, machine.
+PLACES = [
+    (python, platform, machine)
+    for python in ("3.10", "3.11", "3.12", "3.13")
+    for platform, machine in (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
+]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def pyproject() -> dict:
+    return tomllib.loads(read("pyproject.toml"))
+
+
+def requirements() -> list[str]:
+    project = pyproject()["project"]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["test"], *extras["dev"]]
+
+
+def lock_lines() -> list[str]:
+    return [line for line in read("requirements.lock").splitlines() if line and not line.startswith("#")]
+
+
+def locked(python: str, platform: str, machine: str) -> dict[str, str]:
+    """Name -> exact version, of the lines whose marker holds in that place."""
+    place = default_environment() | {
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "sys_platform": platform,
+        "platform_system": {"linux": "Linux", "darwin": "Darwin"}[platform],
+        "platform_machine": machine,
+    }
+    versions: dict[str, str] = {}
+    for line in lock_lines():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(place):
+            name = canonicalize_name(requirement.name)
+            assert name not in versions, f"{name} is locked twice for {python} on {platform}"
+            versions[name] = str(requirement.specifier).removeprefix("==")
+    return versions
+
+
+def tracked_files() -> list[Path]:
+    try:
+        listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listing.stdout.split("\0") if name]
+
+
+def test_conda_and_pip_users_get_the_same_requirements():
+    environment = yaml.safe_load(read("environment.yml"))
+    *conda, pip = environment["dependencies"]
+    assert conda == [f"python {pyproject()['project']['requires-python']}", "pip"]
+    *listed, editable = pip["pip"]
+    assert listed == requirements()
+    assert editable == "-e ."
+
+
+@pytest.mark.parametrize("place", PLACES, ids="-".join)
+def test_lock_satisfies_every_requirement(place):
+    versions = locked(*place)
+    for line in [*requirements(), *pyproject()["build-system"]["requires"]]:
+        wanted = Requirement(line)
+        version = versions.get(canonicalize_name(wanted.name))
+        assert version, f"{wanted.name} is not in the lock; run `make lock`"
+        assert wanted.specifier.contains(version, prereleases=True), f"{wanted.name} {version} is locked, not {wanted}"
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_lock_has_no_cuda_packages_for_macos(python):
+    unwanted = [name for name in locked(python, "darwin", "arm64") if name.startswith(("nvidia-", "cuda-", "triton"))]
+    assert not unwanted
+
+
+def test_lock_is_exact_and_names_no_host_and_no_path():
+    for line in lock_lines():
+        requirement = Requirement(line)
+        assert requirement.url is None
+        assert re.fullmatch(r"==[^*,]+", str(requirement.specifier)), line
+    assert not re.search(r"://|--(extra-)?index|--find-links|(^|\s)[/~]\w", read("requirements.lock"))
+
+
+def test_version_stands_once():
+    assert pyproject()["project"]["version"] == did.__version__
+    assert yaml.safe_load(read("CITATION.cff"))["version"] == did.__version__
+
+
+def test_citation_names_software_and_paper():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    paper = citation["preferred-citation"]
+    assert paper["doi"] == DOI
+    assert len(paper["authors"]) == 8
+    assert DOI in read("README.md")
+    assert DOI in read("book/references.bib")
+
+
+def test_readme_names_commands_that_exist():
+    readme, makefile = read("README.md"), read("Makefile")
+    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z][a-z-]+)", readme))
+    assert {"train", "test", "book"} <= named
+    assert named <= targets, f"README names targets that the Makefile has not: {named - targets}"
+    assert "papermill notebooks/train.ipynb runs/train-ffpp.ipynb -p source ffpp" in readme
+    assert "papermill notebooks/train.ipynb -p source ffpp > out.ipynb </dev/null" in readme
+
+
+def test_links_in_the_top_pages_lead_somewhere():
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", read(page)):
+            assert "://" in target or (ROOT / target).exists(), f"{page} links to {target}, which is not there"
+
+
+def test_book_files_exist():
+    config = yaml.safe_load(read("_config.yml"))
+    assert config["only_build_toc_files"] is True
+    for bibliography in config["bibtex_bibfiles"]:
+        assert (ROOT / bibliography).exists()
+    toc = yaml.safe_load(read("book/_toc.yml"))
+    pages = re.findall(r"'(?:root|file)': '([^']+)'", str(toc))
+    assert pages
+    for page in pages:
+        source = page.replace("book/executed/", "notebooks/")  # `make book` executes them into place
+        assert any((ROOT / f"{source}{end}").exists() for end in (".md", ".ipynb")), f"the book has no page {page}"
+
+
+def test_committed_notebooks_are_executed_and_clean():
+    """nbval compares no cell that was never executed, so none may be left."""
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        text = path.read_text(encoding="utf-8")
+        for number, cell in enumerate(json.loads(text)["cells"]):
+            if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():
+                continue
+            where = f"{path.name}, cell {number}"
+            assert cell["execution_count"] is not None, f"{where} was not executed; run `make notebooks`"
+            assert not [o for o in cell["outputs"] if o["output_type"] == "error"], f"{where} ends in an error"
+            tags = cell["metadata"].get("tags", [])
+            printed = json.dumps([o for o in cell["outputs"] if "image/png" not in o.get("data", {})])
+            home = re.search(r"(/home/|/root/|/Users/|/work/)[\w.-]+", printed)
+            assert not home, f"{where} ({tags}) prints a path of one machine: {home and home.group()}"
+
+
+def test_no_tracked_file_is_large():
+    large = [path.name for path in tracked_files() if path.is_file() and path.stat().st_size > 5_000_000]
+    assert not large
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "src" / "did").parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, with its full name; relative imports resolved."""
+    package = list(path.relative_to(ROOT / "src").parent.parts)
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{module}.{alias.name}" for alias in node.names} if module == "did" else {module}
+    return names
+
+
+SOURCES = sorted((ROOT / "src" / "did").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
+def test_imports_point_down(path):
+    room = room_of(path)
+    assert room in (*ROOMS, "__init__", "__main__"), f"did.{room} has no place in ROOMS: give it one"
+    height = ROOMS.index(room) if room in ROOMS else len(ROOMS)
+    for name in imported(path):
+        top, *rest = name.split(".")
+        assert top not in ("tests", "notebooks"), f"{path.name} imports {name}"
+        if top == "did" and rest and rest[0] in ROOMS:
+            assert ROOMS.index(rest[0]) <= height, f"did.{room} imports did.{rest[0]}, which stands above it"
