@@ -1,0 +1,230 @@
+"""FF++ trees in both layouts index to the table written here by hand; every fault of a tree has its sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from did.data import ffpp, table
+from did.errors import DidError
+
+# split, method, label, name, identity: what the pairs [000, 003], [010, 011] and [021, 020] stand for.
+PAIRS = {"train": [["000", "003"]], "val": [["010", "011"]], "test": [["021", "020"]]}
+EXPECTED = """
+    train real           0 000     000
+    train real           0 003     003
+    train Deepfakes      1 000_003 000+003
+    train Deepfakes      1 003_000 003+000
+    train Face2Face      1 000_003 000+003
+    train Face2Face      1 003_000 003+000
+    train FaceSwap       1 000_003 000+003
+    train FaceSwap       1 003_000 003+000
+    train NeuralTextures 1 000_003 000+003
+    train NeuralTextures 1 003_000 003+000
+    val   real           0 010     010
+    val   real           0 011     011
+    val   Deepfakes      1 010_011 010+011
+    val   Deepfakes      1 011_010 011+010
+    val   Face2Face      1 010_011 010+011
+    val   Face2Face      1 011_010 011+010
+    val   FaceSwap       1 010_011 010+011
+    val   FaceSwap       1 011_010 011+010
+    val   NeuralTextures 1 010_011 010+011
+    val   NeuralTextures 1 011_010 011+010
+    test  real           0 020     020
+    test  real           0 021     021
+    test  Deepfakes      1 020_021 020+021
+    test  Deepfakes      1 021_020 021+020
+    test  Face2Face      1 020_021 020+021
+    test  Face2Face      1 021_020 021+020
+    test  FaceSwap       1 020_021 020+021
+    test  FaceSwap       1 021_020 021+020
+    test  NeuralTextures 1 020_021 020+021
+    test  NeuralTextures 1 021_020 021+020
+"""
+
+
+def expected(official: bool) -> list[tuple]:
+    rows = []
+    for line in EXPECTED.split("\n")[1:-1]:
+        split, method, label, name, identity = line.split()
+        if official:
+            folder = "original_sequences/youtube" if method == "real" else f"manipulated_sequences/{method}"
+            path = f"{folder}/c23/videos/{name}.mp4"
+        else:
+            path = f"{'original' if method == 'real' else method}/{name}.mp4"
+        rows.append((path, int(label), method, split, f"{method}/{name}", identity, "ffpp"))
+    return rows
+
+
+def plain(index: pd.DataFrame) -> list[tuple]:
+    assert index["frame"].isna().all()
+    return list(index.drop(columns="frame").itertuples(index=False, name=None))
+
+
+@pytest.fixture(scope="module")
+def official(ffpp_tree, tmp_path_factory) -> Path:
+    return ffpp_tree(tmp_path_factory.mktemp("official"), "official", pairs=PAIRS, frames=1, size=32)
+
+
+@pytest.fixture(scope="module")
+def mirror(ffpp_tree, tmp_path_factory) -> Path:
+    return ffpp_tree(tmp_path_factory.mktemp("mirror"), "mirror", pairs=PAIRS, frames=1, size=32)
+
+
+@pytest.fixture
+def tree(official, tmp_path) -> Path:
+    """A copy of the official tree, to be damaged."""
+    return Path(shutil.copytree(official, tmp_path / "tree"))
+
+
+def test_the_official_layout(official):
+    assert plain(ffpp.index(official)) == expected(official=True)
+
+
+def test_the_mirror(mirror):
+    assert plain(ffpp.index(str(mirror))) == expected(official=False)
+
+
+def test_the_mirror_with_a_level_of_videos(mirror, tmp_path):
+    for folder in ("original", *ffpp.METHODS):
+        shutil.copytree(mirror / folder, tmp_path / folder / "videos")
+    shutil.copytree(mirror, tmp_path / "splits", ignore=lambda _, names: [n for n in names if ".json" not in n])
+    index = ffpp.index(tmp_path)
+    assert index["path"].tolist() == [row[0].replace("/", "/videos/") for row in expected(official=False)]
+
+
+def test_unlisted_videos_and_other_compressions_are_left_alone(tree):
+    folder = tree / "original_sequences" / "youtube"
+    shutil.copy(folder / "c23/videos/000.mp4", folder / "c23/videos/999.mp4")
+    shutil.copytree(folder / "c23", folder / "c40")
+    assert plain(ffpp.index(tree)) == expected(official=True)
+
+
+def test_another_compression(ffpp_tree, tmp_path):
+    root = ffpp_tree(tmp_path, methods=("Deepfakes",), pairs=PAIRS, frames=1, size=32, compression="c40")
+    assert ffpp.index(root, compression="c40", methods=("Deepfakes",))["path"].str.contains("/c40/videos/").all()
+    with pytest.raises(DidError, match=r"no \.mp4 file of real at c23.*original_sequences/youtube/c23/videos/"):
+        ffpp.index(root, methods=("Deepfakes",))
+
+
+def test_fewer_methods(official):
+    index = ffpp.index(official, methods=("FaceSwap",))
+    assert plain(index) == [row for row in expected(official=True) if row[2] in ("real", "FaceSwap")]
+
+
+def test_the_published_splits_give_720_140_140_videos_a_method(tmp_path):
+    ids = [f"{number:03d}" for number in range(1000)]
+    pairs = [list(pair) for pair in zip(ids[::2], ids[1::2], strict=True)]
+    for split, part in {"train": pairs[:360], "val": pairs[360:430], "test": pairs[430:]}.items():
+        (tmp_path / f"{split}.json").write_text(json.dumps(part))
+    for name in ("original", "Deepfakes"):
+        (tmp_path / name).mkdir()
+        for a, b in pairs:
+            for stem in (a, b) if name == "original" else (f"{a}_{b}", f"{b}_{a}"):
+                (tmp_path / name / f"{stem}.mp4").touch()
+    counts = table.counts(ffpp.index(tmp_path, methods=("Deepfakes",)))
+    assert counts.to_numpy().tolist() == [[720, 140, 140]] * 2
+
+
+def test_the_fingerprint_does_not_depend_on_the_root(official, tree):
+    assert table.fingerprint(ffpp.index(official)) == table.fingerprint(ffpp.index(tree))
+
+
+def refuse(match: str, *arguments, **options) -> None:
+    with pytest.raises(DidError, match=match) as caught:
+        ffpp.index(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_root(tmp_path):
+    refuse("There is no folder .*nowhere", tmp_path / "nowhere")
+
+
+def test_the_root_is_a_file(tmp_path):
+    (tmp_path / "ff.zip").touch()
+    refuse(r"ff\.zip is a file", tmp_path / "ff.zip")
+
+
+def test_an_empty_root(tmp_path):
+    refuse("is empty", tmp_path)
+
+
+def test_another_tree(tmp_path):
+    (tmp_path / "Celeb-real").mkdir()
+    refuse(r"is not a FaceForensics\+\+ tree.*original_sequences/.*original/ and Deepfakes/", tmp_path)
+
+
+def test_one_folder_too_high_gets_a_hint(official):
+    refuse(f"it is in the folder '{official.name}' inside", official.parent)
+
+
+def test_a_method_is_missing(tree, mirror, tmp_path):
+    shutil.rmtree(tree / "manipulated_sequences" / "FaceSwap")
+    refuse("has no folder manipulated_sequences/FaceSwap/", tree)
+    copy = shutil.copytree(mirror, tmp_path / "mirror")
+    shutil.rmtree(copy / "original")
+    refuse("has no folder original/", copy)
+
+
+def test_a_method_has_no_videos(tree):
+    folder = tree / "manipulated_sequences" / "FaceSwap" / "c23" / "videos"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    refuse(r"no \.mp4 file of FaceSwap at c23", tree)
+
+
+def test_the_mirror_has_one_compression(mirror):
+    refuse(r"no \.mp4 file of real at c40", mirror, compression="c40")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_file_is_missing(tree, split):
+    (tree / "splits" / f"{split}.json").unlink()
+    refuse(rf"{split}\.json is missing; .*FaceForensics repository on GitHub, folder dataset/splits", tree)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[[",
+        b"{}",
+        b"[]",
+        b'["000", "003"]',
+        b'[["000"]]',
+        b'[["000", 3]]',
+        b'[["000", "003", "004"]]',
+        b"\xff\xfe",
+    ],
+)
+def test_a_malformed_split_file(tree, content):
+    (tree / "splits" / "val.json").write_bytes(content)
+    refuse(r"val\.json is malformed; it must be a JSON list of pairs", tree)
+
+
+def test_an_id_in_two_pairs_or_two_splits(tree):
+    (tree / "splits" / "train.json").write_text('[["000", "003"], ["003", "010"]]')
+    (tree / "original_sequences/youtube/c23/videos/010.mp4").touch()
+    refuse(r"train\.json lists the id '003' twice", tree)
+    (tree / "splits" / "train.json").write_text('[["000", "003"]]')
+    (tree / "splits" / "val.json").write_text('[["003", "000"]]')
+    refuse("is in the splits train and val", tree)
+
+
+def test_half_a_tree_says_what_is_absent(tree):
+    (tree / "manipulated_sequences/Deepfakes/c23/videos/003_000.mp4").unlink()
+    (tree / "manipulated_sequences/Deepfakes/c23/videos/020_021.mp4").unlink()
+    (tree / "original_sequences/youtube/c23/videos/011.mp4").unlink()
+    refuse(r"\(1 of 6 of real, first 011\.mp4; 2 of 6 of Deepfakes, first 003_000\.mp4\)", tree)
+
+
+def test_unknown_arguments(official):
+    refuse("no compression 'c32'; choose one of raw, c23, c40", official, compression="c32")
+    refuse("no method 'DeepFakes'; choose from Deepfakes, Face2Face", official, methods=("DeepFakes",))
+    refuse("no method 'real'", official, methods=("real",))
+    refuse("No FF.. method is named", official, methods=())

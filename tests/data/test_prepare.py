@@ -1,0 +1,442 @@
+"""Preparation: alignment in closed form, detection, and a store that is the same after any interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from did.data import ffpp, prepare, table, video
+from did.errors import DidError
+
+SETTINGS = {"frames": 2, "size": 64, "workers": 1, "progress": False}
+
+
+def turn(degrees: float, scale: float, dx: float, dy: float) -> np.ndarray:
+    """(2, 3) matrix of a similarity."""
+    c, s = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+    return np.array([[c, -s, dx], [s, c, dy]])
+
+
+def move(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+# --- alignment ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3, 1.0])
+def test_the_template_shows_the_box_at_its_share_of_the_crop(margin):
+    box_height = 50.0
+    landmarks = prepare.LANDMARKS_IN_BOX * box_height + (200, 100)
+    matrix = prepare.similarity(landmarks, prepare.template(112, margin))
+    assert matrix[0, 0] * box_height == pytest.approx(112 / (1 + margin))
+    assert move(matrix, np.array([[200, 100]])) == pytest.approx(np.array([[55.5, 55.5]]))
+    left_eye, right_eye, nose, left_mouth, right_mouth = prepare.template(112, margin)
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
+    assert left_eye[1] == right_eye[1] < nose[1] < left_mouth[1] == right_mouth[1]
+
+
+def test_similarity_is_the_least_squares_solution():
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(2, 5, 2))
+    # The same fit as an ordinary system in (a, b, dx, dy).
+    zero, one = np.zeros(5), np.ones(5)
+    rows_x = np.stack([source[:, 0], -source[:, 1], one, zero], axis=1)
+    rows_y = np.stack([source[:, 1], source[:, 0], zero, one], axis=1)
+    a, b, dx, dy = np.linalg.lstsq(np.vstack([rows_x, rows_y]), np.concatenate(target.T), rcond=None)[0]
+    assert prepare.similarity(source, target) == pytest.approx(np.array([[a, -b, dx], [b, a, dy]]))
+
+
+@pytest.mark.parametrize("degrees", [0, -25, 60])
+@pytest.mark.parametrize("height", [30, 90, 260])
+def test_landmarks_land_on_the_template(degrees, height):
+    size, margin = 112, 0.3
+    landmarks = move(turn(degrees, height, 243.3, 251.8), prepare.LANDMARKS_IN_BOX)
+    y, x = np.mgrid[:500, :500]
+    for point, target in zip(landmarks, prepare.template(size, margin), strict=True):
+        blob = 255 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * (0.04 * height + 1) ** 2))
+        crop = prepare.align(np.repeat(np.uint8(blob)[..., None], 3, axis=2), landmarks, size, margin)
+        assert crop.shape == (size, size, 3)
+        weights = crop[..., 0].astype(float)
+        rows, columns = np.mgrid[:size, :size]
+        centroid = np.array([(weights * columns).sum(), (weights * rows).sum()]) / weights.sum()
+        assert np.abs(centroid - target).max() < 0.15
+
+
+@pytest.mark.parametrize(("degrees", "scale"), [(20, 1.0), (-35, 0.7), (5, 1.6)])
+def test_a_moved_picture_gives_the_same_crop(degrees, scale, draw_face):
+    face = draw_face(256)
+    landmarks = prepare.LANDMARKS_IN_BOX * 150 + (128, 128)
+    matrix = turn(degrees, scale, 180, 40)
+    moved = cv2.warpAffine(face, matrix, (700, 700), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    there = prepare.align(face, landmarks, 112).astype(float)
+    here = prepare.align(moved, move(matrix, landmarks), 112).astype(float)
+    assert there.std() > 20
+    assert np.abs(there - here).mean() < 2
+
+
+def test_a_reduction_averages_and_does_not_alias():
+    checkers = np.uint8(255 * (np.indices((400, 400)).sum(axis=0) % 2))
+    landmarks = prepare.LANDMARKS_IN_BOX * 240 + (200.3, 200.1)
+    crop = prepare.align(np.repeat(checkers[..., None], 3, axis=2), landmarks, 64, 0.3)
+    assert crop.std() < 16
+    assert crop.mean() == pytest.approx(127.5, abs=3)
+
+
+# --- detection ---------------------------------------------------------------------------------------------------
+
+
+def test_faces_are_found_where_they_are(draw_face):
+    images = [draw_face(128), np.full((128, 128, 3), 90, np.uint8), draw_face(128, x=0.4, height=0.5)]
+    threads = torch.get_num_threads()
+    boxes, probabilities, landmarks = prepare.detect(images)
+    assert torch.get_num_threads() == threads
+    assert (boxes.shape, probabilities.shape, landmarks.shape) == ((3, 4), (3,), (3, 5, 2))
+    assert np.isnan(probabilities).tolist() == [False, True, False]
+    assert np.isnan(boxes[1]).all()
+    assert np.isnan(landmarks[1]).all()
+    assert probabilities[0] > 0.9
+    # Eyes, nose and mouth as conftest draws them.
+    for number, x, height in ((0, 64, 79), (2, 51, 64)):
+        eyes, mouth = landmarks[number, :2].mean(axis=0), landmarks[number, 3:].mean(axis=0)
+        assert eyes == pytest.approx([x, 64 - 0.07 * height], abs=4)
+        assert mouth == pytest.approx([x, 64 + 0.28 * height], abs=5)
+        assert landmarks[number, 0, 0] < landmarks[number, 1, 0]
+        x0, y0, x1, y1 = boxes[number]
+        assert x0 < x < x1
+        assert y0 < 64 < y1
+
+
+def test_a_face_is_found_alike_alone_and_in_company(draw_face):
+    images = [draw_face(128), draw_face(128, x=0.4, height=0.5)]
+    together = prepare.detect(images)
+    for number, image in enumerate(images):
+        alone = prepare.detect([image])
+        assert all(a[0] == pytest.approx(b[number], abs=0.01) for a, b in zip(alone, together, strict=True))
+
+
+def test_the_largest_of_two_faces_is_taken(draw_face):
+    # The small one is the more probable one.
+    image = np.hstack([draw_face(160, height=0.4, skin=0.7), draw_face(160, height=0.65)])
+    probabilities = prepare.detect([image[:, :160].copy()])[1], prepare.detect([image[:, 160:].copy()])[1]
+    assert probabilities[0] > probabilities[1]
+    assert prepare.detect([image])[0][0, 0] > 160
+    assert prepare.detect([image[:, ::-1].copy()])[0][0, 2] < 160
+
+
+def test_a_small_face_is_found_when_there_is_no_large_one(draw_face):
+    image = np.full((300, 300, 3), (96, 112, 128), np.uint8)
+    image[100:164, 30:94] = draw_face(64, height=0.62)
+    (box,), (probability,), _ = prepare.detect([image])
+    assert probability > 0.7
+    assert box[3] - box[1] < 300 * prepare.LARGE_FACE
+    assert 30 < box[0] < box[2] < 94
+
+
+def test_many_pixels_go_through_the_detector_in_parts(monkeypatch, draw_face):
+    images = [draw_face(128, x=x) for x in (0.4, 0.5, 0.6)]
+    whole = prepare.detect(images)
+    monkeypatch.setattr(prepare, "PIXELS_AT_ONCE", 128 * 128 + 1)
+    sizes = []
+    largest_faces = prepare._largest_faces
+    monkeypatch.setattr(
+        prepare, "_largest_faces", lambda part, size: sizes.append(len(part)) or largest_faces(part, size)
+    )
+    parts = prepare.detect(images)
+    assert sizes == [1, 1, 1]
+    assert parts[2] == pytest.approx(whole[2], abs=0.01)
+
+
+def test_what_the_detector_cannot_take(draw_face):
+    with pytest.raises(DidError, match="at least 20 pixels"):
+        prepare.detect([np.zeros((19, 80, 3), np.uint8)])
+    with pytest.raises(DidError, match="uint8 RGB images of one size"):
+        prepare.detect([draw_face(64), draw_face(96)])
+    with pytest.raises(DidError, match="uint8 RGB images of one size"):
+        prepare.detect([draw_face(64) / 255])
+    assert [len(x) for x in prepare.detect([])] == [0, 0, 0]
+    assert np.isnan(prepare.detect([np.zeros((20, 20, 3), np.uint8)])[1]).all()
+
+
+# --- the store ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clean_root(ffpp_tree, tmp_path_factory) -> Path:
+    return ffpp_tree(tmp_path_factory.mktemp("ffpp"), methods=("Deepfakes",))
+
+
+@pytest.fixture(scope="module")
+def index(clean_root) -> pd.DataFrame:
+    return ffpp.index(clean_root, methods=("Deepfakes",))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clean_root, index, tmp_path_factory) -> Path:
+    """A store, whose files every other one must have too."""
+    return prepare.prepare(index, clean_root, tmp_path_factory.mktemp("store") / "new", **SETTINGS).root
+
+
+@pytest.fixture
+def root(clean_root, tmp_path) -> Path:
+    """A copy of the videos, to be damaged."""
+    return Path(shutil.copytree(clean_root, tmp_path / "ffpp"))
+
+
+def content(store: Path) -> dict[str, bytes]:
+    return {file.relative_to(store).as_posix(): file.read_bytes() for file in store.rglob("*") if file.is_file()}
+
+
+def interrupt_after(videos: int, monkeypatch) -> list[str]:
+    """Let the preparation stop, as by Ctrl-C, after some videos; the list gets the videos that were begun."""
+    begun: list[str] = []
+    original = prepare._prepare_video
+
+    def stopping(file, store, name, *rest):
+        if len(begun) == videos:
+            raise KeyboardInterrupt
+        begun.append(name)
+        return original(file, store, name, *rest)
+
+    monkeypatch.setattr(prepare, "_prepare_video", stopping)
+    return begun
+
+
+def interrupted(videos: int, monkeypatch, index: pd.DataFrame, root: Path, store: Path) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(videos, patch)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(index, root, store, **SETTINGS)
+
+
+def test_what_a_store_holds(undisturbed, index, clean_root):
+    store = prepare.open_store(undisturbed)
+    manifest = store.manifest
+    assert list(manifest.columns) == [*table.COLUMNS, *prepare.MANIFEST_COLUMNS]
+    assert len(manifest) == 16 * 2
+    assert len(store.quarantine) == 0
+    assert list(store.quarantine.columns) == list(prepare.QUARANTINE_COLUMNS)
+    table.check(manifest[list(table.COLUMNS)])
+    whole = manifest.drop(columns=["frame", *prepare.MANIFEST_COLUMNS]).drop_duplicates("video").reset_index(drop=True)
+    assert whole.equals(index.drop(columns="frame").sort_values("video").reset_index(drop=True))
+    assert set(manifest["frame"]) == set(video.evenly_spaced(4, 2)) == {1, 3}
+    row = manifest[manifest["video"] == "Deepfakes/000_001"].iloc[1]
+    assert row["face"] == "faces/Deepfakes/000_001/0003.png"
+    for face, digest in zip(manifest["face"], manifest["sha256"], strict=True):
+        assert hashlib.sha256((undisturbed / face).read_bytes()).hexdigest() == digest
+    files = {"store.json", "manifest.csv", "quarantine.csv", *manifest["face"]}
+    assert set(content(undisturbed)) == files
+    info = store.info
+    assert (info["size"], info["margin"], info["frames"], info["finished"]) == (64, prepare.MARGIN, 2, True)
+
+
+def test_a_crop_is_the_aligned_frame_without_loss(undisturbed, clean_root):
+    row = prepare.open_store(undisturbed).manifest.iloc[5]
+    frames = dict(video.read_frames(clean_root / row["path"], 2))
+    boxes, _, landmarks = prepare.detect(list(frames.values()))
+    at = list(frames).index(row["frame"])
+    expected = prepare.align(frames[row["frame"]], landmarks[at], 64)
+    assert np.array_equal(video.read_image(undisturbed / row["face"]), expected)
+    assert row[["x0", "y0", "x1", "y1"]].tolist() == pytest.approx(boxes[at].tolist(), abs=0.01)
+
+
+def test_two_workers_give_the_same_bytes(undisturbed, clean_root, index, tmp_path):
+    store = prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS | {"workers": 2})
+    assert content(store.root) == content(undisturbed)
+
+
+def test_the_order_and_place_of_the_index_do_not_matter(undisturbed, root, index, tmp_path):
+    store = prepare.prepare(index.sample(frac=1, random_state=0), root, tmp_path / "s", **SETTINGS)
+    assert content(store.root) == content(undisturbed)
+
+
+@pytest.mark.parametrize("videos", [0, 7, 15])
+def test_an_interrupted_preparation_resumes(undisturbed, clean_root, index, tmp_path, monkeypatch, videos):
+    store = tmp_path / "s"
+    interrupted(videos, monkeypatch, index, clean_root, store)
+    assert not (store / "store.json").exists()
+    with pytest.raises(DidError, match="no finished face store"):
+        prepare.open_store(store)
+    # Torn files of the video that was under way.
+    (store / "faces" / "real" / "021").mkdir(parents=True, exist_ok=True)
+    for name in ("0001.png", "0002.png"):
+        (store / "faces" / "real" / "021" / name).write_bytes(b"torn")
+    done = interrupt_after(99, monkeypatch)
+    prepare.prepare(index, clean_root, store, **SETTINGS)
+    assert len(done) == 16 - videos
+    assert content(store) == content(undisturbed)
+
+
+def test_a_finished_store_is_returned_at_once(undisturbed, clean_root, index, monkeypatch):
+    before = content(undisturbed)
+    begun = interrupt_after(0, monkeypatch)
+    store = prepare.prepare(index, clean_root, undisturbed, **SETTINGS)
+    assert store == prepare.FaceStore(undisturbed)
+    assert begun == []
+    assert content(undisturbed) == before
+
+
+def test_an_interruption_in_the_last_moment_leaves_no_rest(undisturbed, clean_root, index, tmp_path, monkeypatch):
+    def stop(store):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "_tidy", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS)
+    assert (tmp_path / "s" / "unfinished.json").exists()
+    prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS)
+    assert content(tmp_path / "s") == content(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"), [({"size": 32}, "size 64"), ({"margin": 0.5}, "margin 0.3"), ({"frames": 3}, "frames 2")]
+)
+def test_a_store_of_other_settings_is_refused(undisturbed, clean_root, index, tmp_path, monkeypatch, change, match):
+    with pytest.raises(DidError, match=rf"other there: {match}\)"):
+        prepare.prepare(index, clean_root, undisturbed, **SETTINGS | change)
+    interrupted(3, monkeypatch, index, clean_root, tmp_path / "s")
+    with pytest.raises(DidError, match=rf"other there: {match}\)"):
+        prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS | change)
+
+
+def test_a_store_of_other_videos_is_refused(undisturbed, root, index, draw_face):
+    with pytest.raises(DidError, match="other there: the list of videos"):
+        prepare.prepare(index[index["split"] == "train"], root, undisturbed, **SETTINGS)
+    video.write_clip(root / index["path"][0], [draw_face(64)])
+    with pytest.raises(DidError, match="other there: the videos' content"):
+        prepare.prepare(index, root, undisturbed, **SETTINGS)
+
+
+def test_a_clip_that_does_not_decode(undisturbed, clean_root, root, index, tmp_path):
+    name = index.sort_values("video")["path"].iloc[0]
+    (root / name).write_bytes((root / name).read_bytes()[:300])
+    (root / index["path"][3]).write_bytes(b"")
+    store = tmp_path / "s"
+    with pytest.raises(DidError, match=rf"^2 of 16 videos cannot be read, the first, .*{name}, does not") as caught:
+        prepare.prepare(index, root, store, **SETTINGS)
+    assert "\n" not in str(caught.value)
+    assert not (store / "store.json").exists()
+    assert len(list((store / "parts").rglob("*.json"))) == 14
+    # Mended, the store is finished, and is what it would have been.
+    for path in (name, index["path"][3]):
+        shutil.copy(clean_root / path, root / path)
+    prepare.prepare(index, root, store, **SETTINGS)
+    assert content(store) == content(undisturbed)
+
+
+def test_a_clip_that_changes_during_an_interruption_is_done_again(
+    undisturbed, root, index, tmp_path, monkeypatch, draw_face
+):
+    path = index.sort_values("video")["path"].iloc[0]
+    original = (root / path).read_bytes()
+    video.write_clip(root / path, [draw_face(96, x=0.4) for _ in range(9)])
+    interrupted(5, monkeypatch, index, root, tmp_path / "s")
+    (root / path).write_bytes(original)
+    prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    assert content(tmp_path / "s") == content(undisturbed)
+
+
+def test_clips_that_do_not_decode_can_be_set_aside(root, index, tmp_path):
+    path = index["path"][0]
+    (root / path).write_text("text")
+    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS, on_broken="quarantine")
+    assert len(store.manifest) == 15 * 2
+    quarantine = store.quarantine
+    assert quarantine["path"].tolist() == [path]
+    assert quarantine["frame"].isna().all()
+    assert quarantine["reason"].tolist() == ["does not decode (invalid data found when processing input)"]
+
+
+def test_frames_without_a_face_are_set_aside_and_not_replaced(root, index, tmp_path, draw_face):
+    blank = np.full((96, 96, 3), 90, np.uint8)
+    some, none, small = index["path"][0], index["path"][2], index["path"][3]
+    video.write_clip(root / some, [draw_face(96), blank, blank, draw_face(96)])
+    video.write_clip(root / none, [blank] * 4)
+    video.write_clip(root / small, [blank[:16, :16]] * 4)
+    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    manifest, quarantine = store.manifest, store.quarantine
+    assert manifest.loc[manifest["path"] == some, "frame"].tolist() == [3]
+    assert none not in set(manifest["path"])
+    rows = {(row.path, row.frame): row.reason for row in quarantine.itertuples()}
+    assert rows == {
+        (some, 1): "no face found",
+        (none, 1): "no face found in any sampled frame of the video",
+        (none, 3): "no face found in any sampled frame of the video",
+        (small, 1): "frames of 16 pixels are too small for a face",
+        (small, 3): "frames of 16 pixels are too small for a face",
+    }
+
+
+def test_a_method_that_a_split_would_lack(root, index, tmp_path):
+    for path in index.loc[(index["split"] == "val") & (index["label"] == 1), "path"]:
+        video.write_clip(root / path, [np.full((96, 96, 3), 90, np.uint8)])
+    with pytest.raises(DidError, match="No face was found in any video of 'Deepfakes' in the split 'val'"):
+        prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    assert not (tmp_path / "s" / "store.json").exists()
+
+
+def test_images_are_videos_of_one_frame(tmp_path, draw_face):
+    rows = []
+    for number, method in enumerate(["real", "StyleGAN"]):
+        path = f"{method}/{number}.png"
+        (tmp_path / method).mkdir()
+        cv2.imwrite(str(tmp_path / path), cv2.cvtColor(draw_face(96), cv2.COLOR_RGB2BGR))
+        row = {"path": path, "label": number, "method": method, "split": "test", "video": f"{method}/{number}"}
+        rows.append(row | {"identity": str(number), "frame": pd.NA, "dataset": "dffd"})
+    store = prepare.prepare(table.make_table(rows), tmp_path, tmp_path / "s", **SETTINGS)
+    assert store.manifest["face"].tolist() == ["faces/StyleGAN/1/0000.png", "faces/real/0/0000.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"on_broken": "skip"}, "on_broken is 'skip'"),
+        ({"frames": 0}, "frames is 0"),
+        ({"size": 8}, "size 8"),
+        ({"margin": -0.1}, r"margin -0\.1"),
+        ({"workers": 0}, "workers 0"),
+    ],
+)
+def test_impossible_settings(clean_root, index, tmp_path, options, match):
+    with pytest.raises(DidError, match=match):
+        prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS | options)
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_cannot_be_prepared(root, index, tmp_path):
+    twice = pd.concat([index.assign(frame=0), index.assign(frame=1)])
+    with pytest.raises(DidError, match="lists a video twice"):
+        prepare.prepare(twice, root, tmp_path / "s", **SETTINGS)
+    with pytest.raises(DidError, match=r"is not empty and is not a face store"):
+        prepare.prepare(index, root, root, **SETTINGS)
+    (root / index["path"][4]).unlink()
+    with pytest.raises(DidError, match=rf"{index['path'][4]} of the index is missing"):
+        prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_killed_worker_is_reported(clean_root, index, tmp_path, monkeypatch):
+    class Pool:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def submit(self, *arguments):
+            raise prepare.BrokenProcessPool("killed")
+
+        def shutdown(self, **options):
+            pass
+
+    monkeypatch.setattr(prepare, "ProcessPoolExecutor", Pool)
+    with pytest.raises(DidError, match="run it again with fewer workers"):
+        prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS | {"workers": 2})
+    assert json.loads((tmp_path / "s" / "unfinished.json").read_text())["finished"] is False

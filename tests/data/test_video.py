@@ -1,0 +1,225 @@
+"""Clips come back frame for frame, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from did.data import video
+from did.errors import DidError
+
+
+def numbered(number: int, size: int = 64) -> np.ndarray:
+    """A picture that holds its number as eight black or white bars, which H.264 cannot blur away."""
+    bars = [255 * (number >> bit & 1) for bit in range(8)]
+    return np.repeat(np.tile(np.repeat(np.uint8(bars), size // 8), (size, 1))[..., None], 3, axis=2)
+
+
+def number_in(image: np.ndarray) -> int:
+    bars = image[..., 1].mean(axis=0).reshape(8, -1).mean(axis=1) > 127
+    return int(sum(1 << bit for bit in range(8) if bars[bit]))
+
+
+def encode(path: Path, count: int, fmt: str = "mp4", **options: str) -> Path:
+    """A clip written without did, with options of the container."""
+    with av.open(str(path), "w", format=fmt, options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    video.write_clip(tmp_path / "clip.mp4", (numbered(n) for n in range(50)))
+    return tmp_path / "clip.mp4"
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "indices"),
+    [
+        (10, 5, [1, 3, 5, 7, 9]),
+        (10, 3, [1, 5, 8]),
+        (100, 1, [50]),
+        (3, 3, [0, 1, 2]),
+        (2, 8, [0, 1]),
+        (0, 4, []),
+        (4, 3, [0, 2, 3]),
+    ],
+)
+def test_evenly_spaced(total, count, indices):
+    assert video.evenly_spaced(total, count) == indices
+
+
+def test_evenly_spaced_never_repeats_and_stays_even():
+    for total in range(1, 200):
+        for count in (1, 2, 7, 31, 32):
+            indices = video.evenly_spaced(total, count)
+            assert len(set(indices)) == len(indices) == min(total, count)
+            assert 0 <= indices[0] <= indices[-1] < total
+            steps = np.diff(indices)
+            assert len(steps) == 0 or steps.max() - steps.min() <= 1
+
+
+def test_no_frames_asked_for():
+    with pytest.raises(DidError, match="number of frames is 0"):
+        video.evenly_spaced(10, 0)
+
+
+@pytest.mark.parametrize("count", [1, 7, 32, 50, 80])
+def test_frames_come_back_with_their_numbers(clip, count):
+    frames = video.read_frames(clip, count)
+    assert [number for number, _ in frames] == video.evenly_spaced(50, count)
+    assert [number_in(image) for _, image in frames] == [number for number, _ in frames]
+    assert {(image.shape, image.dtype.name) for _, image in frames} == {((64, 64, 3), "uint8")}
+
+
+def test_channels_are_red_green_blue(tmp_path):
+    colour = np.zeros((32, 48, 3), np.uint8)
+    colour[:] = (200, 90, 30)
+    video.write_clip(tmp_path / "c.mp4", [colour])
+    ((_, image),) = video.read_frames(tmp_path / "c.mp4", 1)
+    assert image.shape == (32, 48, 3)
+    assert np.abs(image.mean(axis=(0, 1)) - (200, 90, 30)).max() < 4
+
+
+def test_count_frames(clip):
+    assert video.count_frames(clip) == 50
+
+
+@pytest.mark.parametrize("declared", [0, 17, 49, 51, 500])
+def test_a_wrong_number_of_frames_in_the_container_changes_nothing(clip, declared, monkeypatch):
+    right = video.read_frames(clip, 7)
+    monkeypatch.setattr(video, "_declared_frames", lambda path: declared)
+    wrong = video.read_frames(clip, 7)
+    assert [n for n, _ in wrong] == [n for n, _ in right]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(right, wrong, strict=True))
+
+
+def test_a_container_without_a_number_of_frames(tmp_path):
+    path = encode(tmp_path / "c.mkv", 30, "matroska")
+    assert video._declared_frames(path) == 0
+    assert [number_in(image) for _, image in video.read_frames(path, 4)] == video.evenly_spaced(30, 4)
+
+
+def test_the_same_frames_give_the_same_bytes(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (12, 64, 64, 3), dtype=np.uint8)
+    for name in "ab":
+        video.write_clip(tmp_path / name, frames)
+    video.write_clip(tmp_path / "coarse", frames, crf=40)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (tmp_path / "coarse").stat().st_size < (tmp_path / "a").stat().st_size / 2
+
+
+def test_frames_per_second(tmp_path):
+    for fps in (25, 30, 29.97):
+        video.write_clip(tmp_path / "c.mp4", [numbered(n) for n in range(3)], fps=fps)
+        with av.open(str(tmp_path / "c.mp4")) as container:
+            assert float(container.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-3)
+
+
+def failing():
+    yield numbered(0)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("frames", "error", "match"),
+    [
+        ([], DidError, "has no frames"),
+        ([np.zeros((31, 32, 3), np.uint8)], DidError, r"\(31, 32, 3\); H.264 takes"),
+        ([np.zeros((32, 32), np.uint8)], DidError, r"\(32, 32\); H.264 takes"),
+        ([numbered(0), numbered(0, 32)], DidError, r"frame of shape \(32, 32, 3\)"),
+        ([numbered(0) / 255], DidError, "type float64"),
+        (failing(), KeyboardInterrupt, None),
+    ],
+)
+def test_no_half_written_clip_is_left(tmp_path, frames, error, match):
+    with pytest.raises(error, match=match):
+        video.write_clip(tmp_path / "c.mp4", frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def refuse(path: Path, match: str) -> None:
+    for read in (lambda: video.read_frames(path, 5), lambda: video.count_frames(path)):
+        with pytest.raises(DidError, match=match) as caught:
+            read()
+        assert path.name in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_no_file(tmp_path):
+    refuse(tmp_path / "c.mp4", "There is no video")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video\n" * 100])
+def test_an_empty_file_and_a_text(tmp_path, content):
+    (tmp_path / "c.mp4").write_bytes(content)
+    refuse(tmp_path / "c.mp4", "does not decode")
+
+
+def test_a_clip_cut_off_before_its_index(clip):
+    clip.write_bytes(clip.read_bytes()[:-100])
+    refuse(clip, "does not decode|ends early")
+
+
+def test_a_clip_cut_off_in_a_frame(tmp_path):
+    path = encode(tmp_path / "c.mp4", 50, movflags="faststart")
+    assert len(video.read_frames(path, 80)) == 50
+    path.write_bytes(path.read_bytes()[:-30])
+    refuse(path, "does not decode|ends early")
+
+
+def test_a_clip_cut_off_between_two_frames(tmp_path):
+    path = encode(tmp_path / "c.mp4", 50, movflags="faststart")
+    with av.open(str(path)) as container:
+        ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes()[: ends[19]])
+    refuse(path, "ends early: 20 of its 50 frames")
+
+
+def test_a_damaged_frame_is_not_concealed(tmp_path):
+    path = tmp_path / "c.mp4"
+    rng = np.random.default_rng(0)
+    video.write_clip(path, rng.integers(0, 255, (30, 64, 64, 3), dtype=np.uint8))
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][10]
+        start, end = packet.pos + 40, packet.pos + packet.size
+    content = bytearray(path.read_bytes())
+    content[start:end] = bytes(end - start)  # FFmpeg alone fills in from the frame before and goes on.
+    path.write_bytes(content)
+    refuse(path, "does not decode")
+
+
+def test_a_file_with_sound_only(tmp_path):
+    with av.open(str(tmp_path / "c.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    refuse(tmp_path / "c.mp4", "has no pictures")
+
+
+def test_read_image(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    assert np.array_equal(video.read_image(tmp_path / "a.png"), picture)
+    Image.fromarray(picture[..., 0]).save(tmp_path / "gray.png")
+    assert video.read_image(tmp_path / "gray.png").shape == (20, 30, 3)
+    with pytest.raises(DidError, match=r"There is no image .*b\.png"):
+        video.read_image(tmp_path / "b.png")
+    (tmp_path / "t.png").write_text("text")
+    with pytest.raises(DidError, match=r"t\.png cannot be read"):
+        video.read_image(tmp_path / "t.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:500])
+    with pytest.raises(DidError, match=r"half\.png cannot be read"):
+        video.read_image(tmp_path / "half.png")
