@@ -3,7 +3,64 @@
 import os
 
 import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from did.data.prepare import FaceStore
+from did.data.sources import Source
+from did.data.table import COLUMNS
+from did.results import run
+from did.settings import Settings
 
 # Not through MPLBACKEND: the notebooks' kernels would inherit that and show no figure.
 matplotlib.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tmp_path_factory):
+    """A source whose videos are names only, and a finished store of 64-pixel crops for it: noise, with a bright bar
+    at a place of its own for each forgery method, so that there is something to learn and it is learnt in seconds."""
+    root = tmp_path_factory.mktemp("tiny")
+    methods = ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
+    rng = np.random.default_rng(0)
+    rows = []
+    for split, people in (("train", range(0, 6)), ("val", range(6, 10)), ("test", range(10, 14))):
+        for person in people:
+            donor = person ^ 1
+            for number, method in enumerate(methods):
+                name = f"{person:03d}" if method == "real" else f"{person:03d}_{donor:03d}"
+                identity = name.replace("_", "+")
+                for frame in range(2):
+                    pixels = rng.integers(60, 180, (64, 64, 3), dtype=np.uint8)
+                    if number:
+                        pixels[12 * number : 12 * number + 6] = 250
+                    face = root / "faces" / method / name / f"{frame:04d}.png"
+                    face.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(pixels).save(face)
+                    rows.append(
+                        {"path": f"{method}/{name}.mp4", "label": int(number > 0), "method": method, "split": split,
+                         "video": f"{method}/{name}", "identity": identity, "frame": frame, "dataset": "ffpp",
+                         "face": face.relative_to(root).as_posix(), "x0": 0.0, "y0": 0.0, "x1": 64.0, "y1": 64.0,
+                         "probability": 1.0}
+                    )  # fmt: skip
+    manifest = pd.DataFrame(rows)
+    manifest.to_csv(root / "manifest.csv", index=False)
+    (root / "quarantine.csv").write_text("path,frame,reason\n")
+    (root / "store.json").write_text("{}")
+    index = manifest.drop_duplicates("video")[list(COLUMNS)]
+    return Source("ffpp", "stand-in", root, "bars on noise", index), FaceStore(root)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings():
+    return Settings.preset("smoke", iterations=30, validate_every=10, batch_size=10)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_source, tiny_settings, tmp_path_factory):
+    """A run on the tiny source, finished once for all tests."""
+    source, store = tiny_source
+    return run(tiny_settings, source, store, runs=tmp_path_factory.mktemp("runs"), progress=False)

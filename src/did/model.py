@@ -132,7 +132,9 @@ class DID(nn.Module):
         channels = int(self.backbone.channels)  # type: ignore[arg-type]
         cells = _cells(self.backbone, image_size) if pooling == "flatten" else None
         self.deepfake_attention = Attention(channels, wiring, merge, adaptive_pool, reduction)
-        self.domain_attention = Attention(channels, wiring, merge, adaptive_pool, reduction) if domain_attention else None
+        self.domain_attention = (
+            Attention(channels, wiring, merge, adaptive_pool, reduction) if domain_attention else None
+        )
         self.classifier = Head(channels, 1, hidden, cells)
         self.domain_classifier = Head(channels, num_domains, hidden, cells)
         self.estimator = Estimator(channels, estimator_channels, estimator_input) if decorrelation else None

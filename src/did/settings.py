@@ -42,8 +42,10 @@ class Settings:
     source: str = _stated("ffpp", "§4.1.1", "training data set: ffpp is FaceForensics++ at crf 23")
     frames: int = _open(32, "evenly spaced frames a video")
     image_size: int = _stated(224, "§4.1.3", "side of the aligned crop in pixels")
-    crop_margin: float = _open(1.3, "side of the crop over the side of the face")
-    sampler: str = _open("balanced", "batches: equal shares of each domain, or uniform over images", ("balanced", "uniform"))
+    crop_margin: float = _open(0.3, "rim of the crop: its side is 1 + margin times the height of MTCNN's box")
+    sampler: str = _open(
+        "balanced", "batches: equal shares of each domain, or uniform over images", ("balanced", "uniform")
+    )
 
     # model
     backbone: str = _stated("tf_efficientnetv2_l", "§4.1.3", "G: a timm name")
@@ -71,7 +73,10 @@ class Settings:
         "§3.3 against Eq. 12",
     )  # fmt: skip
     estimator_weight: str = _open(
-        "lambda_dec", "weight of T's own step: λ_dec as Eq. 11 and 12 give it, or 1", ("lambda_dec", "one"), "Eq. 11, 12"
+        "lambda_dec",
+        "weight of T's own step: λ_dec as Eq. 11 and 12 give it, or 1",
+        ("lambda_dec", "one"),
+        "Eq. 11, 12",
     )
 
     # optimisation
@@ -83,7 +88,9 @@ class Settings:
     batch_size: int = _stated(15, "§4.1.3", "images a batch")
     iterations: int = _open(60_000, "iterations in all; the paper gives 6000 an epoch and no number of epochs")
     validate_every: int = _open(6_000, "iterations between validations; an epoch of §4.1.3")
-    selection: str = _open("validation", "checkpoint: best frame AUC on the validation split, or the last", ("validation", "last"))
+    selection: str = _open(
+        "validation", "checkpoint: best frame AUC on the validation split, or the last", ("validation", "last")
+    )
     seed: int = _open(0, "seed of weights, batches and marginals")
 
     def __post_init__(self) -> None:
@@ -96,15 +103,17 @@ class Settings:
             if (options := field.metadata.get("options")) and value not in options:
                 raise DidError(f"setting '{field.name}' cannot be '{value}': {nearest(value, options)}")
         positive = "frames image_size reduction hidden estimator_channels iterations validate_every lr".split()
-        rates = "attention_rate head_rate estimator_rate lambda_cls lambda_dom lambda_dec weight_decay seed".split()
+        rates = "attention_rate head_rate estimator_rate lambda_cls lambda_dom lambda_dec".split()
         bounds = {
             "alpha": (0 <= self.alpha <= 1, "lie in [0, 1]"),
             "auc_margin": (0 < self.auc_margin <= 1, "lie in (0, 1]"),
             "auc_power": (self.auc_power > 1, "be above 1"),
             "batch_size": (self.batch_size >= 2, "be at least 2"),
-            "crop_margin": (self.crop_margin >= 1, "be at least 1"),
             **{name: (getattr(self, name) > 0, "be above 0") for name in positive},
-            **{name: (getattr(self, name) >= 0, "be at least 0") for name in rates},
+            **{
+                name: (getattr(self, name) >= 0, "be at least 0")
+                for name in [*rates, "crop_margin", "weight_decay", "seed"]
+            },
         }
         for name, (holds, rule) in bounds.items():
             if not holds:  # also catches nan
@@ -176,13 +185,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def table(settings: Settings) -> list[dict[str, Any]]:
     """One row a field: name, this run's value, the paper's, whether they differ, where it stands and what it is."""
     return [
         {
             "setting": field.name,
-            "value": getattr(settings, field.name),
-            "paper": field.default,
+            "value": _shown(getattr(settings, field.name)),
+            "paper": _shown(field.default),
             "differs": getattr(settings, field.name) != field.default,
             "where": field.metadata["where"],
             "meaning": field.metadata["says"],

@@ -19,7 +19,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -38,6 +38,7 @@ from tqdm.auto import tqdm
 from did.data import table as tables
 from did.data import video as videos
 from did.errors import DidError
+from did.files import write_atomically
 
 MARGIN = 0.3
 MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
@@ -167,8 +168,8 @@ def prepare(
         )
     manifest, quarantine = _collect(index, store, broken)
     _check_no_empty_cell(index, manifest, store)
-    _write(store / "manifest.csv", lambda file: tables.save(manifest, file))
-    _write(store / "quarantine.csv", lambda file: tables.save(quarantine, file))
+    write_atomically(store / "manifest.csv", lambda file: tables.save(manifest, file))
+    write_atomically(store / "quarantine.csv", lambda file: tables.save(quarantine, file))
     _finish(store, settings)
     return FaceStore(store)
 
@@ -194,7 +195,7 @@ def _begin(store: Path, settings: dict[str, Any]) -> bool:
         return False
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
         raise DidError(f"{store} is not empty and is not a face store; give a new folder.")
-    _write(unfinished, lambda file: file.write_text(_json(started), encoding="utf-8"))
+    write_atomically(unfinished, lambda file: file.write_text(_json(started), encoding="utf-8"))
     return False
 
 
@@ -209,7 +210,7 @@ def _compare(store: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None
 
 
 def _finish(store: Path, settings: dict[str, Any]) -> None:
-    _write(store / "store.json", lambda file: file.write_text(_json(settings), encoding="utf-8"))
+    write_atomically(store / "store.json", lambda file: file.write_text(_json(settings), encoding="utf-8"))
     _tidy(store)
 
 
@@ -220,14 +221,6 @@ def _tidy(store: Path) -> None:
 
 def _json(settings: dict[str, Any]) -> str:
     return json.dumps(settings, indent=1) + "\n"
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write under another name, then rename: the file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def _part(store: Path, video: str) -> Path:
@@ -321,7 +314,7 @@ def _prepare_video(
     if images and not found:
         missed = [[number, "no face found in any sampled frame of the video"] for number, _ in missed]
     text = json.dumps({"bytes": file.stat().st_size, "found": found, "missed": missed})
-    _write(_part(store, video), lambda part: part.write_text(text, encoding="utf-8"))
+    write_atomically(_part(store, video), lambda part: part.write_text(text, encoding="utf-8"))
     return video, None
 
 

@@ -1,0 +1,51 @@
+"""What the notebooks run: their parameters checked, and turned into settings."""
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from did.errors import DidError
+from did.settings import Settings, nearest
+
+TRAIN_PARAMETERS = (
+    "source", "edition", "faces", "data_root", "preset", "backbone", "pretrained", "seed", "iterations", "options",
+)  # fmt: skip
+
+
+def check_parameters(namespace: Mapping[str, Any], known: tuple[str, ...] = TRAIN_PARAMETERS) -> None:
+    """Stop a notebook that was given a parameter it does not have: papermill itself would only warn.
+
+    Args:
+        namespace: the notebook's `globals()`, right after its parameter cells.
+        known: the notebook's parameters.
+
+    Raises:
+        DidError: a name that is not known; the sentence gives the nearest one.
+    """
+    shell = {"In", "Out", "exit", "quit", "get_ipython", "open", "check_parameters"}
+    for name, value in namespace.items():
+        if name.startswith("_") or name in shell or isinstance(value, types.ModuleType):
+            continue
+        if name not in known:
+            raise DidError(f"unknown parameter '{name}': {nearest(name, known)}")
+
+
+def train_settings(
+    preset: str,
+    backbone: str | None = None,
+    pretrained: str | None = None,
+    seed: int | None = None,
+    iterations: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    source: str = "ffpp",
+) -> Settings:
+    """Settings of the train notebook: a preset, and whatever is given in place of the preset's values.
+
+    Raises:
+        DidError: see `did.settings.Settings.preset`.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise DidError(f"options takes a mapping of settings, as in -y 'options: {{alpha: 1.0}}', got {options!r}")
+    named = {"source": source, "backbone": backbone, "pretrained": pretrained, "seed": seed, "iterations": iterations}
+    given = {name: value for name, value in named.items() if value is not None}
+    return Settings.preset(preset, **{**(options or {}), **given})

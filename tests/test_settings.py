@@ -1,0 +1,75 @@
+import dataclasses
+import math
+
+import pytest
+
+from did.errors import DidError
+from did.settings import PRESETS, Settings, table
+
+
+def test_defaults_are_section_4_1_3():
+    s = Settings.preset("paper")
+    assert s == Settings()
+    assert (s.lr, s.attention_rate, s.head_rate, s.estimator_rate) == (1e-5, 10, 10, 10)
+    assert (s.weight_decay, s.batch_size, s.validate_every) == (5e-4, 15, 6000)
+    assert (s.auc_margin, s.auc_power, s.alpha) == (0.15, 2, 0.5)
+    assert (s.lambda_cls, s.lambda_dom, s.lambda_dec) == (1, 1, 0.01)
+    assert (s.backbone, s.image_size, s.frames) == ("tf_efficientnetv2_l", 224, 32)
+    assert (s.adversary, s.estimator_weight, s.adaptive_pool) == ("grl", "lambda_dec", "sum")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("auc_margin", 0.0, r"'auc_margin' must lie in \(0, 1\]"),
+        ("auc_margin", 1.01, r"\(0, 1\]"),
+        ("auc_power", 1.0, "'auc_power' must be above 1"),
+        ("alpha", -0.1, r"'alpha' must lie in \[0, 1\]"),
+        ("alpha", 1.1, r"\[0, 1\]"),
+        ("alpha", math.nan, r"\[0, 1\]"),
+        ("batch_size", 1, "at least 2"),
+        ("iterations", 0, "above 0"),
+        ("lr", 0.0, "above 0"),
+        ("lambda_dec", -1.0, "at least 0"),
+        ("iterations", "many", "'iterations' takes int, got 'many'"),
+        ("iterations", 2.5, "takes int"),
+        ("domain_attention", 1, "takes bool"),
+        ("wiring", "paralel", "did you mean 'parallel'"),
+        ("sampler", "x", "valid: balanced, uniform"),
+    ],
+)
+def test_impossible_values_are_refused(name, value, sentence):
+    with pytest.raises(DidError, match=sentence):
+        Settings(**{name: value})
+
+
+def test_unknown_names_get_the_nearest_one():
+    with pytest.raises(DidError, match="unknown preset 'labtop': did you mean 'laptop'"):
+        Settings.preset("labtop")
+    with pytest.raises(DidError, match="unknown setting 'lamda_dec': did you mean 'lambda_dec'"):
+        Settings.preset("smoke", lamda_dec=1.0)
+
+
+def test_settings_are_frozen_and_whole_numbers_serve_as_floats():
+    s = Settings(alpha=1)
+    assert s.alpha == 1.0
+    assert type(s.alpha) is float
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        s.alpha = 0.5
+
+
+def test_the_digest_names_settings_and_data():
+    s = Settings()
+    assert s.digest("data") == Settings.of(s.as_dict()).digest("data")
+    assert s.digest("data") == Settings(alpha=0.5).digest("data")
+    others = {s.digest("other data"), Settings(seed=1).digest("data"), Settings(alpha=1).digest("data")}
+    assert len(others | {s.digest("data")}) == 4
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_table_shows_what_differs_from_the_paper(preset):
+    rows = {row["setting"]: row for row in table(Settings.preset(preset))}
+    assert len(rows) == len(dataclasses.fields(Settings))
+    assert {name for name, row in rows.items() if row["differs"]} <= set(PRESETS[preset])
+    assert rows["lr"]["paper"] == "1e-05"
+    assert all(row["where"] and row["meaning"] for row in rows.values())
