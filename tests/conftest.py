@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from did.data.prepare import FaceStore
@@ -15,6 +16,7 @@ from did.results import run
 from did.settings import Settings
 
 # Not through MPLBACKEND: the notebooks' kernels would inherit that and show no figure.
+torch.set_num_threads(1)  # small tensors: a second thread costs more than it saves
 matplotlib.use("Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -1,17 +1,38 @@
+import ast
+import json
 import types
+from pathlib import Path
 
 import pytest
 
 from did.errors import DidError
-from did.experiments import TRAIN_PARAMETERS, check_parameters, train_settings
+from did.experiments import PARAMETERS, READINGS, check_parameters, train_settings
 from did.settings import Settings
 
 
-def test_a_mistyped_parameter_gets_the_nearest_name():
-    given = dict.fromkeys(TRAIN_PARAMETERS)
-    check_parameters({**given, "In": [], "_i1": "", "np": types})
+@pytest.mark.parametrize("notebook", PARAMETERS)
+def test_a_mistyped_parameter_gets_the_nearest_name(notebook):
+    given = dict.fromkeys(PARAMETERS[notebook])
+    check_parameters({**given, "In": [], "_i1": "", "np": types}, notebook)
     with pytest.raises(DidError, match="unknown parameter 'sorce': did you mean 'source'"):
-        check_parameters({**given, "sorce": "ffpp"})
+        check_parameters({**given, "sorce": "ffpp"}, notebook)
+
+
+@pytest.mark.parametrize("notebook", PARAMETERS)
+def test_the_notebooks_have_these_parameters_and_no_others(notebook):
+    path = Path(__file__).parents[1] / "notebooks" / f"{notebook}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (cell,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assigned = {node.targets[0].id for node in ast.parse("".join(cell["source"])).body}
+    assert assigned == set(PARAMETERS[notebook])
+
+
+def test_every_reading_is_a_setting_of_its_own():
+    assert len({train_settings("laptop", options=changes) for changes in READINGS.values()}) == len(READINGS)
+    literal = train_settings("laptop", options=READINGS["literal"])
+    paper = Settings.preset("paper")
+    for name in ("estimator_weight", "adaptive_pool", "attention_rate", "adversary", "lambda_dec", "estimator_rate"):
+        assert getattr(literal, name) == getattr(paper, name), name
 
 
 def test_what_is_given_replaces_the_presets_value():

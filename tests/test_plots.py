@@ -39,3 +39,14 @@ def test_words_come_from_the_data(tiny_run):
     curves = plots.roc_curves(tiny_run.scores, "stamp")
     value = tiny_run.metrics.query("level == 'frame' and method == 'FaceSwap'").auc.iloc[0]
     assert f"FaceSwap {value:.3f}" in curves.alt
+
+
+def test_runs_are_compared_in_the_same_axes(tiny_run):
+    history = tiny_run.history
+    dead = history.assign(estimate=-1.386)
+    plot = plots.compare_histories({"default": history, "dead": dead, "none": history.drop(columns="estimate")}, "s")
+    assert "3 readings" in plot.alt
+    assert "dead: estimate -1.386" in plot.alt
+    assert set(plot.data.run) == {"default", "dead", "none"}
+    ratio = history["gradient from T"] / history["gradient from C"]
+    assert plot.data["gradient ratio"].iloc[5] == pytest.approx(ratio.iloc[5])

@@ -24,8 +24,8 @@ DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a room may import only rooms that stand before it.
 ROOMS = (
-    "errors paper layers losses settings backbones model data evaluation baselines training explain results experiments"
-    " plots cli"
+    "errors files paper layers losses settings backbones model data evaluation tasks baselines training explain results"
+    " experiments plots cli"
 ).split()
 
 # Where the lock must hold: Python version, platform, machine.

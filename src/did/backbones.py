@@ -49,7 +49,8 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, pretrained: str = "none", in_chans: int = 1) -> None:
         super().__init__()
-        self.body = _create(name, pretrained, in_chans)
+        # Convolutions on the CPU are up to four times faster on channels-last memory, and no slower on a GPU.
+        self.body = _create(name, pretrained, in_chans).to(memory_format=torch.channels_last)
         self.channels: int = self.body.num_features
         config = self.body.pretrained_cfg
         for key in ("mean", "std"):

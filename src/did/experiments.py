@@ -7,21 +7,35 @@ from typing import Any
 from did.errors import DidError
 from did.settings import Settings, nearest
 
-TRAIN_PARAMETERS = (
-    "source", "edition", "faces", "data_root", "preset", "backbone", "pretrained", "seed", "iterations", "options",
-)  # fmt: skip
+_COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
+PARAMETERS = {"train": (*_COMMON, "backbone", "pretrained", "options"), "adversary": _COMMON}
+
+# Readings of the game between T and the features, as changes to a preset of small size (notes on the paper, choices 2,
+# 5 and 6). "literal" undoes what those presets take in place of the paper's settings.
+READINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "literal": {"estimator_weight": "lambda_dec", "adaptive_pool": "sum", "attention_rate": 10.0},
+    "T's weight λ_dec": {"estimator_weight": "lambda_dec"},
+    "A's rate ×10, S-ADP sum": {"adaptive_pool": "sum", "attention_rate": 10.0},
+    "Eq. 12 as printed": {"adversary": "eq12"},
+    "λ_dec = 1": {"lambda_dec": 1.0},
+    "λ_dec = 1, T's rate = G's": {"lambda_dec": 1.0, "estimator_rate": 1.0},
+    "λ_dec = 1, T pooled, T's rate = G's": {"lambda_dec": 1.0, "estimator_rate": 1.0, "estimator_input": "pooled"},
+    "without T": {"decorrelation": False},
+}
 
 
-def check_parameters(namespace: Mapping[str, Any], known: tuple[str, ...] = TRAIN_PARAMETERS) -> None:
+def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
     """Stop a notebook that was given a parameter it does not have: papermill itself would only warn.
 
     Args:
         namespace: the notebook's `globals()`, right after its parameter cells.
-        known: the notebook's parameters.
+        notebook: its name, a key of `PARAMETERS`.
 
     Raises:
         DidError: a name that is not known; the sentence gives the nearest one.
     """
+    known = PARAMETERS[notebook]
     shell = {"In", "Out", "exit", "quit", "get_ipython", "open", "check_parameters"}
     for name, value in namespace.items():
         if name.startswith("_") or name in shell or isinstance(value, types.ModuleType):

@@ -4,6 +4,7 @@ that data."""
 import dataclasses
 import io
 import math
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
@@ -146,6 +147,43 @@ def map_curves(history: pd.DataFrame, stamp: str) -> Plot:
         for name in ("M_df", "M_dom")
     )
     return Plot(figure, steps[columns], f"Statistics of the attention maps over training: {said}.")
+
+
+def compare_histories(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
+    """The game between T and the features, and the state of M_df, for several runs in the same axes."""
+    panels = {
+        "estimate": "T's estimate Î",
+        "T accuracy": "T's accuracy in the batch",
+        "gradient ratio": "gradient at G: from T over from C",
+        "M_df saturated": "M_df: share outside [.02, .98]",
+        "M_df channels": "M_df: s.d. over channels",
+        "M_df images": "M_df: s.d. over images",
+    }
+    frames = []
+    for name, history in histories.items():
+        steps = history[history.cls.notna()]
+        if "gradient from T" in steps:
+            steps = steps.assign(**{"gradient ratio": steps["gradient from T"] / steps["gradient from C"]})
+        frames.append(steps.reindex(columns=["iteration", *panels]).assign(run=name))
+    data = pd.concat(frames, ignore_index=True)
+    figure, axes = _figure(11, 6.4, 2, 3)
+    for axis, (key, title) in zip(axes.ravel(), panels.items(), strict=True):
+        for name, colour in _colours(list(histories)).items():
+            part = data[(data.run == name) & data[key].notna()]
+            smooth = part[key].rolling(5, min_periods=1).mean()
+            axis.plot(part.iteration, smooth, color=colour, label=name, ls="--" if name == "default" else "-")
+        axis.set(title=title, xlabel="iteration")
+        sns.despine(ax=axis)
+    axes[0, 0].axhline(-2 * math.log(2), color="#888888", ls=":")
+    axes[0, 2].set_yscale("log")
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    _stamp(figure, stamp)
+    last = data.groupby("run", sort=False).tail(10).groupby("run", sort=False)[["estimate", "M_df saturated"]].mean()
+    said = "; ".join(
+        f"{name}: estimate {row.estimate:.3f}, saturated share {row['M_df saturated']:.3f}"
+        for name, row in last.iterrows()
+    )
+    return Plot(figure, data, f"T and M_df under {len(histories)} readings, means of the last ten points: {said}.")
 
 
 def roc_curves(scores: pd.DataFrame, stamp: str) -> Plot:

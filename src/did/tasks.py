@@ -120,7 +120,7 @@ class DIDTask(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adam's groups with the rates of Eq. 12: η_θ for G, and multiples of it for A, for C and C̄, and for T."""
         s, m = self.settings, self.model
-        attention = [a for a in (m.deepfake_attention, m.domain_attention) if a is not None]
+        attention: list[nn.Module] = [a for a in (m.deepfake_attention, m.domain_attention) if a is not None]
         groups: dict[str, tuple[list[nn.Module], float]] = {
             "G": ([m.backbone], 1.0),
             "A": (attention, s.attention_rate),
