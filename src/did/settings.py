@@ -162,7 +162,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "backbone": "tf_efficientnet_lite0",
         "pretrained": "package",
         "image_size": 112,
-        "frames": 8,
+        "frames": 4,
         "lr": 1e-4,
         "iterations": 200,
         "validate_every": 50,

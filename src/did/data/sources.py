@@ -29,7 +29,7 @@ HOW_TO_GET = {
 # Sizes of the stand-in: people a split, frames a clip. They follow the preset, as all sizes do.
 STANDIN_SIZES: dict[str, dict[str, Any]] = {
     "smoke": {"people": {"train": 6, "val": 4, "test": 4}, "frames": 4},
-    "laptop": {"people": {"train": 40, "val": 12, "test": 20}, "frames": 12},
+    "laptop": {"people": {"train": 100, "val": 16, "test": 24}, "frames": 6},
     "paper": {"people": {"train": 200, "val": 40, "test": 40}, "frames": 64},
 }
 
