@@ -206,7 +206,7 @@ def provenance() -> dict[str, Any]:
 
 def commit() -> str:
     """The project's commit, with `+changes` where the working tree differs from it, or `unknown`."""
-    git = ["git", "-C", str(home())]
+    git = ["git", "-C", str(Path(did.__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
         changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from did.data import ffpp, prepare, table, video
+from did.data.geometry import similarity
 from did.errors import DidError
 
 SETTINGS = {"frames": 2, "size": 64, "workers": 1, "progress": False}
@@ -36,24 +37,13 @@ def move(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def test_the_template_shows_the_box_at_its_share_of_the_crop(margin):
     box_height = 50.0
     landmarks = prepare.LANDMARKS_IN_BOX * box_height + (200, 100)
-    matrix = prepare.similarity(landmarks, prepare.template(112, margin))
+    matrix = similarity(landmarks, prepare.template(112, margin))
     assert matrix[0, 0] * box_height == pytest.approx(112 / (1 + margin))
     assert move(matrix, np.array([[200, 100]])) == pytest.approx(np.array([[55.5, 55.5]]))
     left_eye, right_eye, nose, left_mouth, right_mouth = prepare.template(112, margin)
     assert left_eye[0] < nose[0] < right_eye[0]
     assert left_mouth[0] < right_mouth[0]
     assert left_eye[1] == right_eye[1] < nose[1] < left_mouth[1] == right_mouth[1]
-
-
-def test_similarity_is_the_least_squares_solution():
-    rng = np.random.default_rng(0)
-    source, target = rng.normal(size=(2, 5, 2))
-    # The same fit as an ordinary system in (a, b, dx, dy).
-    zero, one = np.zeros(5), np.ones(5)
-    rows_x = np.stack([source[:, 0], -source[:, 1], one, zero], axis=1)
-    rows_y = np.stack([source[:, 1], source[:, 0], zero, one], axis=1)
-    a, b, dx, dy = np.linalg.lstsq(np.vstack([rows_x, rows_y]), np.concatenate(target.T), rcond=None)[0]
-    assert prepare.similarity(source, target) == pytest.approx(np.array([[a, -b, dx], [b, a, dy]]))
 
 
 @pytest.mark.parametrize("degrees", [0, -25, 60])

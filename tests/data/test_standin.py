@@ -11,7 +11,7 @@ from PIL import Image
 
 from did.data import video
 from did.data.prepare import detect
-from did.data.standin import write, write_ffpp
+from did.data.standin import MARK, write, write_ffpp
 from did.data.standin.animate import animate
 from did.data.standin.drawn import DrawnBank, Still, draw
 from did.data.standin.forge import METHODS
@@ -145,7 +145,7 @@ def test_portraits_with_any_file_name(portraits, tmp_path):
 
 def test_portraits_give_landmarks_where_the_face_is(portraits):
     bank = PortraitBank(portraits)
-    bank.check(1)
+    assert bank.find(1) == 1
     still = bank.still(0)
     _, _, found = detect([still.image])
     unit = np.linalg.norm(found[0][1] - found[0][0])
@@ -175,6 +175,19 @@ def test_too_few_people_is_an_error_that_says_how_many(portraits, tmp_path):
         tiny(tmp_path / "ffpp", faces=portraits, people={"train": 4, "val": 2, "test": 2})
 
 
+def test_splits_shrink_in_proportion_where_that_is_asked_for(portraits, tmp_path):
+    tiny(tmp_path / "ffpp", faces=portraits, people={"train": 8, "val": 4, "test": 4}, fewer=True)
+    splits = {s: json.loads((tmp_path / "ffpp" / "splits" / f"{s}.json").read_text()) for s in ("train", "val", "test")}
+    assert {split: 2 * len(pairs) for split, pairs in splits.items()} == {"train": 2, "val": 2, "test": 2}
+    assert json.loads((tmp_path / "ffpp" / MARK).read_text())["people"] == {"train": 2, "val": 2, "test": 2}
+    few = tmp_path / "few"
+    few.mkdir()
+    for number, file in enumerate(sorted(portraits.rglob("*.png"))[:4]):
+        (few / f"{number}.png").write_bytes(file.read_bytes())
+    with pytest.raises(DidError, match="two for each split are the least"):
+        tiny(tmp_path / "other", faces=few, people={"train": 8, "val": 4, "test": 4}, fewer=True)
+
+
 def test_table_gives_identity_and_consent(portraits):
     table = portraits / "portraits.csv"
     rows = [
@@ -188,10 +201,9 @@ def test_table_gives_identity_and_consent(portraits):
             "file,identity,licence_basis,expression\n" + "\n".join(",".join(row) for row in rows), encoding="utf-8"
         )
         bank = PortraitBank(portraits)
-        bank.check(2)
+        assert bank.find(2) == 2
         assert sorted(bank.identity(k) for k in range(2)) == ["ann", "cleo"]
-        with pytest.raises(DidError, match="2 people"):
-            bank.check(3)
+        assert bank.find(3) == 2
         table.write_text("file,identity,licence_basis\nf.png,bob,signed consent\n", encoding="utf-8")
         with pytest.raises(DidError, match="consenting people only"):
             PortraitBank(portraits)

@@ -37,6 +37,7 @@ from tqdm.auto import tqdm
 
 from did.data import table as tables
 from did.data import video as videos
+from did.data.geometry import similarity
 from did.errors import DidError
 from did.files import write_atomically
 
@@ -368,22 +369,6 @@ def template(size: int, margin: float = MARGIN) -> np.ndarray:
     where a pasted face has its seam.
     """
     return LANDMARKS_IN_BOX * size / (1 + margin) + (size - 1) / 2
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The (2, 3) matrix of the rotation, scale and shift that brings points nearest to others, in least squares.
-
-    Args:
-        source: (n, 2) points (x, y).
-        target: (n, 2) points to bring them to.
-
-    In complex numbers the map is z -> a z + b, and a = sum(conj(z) w) / sum |z|^2 for centred z and w: the closed form
-    of Umeyama (1991) in the plane, without reflections.
-    """
-    z, w = source[:, 0] + 1j * source[:, 1], target[:, 0] + 1j * target[:, 1]
-    a = np.vdot(z - z.mean(), w - w.mean()) / np.vdot(z - z.mean(), z - z.mean()).real
-    b = w.mean() - a * z.mean()
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
 def align(image: np.ndarray, landmarks: np.ndarray, size: int = 224, margin: float = MARGIN) -> np.ndarray:

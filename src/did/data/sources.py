@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from did.data import ffpp
-from did.data.standin import GENERATOR, MARK, write_ffpp
 from did.data.prepare import FaceStore, prepare
+from did.data.standin import GENERATOR, MARK, write_ffpp
 from did.data.table import fingerprint
 from did.errors import DidError
 from did.files import home
@@ -44,6 +44,7 @@ class Source:
         root: its folder.
         label: how every figure and table names it.
         index: the table, one row a video.
+        credit: attribution that the pictures ask for.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Source:
     root: Path
     label: str
     index: pd.DataFrame
+    credit: str = ""
 
     @property
     def banner(self) -> str:
@@ -75,7 +77,8 @@ def open_source(
         edition: `licensed`, `stand-in`, or `auto`: the licensed data where it is found or named by `data_root`, the
             stand-in otherwise.
         data_root: the folder of the licensed data; by default `DID_DATA`/name, then `data/name` in the project.
-        faces: a folder of portraits to make the stand-in from; drawn faces by default.
+        faces: a folder of portraits to make the stand-in from; drawn faces by default. Where it has fewer people than
+            the preset asks for, the splits shrink in proportion, and the label gives their number.
         preset: decides the size of the stand-in.
         progress: show a bar while the stand-in is written.
 
@@ -98,13 +101,15 @@ def open_source(
     if root is None:
         root = _standin_root(name, faces, STANDIN_SIZES[preset])
         if not root.is_dir():
-            write(root, **STANDIN_SIZES[preset], faces=Path(faces).expanduser() if faces else None, progress=progress)
+            folder = Path(faces).expanduser() if faces else None
+            write(root, **STANDIN_SIZES[preset], faces=folder, fewer=True, progress=progress)
     elif edition == "licensed":
         raise DidError(
             f"edition=licensed, but {root} is a stand-in that did wrote; name the licensed data by data_root"
         )
-    bank = json.loads((root / MARK).read_text(encoding="utf-8"))["bank"]
-    return Source(name, "stand-in", root, f"stand-in for {title} from {bank}", index(root))
+    made = json.loads((root / MARK).read_text(encoding="utf-8"))
+    label = f"stand-in for {title} from {sum(made['people'].values())} {made['bank']}"
+    return Source(name, "stand-in", root, label, index(root), made["attribution"])
 
 
 def _find(name: str, edition: str, data_root: str | Path | None) -> Path | None:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Points = NDArray[np.float64]
+from did.data.geometry import Points, similarity
+
 Image = NDArray[np.uint8]
 
 JAW = list(range(0, 17))
@@ -68,14 +69,6 @@ def five_points(points: Points) -> Points:
 def eye_distance(points: Points) -> float:
     """Distance of the eye centres of (68, 2) landmarks."""
     return float(np.linalg.norm(points[42:48].mean(axis=0) - points[36:42].mean(axis=0)))
-
-
-def similarity(source: Points, target: Points) -> NDArray[np.float64]:
-    """(2, 3): the least-squares rotation, scale and shift that takes `source` (n, 2) to `target` (n, 2)."""
-    s, t = source - source.mean(0), target - target.mean(0)
-    a, b = (s * t).sum(), (s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum()
-    linear = np.array([[a, -b], [b, a]]) / (s**2).sum()
-    return np.column_stack([linear, target.mean(0) - linear @ source.mean(0)])
 
 
 def apply(matrix: NDArray[np.float64], points: Points) -> Points:

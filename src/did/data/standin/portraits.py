@@ -146,11 +146,11 @@ class PortraitBank:
         self._waiting = [everybody[k] for k in order]
         self._found: list[tuple[_Person, Path, Points]] = []
 
-    def check(self, wanted: int) -> None:
-        """Find the faces of `wanted` people.
+    def find(self, wanted: int) -> int:
+        """Find the faces of `wanted` people, or of as many as there are; returns how many.
 
         Raises:
-            DidError: none of the pictures has a face, or too few have one, or one cannot be read.
+            DidError: none of the pictures has a face, or one cannot be read.
         """
         total = len(self._found) + len(self._waiting)
         while self._waiting and len(self._found) < wanted:
@@ -165,11 +165,7 @@ class PortraitBank:
                 f"No portrait in {self.folder} has a face ({total} looked at); it takes frontal faces with at least "
                 f"{LEAST_EYES} pixels from eye to eye."
             )
-        if len(self._found) < wanted:
-            raise DidError(
-                f"The folder {self.folder} has {len(self._found)} people with a face and the set needs {wanted}; "
-                "ask for fewer people or add portraits."
-            )
+        return min(wanted, len(self._found))
 
     @property
     def attribution(self) -> str:

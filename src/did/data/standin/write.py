@@ -96,6 +96,7 @@ def write_ffpp(
     size: int = 256,
     workers: int | None = None,
     progress: bool = True,
+    fewer: bool = False,
 ) -> None:
     """Write a stand-in for FF++ in FF++'s own layout, from faces that may be forged.
 
@@ -113,6 +114,7 @@ def write_ffpp(
         size: side of the square frames in pixels; a multiple of 4.
         workers: processes; None for one a core, 1 for none beside this one.
         progress: show a bar, one step a clip.
+        fewer: where the folder has too few people, reduce the splits in proportion; else that is an error.
 
     Raises:
         DidError: an odd or impossible number; `root` holds something; the folder of portraits does not do.
@@ -129,7 +131,15 @@ def write_ffpp(
         raise DidError(f"There is something in {root} already; name a new folder for the stand-in or remove it.")
     total = sum(people.values())
     bank: DrawnBank | PortraitBank = DrawnBank(seed) if faces is None else PortraitBank(faces, seed)
-    bank.check(total)
+    if (found := bank.find(total)) < total:
+        if not fewer:
+            raise DidError(
+                f"The folder {faces} has {found} people with a face and the set needs {total}; ask for fewer people or "
+                "add portraits."
+            )
+        people = {split: max(2, 2 * (n * found // total // 2)) for split, n in people.items()}
+        if (total := sum(people.values())) > found:
+            raise DidError(f"The folder {faces} has {found} people with a face; two for each split are the least.")
     numbers = iter(range(total))
     pairs = {split: [(next(numbers), next(numbers)) for _ in range(n // 2)] for split, n in people.items()}
     everyone = [pair for split in pairs.values() for pair in split]
