@@ -5,6 +5,7 @@ SOURCE ?= ffpp
 PRESET ?= laptop
 FACES ?=
 ARGS ?=
+CHAPTERS = train adversary
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -70,10 +71,11 @@ notebooks: $(STAMP) ## execute the committed notebooks again, at preset smoke
 
 book: $(STAMP) ## execute the book's notebooks and build the book into _build/html
 	@rm -rf _build book/executed && mkdir -p book/executed
-	$(PY) -m papermill notebooks/train.ipynb book/executed/train.ipynb $(PAPERMILL)
+	@set -e; for nb in $(CHAPTERS); do \
+	  $(PY) -m papermill notebooks/$$nb.ipynb book/executed/$$nb.ipynb $(PAPERMILL); done
 	$(VENV)/bin/jupyter-book build . --toc book/_toc.yml -W --keep-going
-	@for page in index.html book/intro.html book/executed/train.html; do \
-	  test -s _build/html/$$page || { echo "make book: $$page was not built"; exit 1; }; done
+	@for page in index book/intro $(CHAPTERS:%=book/executed/%); do \
+	  test -s _build/html/$$page.html || { echo "make book: $$page.html was not built"; exit 1; }; done
 	@echo "The book: _build/html/index.html"
 
 bench: $(STAMP) ## time a training step of DID against its backbone alone

@@ -21,7 +21,7 @@ from did.data.table import REAL
 from did.evaluation import auc
 
 # Okabe and Ito's palette, which survives the common colour blindnesses.
-PALETTE = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442"]
+PALETTE = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"]
 
 
 @dataclasses.dataclass
@@ -163,7 +163,8 @@ def compare_histories(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot
     for name, history in histories.items():
         steps = history[history.cls.notna()]
         if "gradient from T" in steps:
-            steps = steps.assign(**{"gradient ratio": steps["gradient from T"] / steps["gradient from C"]})
+            ratio = steps["gradient from T"] / steps["gradient from C"]
+            steps = steps.assign(**{"gradient ratio": ratio.where(ratio > 0)})  # 0 at the start, where β is 0
         frames.append(steps.reindex(columns=["iteration", *panels]).assign(run=name))
     data = pd.concat(frames, ignore_index=True)
     figure, axes = _figure(11, 6.4, 2, 3)
@@ -176,7 +177,7 @@ def compare_histories(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot
         sns.despine(ax=axis)
     axes[0, 0].axhline(-2 * math.log(2), color="#888888", ls=":")
     axes[0, 2].set_yscale("log")
-    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     _stamp(figure, stamp)
     last = data.groupby("run", sort=False).tail(10).groupby("run", sort=False)[["estimate", "M_df saturated"]].mean()
     said = "; ".join(
