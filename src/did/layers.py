@@ -52,14 +52,15 @@ class ChannelAttention(nn.Module):
         hidden = max(channels // reduction, 8)
         self.adaptive_pool = adaptive_pool
         self.adaptive = conv(channels, channels, kernel=3, groups=channels)
-        self.squeeze = conv(3 * channels, hidden)
-        self.excite = conv(hidden, channels)
+        # A 1×1 convolution of a 1×1 map is a linear layer, which is several times faster on the CPU.
+        self.squeeze = nn.Sequential(nn.Linear(3 * channels, hidden), nn.PReLU())
+        self.excite = nn.Sequential(nn.Linear(hidden, channels), nn.PReLU())
 
     def forward(self, x: Tensor) -> Tensor:
         adaptive = self.adaptive(x)
         pool = adaptive.sum if self.adaptive_pool == "sum" else adaptive.mean
-        pooled = torch.cat([x.mean((2, 3), True), x.amax((2, 3), True), pool((2, 3), True)], dim=1)
-        return self.excite(self.squeeze(pooled))
+        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3)), pool((2, 3))], dim=1)
+        return self.excite(self.squeeze(pooled))[:, :, None, None]
 
 
 class SpatialAttention(nn.Module):
@@ -118,5 +119,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         channel = self.channel(x)
         spatial = self.spatial(x * channel.sigmoid() if self.wiring == "sequential" else x)
+        # Broadcast with channels last, the backbone's own memory format, so that no later product has to convert.
+        channel, spatial = channel.permute(0, 2, 3, 1), spatial.permute(0, 2, 3, 1)
         logit = channel + spatial if self.merge == "sum" else channel * spatial
-        return logit.sigmoid()
+        return logit.sigmoid().permute(0, 3, 1, 2)

@@ -70,7 +70,7 @@ def contact_sheet(store: FaceStore, stamp: str, people: int = 6, split: str = "t
                 axis.imshow(np.asarray(Image.open(store.root / row.face)))
                 shown.append(row)
             if j == 0:
-                axis.set_ylabel(f"{'real' if method == REAL else 'fake'}\n{method}", fontsize=9)
+                axis.set_ylabel(method if method == REAL else f"fake\n{method}", fontsize=9)
             if i == 0:
                 axis.set_title(f"person {person}", fontsize=8)
     _stamp(figure, stamp)
