@@ -57,7 +57,7 @@ def test_the_method_works_as_a_mechanism(finished):
 
 
 def test_taken_literally_t_dies(prepared):
-    """Trial finding 1: under λ_dec = .01 on its own step, coupled weight decay takes T's weights to 0."""
+    """Under λ_dec = .01 on its own step, coupled weight decay takes T's weights to 0."""
     _, source, store = prepared
     literal = train_settings("laptop", iterations=100, options=READINGS["literal"])
     steps = run(literal, source, store).history

@@ -129,7 +129,7 @@ def test_flatten_pooling_sees_places():
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "tf_efficientnet_lite0"])
 def test_gray_equals_gray_repeated_three_times(name):
-    """Choice 13: one channel with summed stem kernels is the RGB network on a repeated gray image."""
+    """One channel with summed stem kernels is the RGB network on a repeated gray image."""
     weights = "package" if name == "tf_efficientnet_lite0" else "none"
     torch.manual_seed(0)
     rgb = Backbone(name, weights, in_chans=3).eval()

@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         pretrained: `hub`, `package`, `none`, or the path of a file that timm can load (.safetensors, .pth).
         in_chans: 1 for gray. The RGB stem kernels are then summed, which is the same function as the gray image
             repeated three times when the three channels are normalised alike; the mean over channels of the
-            network's own mean and standard deviation is used for that (notes, choice 13).
+            network's own mean and standard deviation is used for that (§4.1.3 says grayscale, not how).
 
     Attributes:
         channels: c of the feature map.

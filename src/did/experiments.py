@@ -10,8 +10,8 @@ from did.settings import Settings, nearest
 _COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
 PARAMETERS = {"train": (*_COMMON, "backbone", "pretrained", "options"), "adversary": _COMMON}
 
-# Readings of the game between T and the features, as changes to a preset of small size (notes on the paper, choices 2,
-# 5 and 6). "literal" undoes what those presets take in place of the paper's settings.
+# Readings of the game between T and the features, as changes to a preset of small size: §3.3 and Eq. 12 contradict
+# each other, and neither says what λ_dec scales. "literal" undoes what those presets take in place of the paper's.
 READINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "literal": {"estimator_weight": "lambda_dec", "adaptive_pool": "sum", "attention_rate": 10.0},

@@ -99,7 +99,7 @@ def marginal_permutation(n: int, generator: torch.Generator | None = None) -> Te
     Raises:
         ValueError: n is below 2, so that no image has another as a partner.
 
-    Source: notes on Eq. 4 (the paper does not say how the marginal is sampled); Sattolo (1986).
+    Source: Eq. 4 (the paper does not say how the marginal is sampled); Sattolo (1986).
     """
     if n < 2:
         raise ValueError(f"the marginal of Eq. 4 needs a batch of at least 2 images, got {n}")
