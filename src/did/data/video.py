@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
 from did.errors import DidError
+from did.files import write_atomically
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
@@ -49,10 +49,9 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25, 
         raise DidError(f"The clip {path} has no frames; give at least one.")
     if first.ndim != 3 or first.shape[2] != 3 or first.shape[0] % 2 or first.shape[1] % 2:
         raise DidError(f"The frames of the clip {path} have the shape {first.shape}; H.264 takes (even, even, 3).")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with av.open(str(temporary), "w", format="mp4") as container:
+
+    def encode(file: Path) -> None:
+        with av.open(str(file), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.options = {"crf": str(crf), "threads": "1"}
             stream.height, stream.width = first.shape[:2]
@@ -66,9 +65,8 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25, 
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomically(path, encode)
 
 
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
