@@ -1,9 +1,15 @@
 """Files: where the project keeps its data and runs, and writing that is whole or not there."""
 
+import contextlib
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
+
+from did.errors import DidError
 
 
 def home() -> Path:
@@ -19,12 +25,44 @@ def home() -> Path:
     return here
 
 
+@contextlib.contextmanager
+def room_on_disk(place: Path) -> Iterator[None]:
+    """Turns a full disk (or quota) met while writing to `place` into one sentence.
+
+    Raises:
+        DidError: the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DidError(
+            f"The disk is full: nothing more can be written to {place.parent}; free some space and run again (what is "
+            "finished is kept)."
+        ) from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with another name in the same folder, then rename: the file is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Call `write` with another name in the same folder, then rename: the file is whole or not there.
+
+    Raises:
+        DidError: the disk is full; what stood under `path` before is untouched.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        os.replace(temporary, path)
+        with room_on_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def alone(path: Path) -> FileLock:
+    """A lock on `path`, to be used with `with`: a second process that wants it waits until the first is done or dead.
+
+    The lock is a file beside `path`, so that `path` itself may be removed or renamed under it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"))

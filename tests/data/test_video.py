@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,19 +97,101 @@ def test_count_frames(clip):
     assert video.count_frames(clip) == 50
 
 
-@pytest.mark.parametrize("declared", [0, 17, 49, 51, 500])
-def test_a_wrong_number_of_frames_in_the_container_changes_nothing(clip, declared, monkeypatch):
+# Each codec orders, refers to and drops frames in its own way: every one of the 50 must come back as itself.
+KINDS = {
+    "H.264": ("c.mp4", "mp4", "libx264", "yuv420p", {}),
+    "H.264 with long chains of B-frames": ("c.mp4", "mp4", "libx264", "yuv420p", {"bf": "8", "b-pyramid": "normal"}),
+    "H.264 with a key frame every 7": ("c.mkv", "matroska", "libx264", "yuv420p", {"g": "7"}),
+    "H.264 at 10 bits": ("c.mp4", "mp4", "libx264", "yuv420p10le", {}),
+    "H.265": ("c.mp4", "mp4", "libx265", "yuv420p", {"x265-params": "log-level=none"}),
+    "VP9": ("c.webm", "webm", "libvpx-vp9", "yuv420p", {"auto-alt-ref": "1", "lag-in-frames": "16"}),
+    "MPEG-4 in AVI": ("c.avi", "avi", "mpeg4", "yuv420p", {"bf": "2"}),
+    "Motion JPEG": ("c.mov", "mov", "mjpeg", "yuvj420p", {}),
+    "MPEG transport stream": ("c.ts", "mpegts", "libx264", "yuv420p", {}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_video_gives_the_frames_asked_for(tmp_path, kind):
+    name, fmt, codec, pixels, options = KINDS[kind]
+    with av.open(str(tmp_path / name), "w", format=fmt) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt, stream.options = pixels, options
+        for number in range(50):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+        container.mux(stream.encode())
+    everything = video.read_frames(tmp_path / name, 50)
+    assert [number_in(image) for _, image in everything] == list(range(50))
+    for count in (1, 7, 16):
+        frames = video.read_frames(tmp_path / name, count)
+        assert [n for n, _ in frames] == video.evenly_spaced(50, count)
+        assert all(np.array_equal(image, everything[n][1]) for n, image in frames)
+
+
+def test_only_what_is_needed_is_decoded(clip, monkeypatch):
+    decoded = []
+    decode = video._decode
+
+    def counting(*arguments):
+        for frame in decode(*arguments):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(video, "_decode", counting)
+    assert [n for n, _ in video.read_frames(clip, 2)] == [12, 37]
+    assert 2 <= len(decoded) < 30
+
+
+@pytest.mark.parametrize("stamps", [None, [0, 1, 2]])
+def test_where_time_stamps_do_not_tell_the_frames_are_counted(clip, stamps, monkeypatch):
     right = video.read_frames(clip, 7)
-    monkeypatch.setattr(video, "_declared_frames", lambda path: declared)
+    monkeypatch.setattr(video, "_time_stamps", lambda path: stamps)
     wrong = video.read_frames(clip, 7)
     assert [n for n, _ in wrong] == [n for n, _ in right]
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(right, wrong, strict=True))
 
 
-def test_a_container_without_a_number_of_frames(tmp_path):
-    path = encode(tmp_path / "c.mkv", 30, "matroska")
-    assert video._declared_frames(path) == 0
+def test_a_variable_frame_rate(tmp_path):
+    path = tmp_path / "c.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            frame.pts, frame.time_base = 40 * number + 3 * number**2, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
     assert [number_in(image) for _, image in video.read_frames(path, 4)] == video.evenly_spaced(30, 4)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_video_turned_by_its_metadata_comes_upright(tmp_path, degrees):
+    """OpenCV, which turns such videos by itself, says what is upright."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:16, :24] = 250  # a bright corner, at the top left of what was recorded
+    path = tmp_path / "c.mp4"
+    video.write_clip(path, [picture] * 3)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 4 + 40  # the matrix of the track header, nine numbers of 16.16 and 2.30 bits
+    c, s = (round(65536 * f(np.radians(degrees))) for f in (np.cos, np.sin))
+    content[at : at + 36] = struct.pack(">9i", c, s, 0, -s, c, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    capture = cv2.VideoCapture(str(path))
+    theirs = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB).astype(int)
+    ours = video.read_frames(path, 1)[0][1].astype(int)
+    assert ours.shape == theirs.shape == ((48, 64, 3) if degrees % 180 == 0 else (64, 48, 3))
+    assert np.abs(ours - theirs).mean() < 3
+
+
+def test_4k_frames_come_one_at_a_time(tmp_path):
+    video.write_clip(tmp_path / "c.mp4", [np.full((2160, 3840, 3), 40 * n, np.uint8) for n in range(3)])
+    frames = video.stream_frames(tmp_path / "c.mp4", 3)
+    number, image = next(frames)
+    assert (number, image.shape) == (0, (2160, 3840, 3))
+    assert [n for n, _ in frames] == [1, 2]
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path):
@@ -187,16 +272,28 @@ def test_a_clip_cut_off_between_two_frames(tmp_path):
 
 
 def test_a_damaged_frame_is_not_concealed(tmp_path):
+    """FFmpeg alone fills a damaged frame in from the one before and goes on."""
     path = tmp_path / "c.mp4"
     rng = np.random.default_rng(0)
     video.write_clip(path, rng.integers(0, 255, (30, 64, 64, 3), dtype=np.uint8))
+    right = video.read_frames(path, 5)
     with av.open(str(path)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][10]
-        start, end = packet.pos + 40, packet.pos + packet.size
-    content = bytearray(path.read_bytes())
-    content[start:end] = bytes(end - start)  # FFmpeg alone fills in from the frame before and goes on.
-    path.write_bytes(content)
-    refuse(path, "does not decode")
+        packets = [(packet.pos + 40, packet.pos + packet.size) for packet in container.demux(video=0) if packet.size]
+    sound, refused = path.read_bytes(), 0
+    for start, end in packets:
+        content = bytearray(sound)
+        content[start:end] = bytes(end - start)
+        path.write_bytes(content)
+        with pytest.raises(DidError, match="does not decode"):
+            video.count_frames(path)
+        try:
+            frames = video.read_frames(path, 5)
+        except DidError as error:
+            refused += 1
+            assert "does not decode" in str(error)
+        else:  # A frame that none of the five needs.
+            assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(frames, right, strict=True))
+    assert refused >= 5
 
 
 def test_a_file_with_sound_only(tmp_path):
@@ -223,3 +320,19 @@ def test_read_image(tmp_path):
     (tmp_path / "half.png").write_bytes((tmp_path / "a.png").read_bytes()[:500])
     with pytest.raises(DidError, match=r"half\.png cannot be read"):
         video.read_image(tmp_path / "half.png")
+
+
+def test_an_image_turned_by_its_metadata_comes_upright(tmp_path):
+    picture = Image.fromarray(np.uint8(np.arange(6).reshape(2, 3)[..., None] * [40, 40, 40]))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    picture.save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(video.read_image(tmp_path / "a.png"), np.rot90(np.array(picture), -1))
+
+
+def test_an_image_of_too_many_pixels_is_refused_unread(tmp_path, monkeypatch):
+    Image.new("L", (100, 100)).save(tmp_path / "a.png")
+    for most in (9_999, 4_999):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(DidError, match=r"a\.png has more than"):
+            video.read_image(tmp_path / "a.png")

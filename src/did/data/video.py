@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import warnings
+from collections.abc import Container, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from did.errors import DidError
 from did.files import write_atomically
@@ -84,83 +86,116 @@ def count_frames(path: str | Path) -> int:
 
 
 def read_frames(path: str | Path, count: int) -> list[tuple[int, np.ndarray]]:
-    """Read evenly spaced frames.
+    """All of `stream_frames` in a list: `count` whole pictures in memory."""
+    return list(stream_frames(path, count))
 
-    The video is decoded once from the start to its end, and only the wanted frames are converted and kept. Where the
-    container's number of frames turns out missing or wrong, it is decoded once more with the true one.
+
+def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Evenly spaced frames of a video, upright, one at a time.
+
+    The time stamps of the packets, read without decoding, say which frame is which. Decoding stops at the last wanted
+    frame and leaves out, on the way, what no wanted frame refers to. Where time stamps are missing, double or wrong,
+    the frames are counted by decoding them all.
 
     Args:
         path: a video file.
-        count: number of frames; fewer come back only where the video has fewer.
+        count: number of frames; fewer come only where the video has fewer.
 
-    Returns:
+    Yields:
         Pairs (frame number from 0, RGB uint8 array (H, W, 3)) at the indices of `evenly_spaced`; every array is the
-        frame of that number, never a repeated or a neighbouring one.
+        frame of that number, never a repeated or a neighbouring one, turned as the file's metadata says.
 
     Raises:
-        DidError: the video does not decode, or not to its end.
+        DidError: the video ends early, or one of the frames that are needed does not decode. Nothing was yielded then.
     """
     path = Path(path)
-    total = _declared_frames(path)
-    images, decoded = _keep(path, set(evenly_spaced(total, count)))
-    if decoded == 0:
+    stamps = _time_stamps(path)
+    kept = None
+    if stamps is not None:
+        wanted = evenly_spaced(len(stamps), count)
+        kept = _by_time({stamps[index]: index for index in wanted}, path)
+    if kept is None:
+        wanted = evenly_spaced(count_frames(path), count)
+        kept = {index: frame for index, frame in enumerate(_decode(path)) if index in set(wanted)}
+    if not wanted:
         raise DidError(f"The video {path} does not decode: it has no frames; replace the file.")
-    wanted = evenly_spaced(decoded, count)
-    if any(index not in images for index in wanted):
-        images, _ = _keep(path, set(wanted))
-    return [(index, images[index]) for index in wanted]
-
-
-def _keep(path: Path, wanted: set[int]) -> tuple[dict[int, np.ndarray], int]:
-    images = {}
-    decoded = 0
+    # The decoder's own planes are kept until here: they take half the memory of RGB.
     converter = VideoReformatter()  # One for the video: a frame's own one is set up anew for each, in milliseconds.
-    for index, frame in enumerate(_decode(path)):
-        decoded = index + 1
-        if index in wanted:
-            images[index] = converter.reformat(frame, format="rgb24").to_ndarray()
-    return images, decoded
+    for index in wanted:
+        frame = kept.pop(index)
+        image = converter.reformat(frame, format="rgb24").to_ndarray()
+        yield index, np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 
-def _declared_frames(path: Path) -> int:
-    """The container's number of frames, 0 where it has none."""
+def _time_stamps(path: Path) -> list[int] | None:
+    """The time stamp of every frame in the order of display, or None where the packets do not tell."""
     with _open(path) as container:
-        return container.streams.video[0].frames
+        stream = container.streams.video[0]
+        with _sentences(path):
+            packets = [(packet.pts, packet.is_discard) for packet in container.demux(stream) if packet.size]
+        _check_end(path, container, len(packets))
+    stamps = sorted(pts for pts, _ in packets if pts is not None)
+    if len(set(stamps)) < len(packets) or any(discard for _, discard in packets):
+        return None
+    return stamps
+
+
+def _by_time(wanted: dict[int, int], path: Path) -> dict[int, av.VideoFrame] | None:
+    """The frames with the time stamps of `wanted`, under their numbers; None where one does not come."""
+    kept: dict[int, av.VideoFrame] = {}
+    for frame in _decode(path, wanted):
+        if frame.pts in wanted:
+            kept[wanted[frame.pts]] = frame
+        if len(kept) == len(wanted):
+            return kept
+    return None if wanted else kept
 
 
 def _open(path: Path) -> av.container.InputContainer:
     if not path.is_file():
         raise DidError(f"There is no video {path}.")
-    try:
+    with _sentences(path):
         container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        raise DidError(f"The video {path} does not decode ({_reason(error)}); replace the file.") from error
     if not container.streams.video:
         container.close()
         raise DidError(f"The video {path} has no pictures in it; replace the file.")
     return container
 
 
-def _decode(path: Path) -> Iterator[av.VideoFrame]:
+def _decode(path: Path, wanted: Container[int] | None = None) -> Iterator[av.VideoFrame]:
+    """Every frame in the order of display; or, with time stamps given, at least those that they need."""
     with _open(path) as container:
         stream = container.streams.video[0]
         # Videos are decoded in parallel, one a process: threads within one would only compete.
         stream.codec_context.thread_count = 1
         packets = 0
-        try:
+        with _sentences(path):
             for packet in container.demux(stream):
                 packets += packet.size > 0
+                if wanted is not None:
+                    # Frames that no other one refers to are not decoded unless they are wanted themselves.
+                    needed = packet.pts is None or packet.pts in wanted
+                    stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
                 for frame in packet.decode():
                     if frame.is_corrupt:
                         raise DidError(f"The video {path} does not decode (a damaged frame); replace the file.")
                     yield frame
-        except (av.error.FFmpegError, OSError) as error:
-            raise DidError(f"The video {path} does not decode ({_reason(error)}); replace the file.") from error
-        # The index of an MP4 lists every packet: fewer in the file mean that its end is cut off.
-        if "mp4" in container.format.name and packets < stream.frames:
-            raise DidError(
-                f"The video {path} ends early: {packets} of its {stream.frames} frames are there; replace the file."
-            )
+        _check_end(path, container, packets)
+
+
+def _check_end(path: Path, container: av.container.InputContainer, packets: int) -> None:
+    """The index of an MP4 lists every packet: fewer in the file mean that its end is cut off."""
+    declared = container.streams.video[0].frames
+    if "mp4" in container.format.name and packets < declared:
+        raise DidError(f"The video {path} ends early: {packets} of its {declared} frames are there; replace the file.")
+
+
+@contextlib.contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        raise DidError(f"The video {path} does not decode ({_reason(error)}); replace the file.") from error
 
 
 def _reason(error: Exception) -> str:
@@ -168,16 +203,21 @@ def _reason(error: Exception) -> str:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file as an RGB uint8 array (H, W, 3).
+    """Read an image file as an RGB uint8 array (H, W, 3), upright as its EXIF says; of an animation, the first picture.
 
     Raises:
-        DidError: no such file, or it is not an image.
+        DidError: no such file, it is not an image, or one so large that it may be an attack on memory.
     """
     path = Path(path)
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError as error:
         raise DidError(f"There is no image {path}.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise DidError(f"The image {path} has more than {most} million pixels; replace the file.") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DidError(f"The image {path} cannot be read; replace the file.") from error
