@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from did.data import ffpp, table
+from did.data.layout import MARK, LayoutWarning
 from did.errors import DidError
+
+# These trees are small on purpose; the tests of the counts look for the warning.
+pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
 
 # split, method, label, name, identity: what the pairs [000, 003], [010, 011] and [021, 020] stand for.
 PAIRS = {"train": [["000", "003"]], "val": [["010", "011"]], "test": [["021", "020"]]}
@@ -127,8 +132,29 @@ def test_the_published_splits_give_720_140_140_videos_a_method(tmp_path):
         for a, b in pairs:
             for stem in (a, b) if name == "original" else (f"{a}_{b}", f"{b}_{a}"):
                 (tmp_path / name / f"{stem}.mp4").touch()
-    counts = table.counts(ffpp.index(tmp_path, methods=("Deepfakes",)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        counts = table.counts(ffpp.index(tmp_path, strict=True, methods=("Deepfakes",)))
     assert counts.to_numpy().tolist() == [[720, 140, 140]] * 2
+
+
+def test_fewer_videos_than_published_are_named(tree):
+    match = (
+        r"has 2 train videos a method \(published: 720\), 2 val videos a method \(published: 140\), "
+        r"2 test videos a method \(published: 140\); complete it"
+    )
+    with pytest.warns(LayoutWarning, match=match):
+        ffpp.index(tree)
+    refuse(match, tree, strict=True)
+    (tree / MARK).touch()
+    assert plain(ffpp.index(tree, strict=True)) == expected(official=True)
+
+
+def test_hidden_files_are_no_videos(tree):
+    folder = tree / "manipulated_sequences" / "FaceSwap" / "c23" / "videos"
+    for file in folder.iterdir():
+        file.rename(folder / f"._{file.name}")
+    refuse(r"no \.mp4 file of FaceSwap at c23", tree)
 
 
 def test_the_fingerprint_does_not_depend_on_the_root(official, tree):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -73,6 +74,148 @@ def test_each_fault_is_refused_by_name(change: dict[str, Any], message: str):
     table = tables.make_table(faulty)
     with pytest.raises(DidError, match=message):
         tables.check(table)
+
+
+NAMES = [
+    "no empty cell",
+    "labels match methods",
+    "split names",
+    "no video in two splits",
+    "no identity in two splits",
+    "both classes in each split",
+    "unique video ids",
+    "no path twice",
+]
+
+
+def test_the_report_of_a_sound_table_is_all_ok():
+    report = tables.report(tables.make_table(rows()))
+    assert report.columns.tolist() == ["check", "result", "detail"]
+    assert report["check"].tolist() == NAMES
+    assert set(report["result"]) == {"ok"}
+    assert set(report["detail"]) == {""}
+
+
+def failed(changes: dict[int, dict[str, Any]]) -> list[str]:
+    faulty = rows()
+    for number, change in changes.items():
+        faulty[number] |= change
+    table = tables.make_table(faulty)
+    report = tables.report(table)
+    bad = report[report["result"] == "fail"]
+    assert bad["detail"].str.len().gt(10).all()
+    assert report.loc[report["result"] == "ok", "detail"].eq("").all()
+    with pytest.raises(DidError) as caught:
+        tables.check(table)
+    assert str(caught.value) == bad["detail"].iloc[0]  # `check` raises the first of them.
+    return bad["check"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({2: {"identity": None}}, ["no empty cell"]),
+        ({2: {"label": 2}}, ["labels match methods"]),
+        ({2: {"method": "real"}}, ["labels match methods"]),
+        ({4: {"split": "valid"}}, ["split names", "no identity in two splits", "both classes in each split"]),
+        (
+            {2: {"split": "test", "identity": "x", "video": "Deepfakes/000_003"}},
+            ["no video in two splits", "unique video ids"],
+        ),
+        ({4: {"identity": "003"}}, ["no identity in two splits"]),
+        ({4: {"split": "train", "identity": "x"}}, ["both classes in each split"]),
+        ({2: {"video": "real/000"}}, ["unique video ids"]),
+        ({2: {"path": "real/000.mp4"}}, ["no path twice"]),
+    ],
+)
+def test_each_fault_fails_its_checks_and_no_other(changes, names):
+    assert failed(changes) == names
+
+
+def test_every_check_runs_after_one_has_failed():
+    changes = {
+        0: {"dataset": None},
+        1: {"label": 0, "split": "valid", "path": "real/000.mp4"},
+        3: {"video": "real/000", "identity": "000"},
+    }
+    assert failed(changes) == NAMES
+
+
+def test_two_files_under_one_video_id_are_refused():
+    faulty = rows()
+    faulty[2] |= {"video": "Deepfakes/000_003"}
+    with pytest.raises(
+        DidError, match=r"'Deepfakes/000_003' stands for Deepfakes/000_003\.mp4 and for Face2Face/000_003\.mp4"
+    ):
+        tables.check(tables.make_table(faulty))
+
+
+def contents(root: Path, **other: bytes) -> pd.DataFrame:
+    """The table and a file a row, each of the same size with its own content, but for `other` by number ("n3")."""
+    table = tables.make_table(rows())
+    for number, path in enumerate(table["path"]):
+        (root / path).parent.mkdir(exist_ok=True)
+        (root / path).write_bytes(other.get(f"n{number}", b"content%d" % number))
+    return table
+
+
+def test_equal_content_in_two_splits_is_found(tmp_path):
+    table = contents(tmp_path, n3=b"content1", n2=b"content1", n4=b"another size")
+    same = tables.duplicates(table, tmp_path, progress=False)
+    # From sha256sum.
+    digest = "d0b425e00e15a0d36b9b361f02bab63563aed6cb4665083905386c55d5b679fa"
+    assert list(same.itertuples(index=False, name=None)) == [
+        ("Deepfakes/000_003.mp4", "train", 8, digest),
+        ("Face2Face/000_003.mp4", "train", 8, digest),
+        ("real/010.mp4", "test", 8, digest),
+    ]
+    assert same.columns.tolist() == ["path", "split", "bytes", "sha256"]
+    report = tables.report(table, tmp_path)
+    assert report["check"].tolist() == [*NAMES, "no file's content in two splits"]
+    assert report["result"].tolist() == ["ok"] * len(NAMES) + ["fail"]
+    assert report["detail"].iloc[-1] == (
+        "3 files have the content of a file of another split, such as Deepfakes/000_003.mp4 (train) and real/010.mp4 "
+        "(test); keep each content in one split."
+    )
+
+
+def test_equal_content_in_one_split_is_no_leak(tmp_path):
+    table = contents(tmp_path, n1=b"content0", n2=b"content0")
+    assert tables.duplicates(table, tmp_path).empty
+    assert tables.report(table, tmp_path)["result"].eq("ok").all()
+
+
+def test_only_files_of_equal_size_in_two_splits_are_read(tmp_path, monkeypatch):
+    table = contents(tmp_path, n0=b"four", n1=b"FOUR", n3=b"content9")
+    read = []
+    digest = tables._sha256
+    monkeypatch.setattr(tables, "_sha256", lambda file: (read.append(file.name), digest(file))[1])
+    assert tables.duplicates(table, tmp_path, progress=False).empty
+    assert sorted(read) == ["000_003.mp4", "010.mp4", "010_011.mp4"]
+
+
+def test_large_files_are_compared_to_the_end(tmp_path):
+    large = bytes(3 << 20)
+    table = contents(tmp_path, n0=large, n3=large[:-1] + b"x", n1=large, n4=large)
+    same = tables.duplicates(table, tmp_path, progress=False)
+    assert same["path"].tolist() == ["Deepfakes/000_003.mp4", "real/000.mp4", "Deepfakes/010_011.mp4"]
+
+
+def test_frames_of_a_file_are_compared_once(tmp_path):
+    table = contents(tmp_path, n3=b"content1")
+    frames = pd.concat([table.assign(frame=n) for n in range(3)], ignore_index=True)
+    assert tables.duplicates(frames, tmp_path, progress=False)["path"].tolist() == [
+        "Deepfakes/000_003.mp4",
+        "real/010.mp4",
+    ]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    table = contents(tmp_path)
+    (tmp_path / "real/010.mp4").unlink()
+    for look in (tables.duplicates, tables.report):
+        with pytest.raises(DidError, match=r"real/010\.mp4 cannot be read \(no such file or directory\)"):
+            look(table, tmp_path)
 
 
 def test_a_split_without_fakes_is_refused():

@@ -19,22 +19,31 @@ from pathlib import Path
 
 import pandas as pd
 
+from did.data import layout
 from did.data import table as tables
 from did.errors import DidError
 
 NAME = "ffpp"
+TITLE = "FaceForensics++"
 COMPRESSIONS = ("raw", "c23", "c40")
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 # The explicit map of labels; FaceShifter came later and is in no split of the paper.
 LABELS = {tables.REAL: 0, "Deepfakes": 1, "Face2Face": 1, "FaceSwap": 1, "NeuralTextures": 1, "FaceShifter": 1}
+#: Videos of each method, the real ones too, that the authors' splits list.
+PUBLISHED = {"train": 720, "val": 140, "test": 140}
+HOW_TO_GET = "ask its authors for it with the form at https://github.com/ondyari/FaceForensics"
 SPLITS_URL = "https://github.com/ondyari/FaceForensics/tree/master/dataset/splits"
 
 
-def index(root: str | Path, compression: str = "c23", methods: Sequence[str] = METHODS) -> pd.DataFrame:
+@layout.readable()
+def index(
+    root: str | Path, strict: bool = False, compression: str = "c23", methods: Sequence[str] = METHODS
+) -> pd.DataFrame:
     """Index the videos that the split files list.
 
     Args:
         root: folder of the data set, in the official layout or the mirror's (see the module).
+        strict: raise where the number of videos is not the published one, instead of warning.
         compression: "raw", "c23" or "c40"; the mirror has c23 only.
         methods: forgery methods to take, in the authors' spelling.
 
@@ -44,9 +53,8 @@ def index(root: str | Path, compression: str = "c23", methods: Sequence[str] = M
 
     Raises:
         DidError: the root is missing, empty or not FF++; a method's folder, a split file or listed videos are
-            missing; a split file is malformed; or an argument is unknown.
+            missing; a split file is malformed; an argument is unknown; or a count differs under `strict`.
     """
-    root = Path(root).expanduser()
     if compression not in COMPRESSIONS:
         raise DidError(f"FF++ has no compression {compression!r}; choose one of {', '.join(COMPRESSIONS)}.")
     known = [name for name, label in LABELS.items() if label == 1]
@@ -55,6 +63,7 @@ def index(root: str | Path, compression: str = "c23", methods: Sequence[str] = M
     for name in methods:
         if name not in known:
             raise DidError(f"FF++ has no method {name!r}; choose from {', '.join(known)}.")
+    root = layout.open_root(root, TITLE)
     folders = _folders(root, compression, methods)
     pairs = {split: _pairs(_split_file(root, split)) for split in tables.SPLITS}
 
@@ -68,18 +77,7 @@ def index(root: str | Path, compression: str = "c23", methods: Sequence[str] = M
                 listed[method] += 1
                 if not file.is_file():
                     absent[method].append(file.name)
-                rows.append(
-                    {
-                        "path": file.relative_to(root).as_posix(),
-                        "label": LABELS[method],
-                        "method": method,
-                        "split": split,
-                        "video": f"{method}/{stem}",
-                        "identity": identity,
-                        "frame": pd.NA,
-                        "dataset": NAME,
-                    }
-                )
+                rows.append(layout.row(root, file, NAME, method, LABELS[method], split, f"{method}/{stem}", identity))
     if any(absent.values()):
         found = "; ".join(
             f"{len(names)} of {listed[method]} of {method}, first {names[0]}"
@@ -87,20 +85,13 @@ def index(root: str | Path, compression: str = "c23", methods: Sequence[str] = M
             if names
         )
         raise DidError(f"The FF++ tree {root} lacks videos that its splits list ({found}); add them.")
-    table = tables.make_table(rows)
-    tables.check(table)
-    return table
+    counts = {f"{split} videos a method": 2 * len(pairs[split]) for split in pairs}
+    layout.compare(root, TITLE, counts, {f"{split} videos a method": n for split, n in PUBLISHED.items()}, strict)
+    return layout.finish(rows)
 
 
 def _folders(root: Path, compression: str, methods: Sequence[str]) -> dict[str, Path]:
     """The folder that holds the .mp4 files of each method, "real" first."""
-    if not root.exists():
-        raise DidError(f"There is no folder {root}; give the folder that holds FaceForensics++.")
-    if not root.is_dir():
-        raise DidError(f"{root} is a file; give the folder that holds FaceForensics++.")
-    if not any(root.iterdir()):
-        raise DidError(f"The folder {root} is empty; put FaceForensics++ there.")
-
     names = (tables.REAL, *methods)
     official = {name: root / "manipulated_sequences" / name for name in methods}
     official[tables.REAL] = root / "original_sequences" / "youtube"
@@ -113,12 +104,9 @@ def _folders(root: Path, compression: str, methods: Sequence[str]) -> dict[str, 
         if compression == "c23":
             levels += ["videos", ""]  # The mirror does not name its compression: it was published as c23 only.
     else:
-        inside = [child.name for child in sorted(root.iterdir()) if (child / "original_sequences").is_dir()]
-        inside += [child.name for child in sorted(root.iterdir()) if (child / "original").is_dir()]
-        hint = f"it is in the folder {inside[0]!r} inside, give that" if inside else "check the folder"
         raise DidError(
             f"{root} is not a FaceForensics++ tree: it has neither original_sequences/ and manipulated_sequences/ "
-            f"nor original/ and {methods[0]}/; {hint}."
+            f"nor original/ and {methods[0]}/; {layout.hint(root, ('original_sequences', 'original'))}."
         )
 
     folders = {}
@@ -127,7 +115,7 @@ def _folders(root: Path, compression: str, methods: Sequence[str]) -> dict[str, 
         if not base.is_dir():
             raise DidError(f"The FF++ tree {root} has no folder {base.relative_to(root).as_posix()}/; add it.")
         candidates = [base / level for level in levels]
-        with_videos = [folder for folder in candidates if any(folder.glob("*.mp4"))]
+        with_videos = [folder for folder in candidates if folder.is_dir() and layout.files(folder, (".mp4",))]
         if not with_videos:
             looked = " nor ".join(f"{folder.relative_to(root).as_posix()}/" for folder in candidates)
             raise DidError(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from did.errors import DidError
 
@@ -65,9 +66,50 @@ def check(table: pd.DataFrame) -> None:
     """
     _check_columns(table)
     table = table.reset_index(drop=True)
+    for _, test in CHECKS:
+        test(table)
+
+
+def report(table: pd.DataFrame, root: str | Path | None = None, progress: bool = False) -> pd.DataFrame:
+    """Run every check, also after one that fails.
+
+    Args:
+        table: the table.
+        root: folder that `table["path"]` is relative to; with it, the files' content is compared, too.
+        progress: show a bar while files are read.
+
+    Returns:
+        One row a check: check (its name), result ("ok" or "fail"), detail (the sentence of `check`, "" where ok).
+
+    Raises:
+        DidError: a column is missing or unknown, or there are no rows: then nothing else can be checked; or a file
+            cannot be read.
+    """
+    _check_columns(table)
+    table = table.reset_index(drop=True)
+    details = {name: _detail(test, table) for name, test in CHECKS}
+    if root is not None:
+        same = duplicates(table, root, progress)
+        details["no file's content in two splits"] = _detail(_check_contents, same)
+    results = ["fail" if detail else "ok" for detail in details.values()]
+    return pd.DataFrame({"check": list(details), "result": results, "detail": list(details.values())})
+
+
+def _detail(test: Callable[[pd.DataFrame], None], table: pd.DataFrame) -> str:
+    try:
+        test(table)
+    except DidError as error:
+        return str(error)
+    return ""
+
+
+def _check_cells(table: pd.DataFrame) -> None:
     empty = [name for name in COLUMNS if name != "frame" and table[name].isna().any()]
     if empty:
         raise DidError(f"The column {empty[0]!r} has an empty cell; only frame may be empty.")
+
+
+def _check_labels(table: pd.DataFrame) -> None:
     bad = table[~table["label"].isin(list(LABELS))]
     if len(bad):
         row = bad.iloc[0]
@@ -79,35 +121,124 @@ def check(table: pd.DataFrame) -> None:
             f"{row['path']} has label {row['label']} and method {row['method']!r}; "
             "label 0 goes with the method 'real' and label 1 with any other."
         )
+
+
+def _check_split_names(table: pd.DataFrame) -> None:
     bad = table[~table["split"].isin(SPLITS)]
     if len(bad):
         row = bad.iloc[0]
         raise DidError(f"The split of {row['path']} is {row['split']!r}; it must be one of {', '.join(SPLITS)}.")
 
+
+def _check_videos(table: pd.DataFrame) -> None:
     _check_one_split(table["video"], table["split"], "video")
+
+
+def _check_identities(table: pd.DataFrame) -> None:
     people = table["identity"].str.split("+").explode()
     _check_one_split(people, table["split"].loc[people.index], "identity")
 
-    for split, labels in table.groupby("split")["label"]:
-        for label in set(LABELS) - set(labels):
-            raise DidError(f"The split {split!r} holds no {LABELS[label]} video; every split needs both classes.")
-    duplicates = table[table.duplicated(["path", "frame"])]
-    if len(duplicates):
-        row = duplicates.iloc[0]
-        frame = "" if pd.isna(row["frame"]) else f" (frame {row['frame']})"
-        raise DidError(f"{row['path']}{frame} is in the table twice; keep one row.")
-
 
 def _check_one_split(groups: pd.Series, splits: pd.Series, kind: str) -> None:
-    pairs = pd.DataFrame({"group": groups.to_numpy(), "split": splits.to_numpy()}).drop_duplicates()
+    pairs = pd.DataFrame({"group": groups.to_numpy(), "split": splits.to_numpy()}).dropna().drop_duplicates()
     shared = pairs[pairs.duplicated("group")]
     if len(shared):
         name = shared.iloc[0]["group"]
-        where = [split for split in SPLITS if split in set(pairs.loc[pairs["group"] == name, "split"])]
+        where = sorted(pairs.loc[pairs["group"] == name, "split"], key=_split_order)
         raise DidError(
             f"The {kind} {name!r} is in the splits {' and '.join(where)}, so that what is learnt in one leaks into "
             "the other; keep it in one split."
         )
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    """Key that sorts the splits in the usual order, and what is no split after them."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
+
+
+def _check_classes(table: pd.DataFrame) -> None:
+    for split, labels in table.groupby("split")["label"]:
+        for label in set(LABELS) - set(labels):
+            raise DidError(f"The split {split!r} holds no {LABELS[label]} video; every split needs both classes.")
+
+
+def _check_video_ids(table: pd.DataFrame) -> None:
+    files = table[["video", "path"]].drop_duplicates()
+    bad = files[files.duplicated("video")]
+    if len(bad):
+        video = bad.iloc[0]["video"]
+        first, second = files.loc[files["video"] == video, "path"].iloc[:2]
+        raise DidError(f"The video id {video!r} stands for {first} and for {second}; give each video its own id.")
+
+
+def _check_rows(table: pd.DataFrame) -> None:
+    repeated = table[table.duplicated(["path", "frame"])]
+    if len(repeated):
+        row = repeated.iloc[0]
+        frame = "" if pd.isna(row["frame"]) else f" (frame {row['frame']})"
+        raise DidError(f"{row['path']}{frame} is in the table twice; keep one row.")
+
+
+def _check_contents(same: pd.DataFrame) -> None:
+    """The check of what `duplicates` found."""
+    if len(same):
+        content = same[same["sha256"] == same["sha256"].iloc[0]]
+        first, second = content.drop_duplicates("split").iloc[:2].itertuples(index=False)
+        raise DidError(
+            f"{len(same)} files have the content of a file of another split, such as {first.path} ({first.split}) and "
+            f"{second.path} ({second.split}); keep each content in one split."
+        )
+
+
+#: Every check of the table by its name, in the order in which `check` runs them.
+CHECKS: tuple[tuple[str, Callable[[pd.DataFrame], None]], ...] = (
+    ("no empty cell", _check_cells),
+    ("labels match methods", _check_labels),
+    ("split names", _check_split_names),
+    ("no video in two splits", _check_videos),
+    ("no identity in two splits", _check_identities),
+    ("both classes in each split", _check_classes),
+    ("unique video ids", _check_video_ids),
+    ("no path twice", _check_rows),
+)
+
+
+def duplicates(table: pd.DataFrame, root: str | Path, progress: bool = True) -> pd.DataFrame:
+    """Files of different splits with equal content.
+
+    Only files of equal size in different splits are read, in chunks.
+
+    Args:
+        table: the table.
+        root: folder that `table["path"]` is relative to.
+        progress: show a bar, one step a file that is read.
+
+    Returns:
+        One row a file: path, split, bytes, sha256; sorted by sha256, split and path, no row where all is well.
+
+    Raises:
+        DidError: a file is missing or cannot be read.
+    """
+    files = table[["path", "split"]].drop_duplicates().reset_index(drop=True)
+    try:
+        files["bytes"] = [(Path(root) / path).stat().st_size for path in files["path"]]
+        files = files[files.groupby("bytes")["split"].transform("nunique") > 1]
+        bar = tqdm(files["path"], desc="compare", unit="file", disable=not progress)
+        files = files.assign(sha256=[_sha256(Path(root) / path) for path in bar])
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DidError(f"The file {error.filename} cannot be read ({reason}); put it there or mend it.") from error
+    files = files[files.groupby("sha256")["split"].transform("nunique") > 1]
+    order = files["split"].map(_split_order)
+    return files.assign(order=order).sort_values(["sha256", "order", "path"], ignore_index=True).drop(columns="order")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
