@@ -18,6 +18,8 @@ Plane = NDArray[np.float32]
 #: Half the side of the drawn square in eye distances, and where the eyes stand in it (share of its height).
 REACH = 2.5
 EYE_LINE = 0.45
+#: The number of the first drawn person of each part.
+FIRST_PERSON = {"seen": 0, "unseen": 1_000_000}
 
 
 @dataclass(frozen=True)
@@ -352,13 +354,18 @@ def draw(rng: np.random.Generator, size: int = 352) -> Still:
 
 
 class DrawnBank:
-    """The procedural bank: as many people as one asks for, person `k` of seed `s` always the same."""
+    """The procedural bank: as many people as one asks for, person `k` of seed `s` always the same.
+
+    Args:
+        seed: other people for another one.
+        part: "seen" or "unseen"; the two have nobody in common.
+    """
 
     name = "drawn faces"
     attribution = "Faces drawn by code; they show nobody."
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    def __init__(self, seed: int = 0, part: str = "seen") -> None:
+        self.seed, self.first = seed, FIRST_PERSON[part]
 
     def find(self, wanted: int) -> int:
         """A drawn bank never runs out."""
@@ -366,8 +373,8 @@ class DrawnBank:
 
     def identity(self, person: int) -> str:
         """Who person number `person` is."""
-        return f"drawn-{self.seed}-{person}"
+        return f"drawn-{self.seed}-{self.first + person}"
 
     def still(self, person: int) -> Still:
         """The portrait of `person`."""
-        return draw(np.random.default_rng([self.seed, 1, person]))
+        return draw(np.random.default_rng([self.seed, 1, self.first + person]))

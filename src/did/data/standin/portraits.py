@@ -37,6 +37,8 @@ CONSENT_COLUMN, CONSENT_WORD = "licence_basis", "altered"
 SUFFIXES = (".jpg", ".jpeg", ".png")
 #: Longest side that the detector sees, the least distance of the eyes in it, in pixels, and the least certainty.
 LOOK_AT, LEAST_EYES, SURE = 512, 24, 0.9
+#: The share of a folder's people whom data sets to train on get; the others are for those to test on.
+SEEN = 0.7
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class PortraitBank:
     Args:
         folder: photographs (.jpg, .png), nested or not.
         seed: in what order the people are taken.
+        part: "seen", the first `SEEN` of the people in an order that no seed changes, "unseen", the others, or "all".
 
     Raises:
         DidError: no such folder, no picture, a table that does not fit, nobody who agreed.
@@ -139,9 +142,14 @@ class PortraitBank:
 
     name = "portraits"
 
-    def __init__(self, folder: str | Path, seed: int = 0) -> None:
+    def __init__(self, folder: str | Path, seed: int = 0, part: str = "all") -> None:
         self.folder = Path(folder)
         everybody = _people(self.folder)
+        if part != "all":
+            # Not by `seed`: data sets of two seeds must not share people either.
+            mixed = [everybody[k] for k in np.random.default_rng(0).permutation(len(everybody))]
+            seen = round(SEEN * len(everybody))
+            everybody = mixed[:seen] if part == "seen" else mixed[seen:]
         order = np.random.default_rng([seed, 2]).permutation(len(everybody))
         self._waiting = [everybody[k] for k in order]
         self._found: list[tuple[_Person, Path, Points]] = []
