@@ -17,6 +17,7 @@ from did.data import ffpp, prepare, table, video
 from did.data.geometry import similarity
 from did.errors import DidError
 
+pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
 SETTINGS = {"frames": 2, "size": 64, "workers": 1, "progress": False}
 
 
@@ -88,48 +89,52 @@ def test_a_reduction_averages_and_does_not_alias():
 def test_faces_are_found_where_they_are(draw_face):
     images = [draw_face(128), np.full((128, 128, 3), 90, np.uint8), draw_face(128, x=0.4, height=0.5)]
     threads = torch.get_num_threads()
-    boxes, probabilities, landmarks = prepare.detect(images)
+    found = prepare.detect(images)
     assert torch.get_num_threads() == threads
-    assert (boxes.shape, probabilities.shape, landmarks.shape) == ((3, 4), (3,), (3, 5, 2))
-    assert np.isnan(probabilities).tolist() == [False, True, False]
-    assert np.isnan(boxes[1]).all()
-    assert np.isnan(landmarks[1]).all()
-    assert probabilities[0] > 0.9
+    assert [len(faces) for faces in found] == [1, 0, 1]
+    assert found[0][0].probability > 0.9
     # Eyes, nose and mouth as conftest draws them.
     for number, x, height in ((0, 64, 79), (2, 51, 64)):
-        eyes, mouth = landmarks[number, :2].mean(axis=0), landmarks[number, 3:].mean(axis=0)
-        assert eyes == pytest.approx([x, 64 - 0.07 * height], abs=4)
-        assert mouth == pytest.approx([x, 64 + 0.28 * height], abs=5)
-        assert landmarks[number, 0, 0] < landmarks[number, 1, 0]
-        x0, y0, x1, y1 = boxes[number]
+        face = found[number][0]
+        assert (face.box.shape, face.landmarks.shape) == ((4,), (5, 2))
+        assert face.landmarks[:2].mean(axis=0) == pytest.approx([x, 64 - 0.07 * height], abs=4)
+        assert face.landmarks[3:].mean(axis=0) == pytest.approx([x, 64 + 0.28 * height], abs=5)
+        assert face.landmarks[0, 0] < face.landmarks[1, 0]
+        x0, y0, x1, y1 = face.box
         assert x0 < x < x1
         assert y0 < 64 < y1
+        assert face.centre == pytest.approx([x, 64], abs=8)
+
+
+def same(a: prepare.Face, b: prepare.Face) -> bool:
+    return a.box == pytest.approx(b.box, abs=0.01) and a.landmarks == pytest.approx(b.landmarks, abs=0.01)
 
 
 def test_a_face_is_found_alike_alone_and_in_company(draw_face):
     images = [draw_face(128), draw_face(128, x=0.4, height=0.5)]
     together = prepare.detect(images)
     for number, image in enumerate(images):
-        alone = prepare.detect([image])
-        assert all(a[0] == pytest.approx(b[number], abs=0.01) for a, b in zip(alone, together, strict=True))
+        assert same(prepare.detect([image])[0][0], together[number][0])
 
 
-def test_the_largest_of_two_faces_is_taken(draw_face):
+def test_faces_come_the_largest_first(draw_face):
     # The small one is the more probable one.
     image = np.hstack([draw_face(160, height=0.4, skin=0.7), draw_face(160, height=0.65)])
-    probabilities = prepare.detect([image[:, :160].copy()])[1], prepare.detect([image[:, 160:].copy()])[1]
-    assert probabilities[0] > probabilities[1]
-    assert prepare.detect([image])[0][0, 0] > 160
-    assert prepare.detect([image[:, ::-1].copy()])[0][0, 2] < 160
+    (left,), (right,) = prepare.detect([image[:, :160].copy()]) + prepare.detect([image[:, 160:].copy()])
+    assert left.probability > right.probability
+    for picture in (image, image[:, ::-1].copy()):
+        large, small = prepare.detect([picture])[0]
+        assert large.box[3] - large.box[1] > 1.3 * (small.box[3] - small.box[1])
+        assert (large.centre[0] > 160) == (picture is image)
 
 
 def test_a_small_face_is_found_when_there_is_no_large_one(draw_face):
     image = np.full((300, 300, 3), (96, 112, 128), np.uint8)
     image[100:164, 30:94] = draw_face(64, height=0.62)
-    (box,), (probability,), _ = prepare.detect([image])
-    assert probability > 0.7
-    assert box[3] - box[1] < 300 * prepare.LARGE_FACE
-    assert 30 < box[0] < box[2] < 94
+    ((face,),) = prepare.detect([image])
+    assert face.probability > 0.7
+    assert face.box[3] - face.box[1] < 300 * prepare.LARGE_FACE
+    assert 30 < face.box[0] < face.box[2] < 94
 
 
 def test_many_pixels_go_through_the_detector_in_parts(monkeypatch, draw_face):
@@ -137,13 +142,11 @@ def test_many_pixels_go_through_the_detector_in_parts(monkeypatch, draw_face):
     whole = prepare.detect(images)
     monkeypatch.setattr(prepare, "PIXELS_AT_ONCE", 128 * 128 + 1)
     sizes = []
-    largest_faces = prepare._largest_faces
-    monkeypatch.setattr(
-        prepare, "_largest_faces", lambda part, size: sizes.append(len(part)) or largest_faces(part, size)
-    )
+    faces = prepare._faces
+    monkeypatch.setattr(prepare, "_faces", lambda part, size: sizes.append(len(part)) or faces(part, size))
     parts = prepare.detect(images)
     assert sizes == [1, 1, 1]
-    assert parts[2] == pytest.approx(whole[2], abs=0.01)
+    assert all(same(a[0], b[0]) for a, b in zip(parts, whole, strict=True))
 
 
 def test_what_the_detector_cannot_take(draw_face):
@@ -153,8 +156,8 @@ def test_what_the_detector_cannot_take(draw_face):
         prepare.detect([draw_face(64), draw_face(96)])
     with pytest.raises(DidError, match="uint8 RGB images of one size"):
         prepare.detect([draw_face(64) / 255])
-    assert [len(x) for x in prepare.detect([])] == [0, 0, 0]
-    assert np.isnan(prepare.detect([np.zeros((20, 20, 3), np.uint8)])[1]).all()
+    assert prepare.detect([]) == []
+    assert prepare.detect([np.zeros((20, 20, 3), np.uint8)]) == [[]]
 
 
 # --- the store ---------------------------------------------------------------------------------------------------
@@ -223,7 +226,7 @@ def test_what_a_store_holds(undisturbed, index, clean_root):
     assert row["face"] == "faces/Deepfakes/000_001/0003.png"
     for face, digest in zip(manifest["face"], manifest["sha256"], strict=True):
         assert hashlib.sha256((undisturbed / face).read_bytes()).hexdigest() == digest
-    files = {"store.json", "manifest.csv", "quarantine.csv", *manifest["face"]}
+    files = {"store.json", "index.csv", "manifest.csv", "quarantine.csv", *manifest["face"]}
     assert set(content(undisturbed)) == files
     info = store.info
     assert (info["size"], info["margin"], info["frames"], info["finished"]) == (64, prepare.MARGIN, 2, True)
@@ -232,11 +235,10 @@ def test_what_a_store_holds(undisturbed, index, clean_root):
 def test_a_crop_is_the_aligned_frame_without_loss(undisturbed, clean_root):
     row = prepare.open_store(undisturbed).manifest.iloc[5]
     frames = dict(video.read_frames(clean_root / row["path"], 2))
-    boxes, _, landmarks = prepare.detect(list(frames.values()))
-    at = list(frames).index(row["frame"])
-    expected = prepare.align(frames[row["frame"]], landmarks[at], 64)
+    face = prepare.detect(list(frames.values()))[list(frames).index(row["frame"])][0]
+    expected = prepare.align(frames[row["frame"]], face.landmarks, 64)
     assert np.array_equal(video.read_image(undisturbed / row["face"]), expected)
-    assert row[["x0", "y0", "x1", "y1"]].tolist() == pytest.approx(boxes[at].tolist(), abs=0.01)
+    assert row[["x0", "y0", "x1", "y1"]].tolist() == pytest.approx(face.box.tolist(), abs=0.01)
 
 
 def test_two_workers_give_the_same_bytes(undisturbed, clean_root, index, tmp_path):
@@ -307,20 +309,21 @@ def test_a_store_of_other_videos_is_refused(undisturbed, root, index, draw_face)
         prepare.prepare(index, root, undisturbed, **SETTINGS)
 
 
-def test_a_clip_that_does_not_decode(undisturbed, clean_root, root, index, tmp_path):
+def test_strict_a_clip_that_does_not_decode_stops_the_work(undisturbed, clean_root, root, index, tmp_path, monkeypatch):
     name = index.sort_values("video")["path"].iloc[0]
     (root / name).write_bytes((root / name).read_bytes()[:300])
     (root / index["path"][3]).write_bytes(b"")
     store = tmp_path / "s"
     with pytest.raises(DidError, match=rf"^2 of 16 videos cannot be read, the first, .*{name}, does not") as caught:
-        prepare.prepare(index, root, store, **SETTINGS)
+        prepare.prepare(index, root, store, **SETTINGS, strict=True)
     assert "\n" not in str(caught.value)
     assert not (store / "store.json").exists()
-    assert len(list((store / "parts").rglob("*.json"))) == 14
     # Mended, the store is finished, and is what it would have been.
     for path in (name, index["path"][3]):
         shutil.copy(clean_root / path, root / path)
-    prepare.prepare(index, root, store, **SETTINGS)
+    begun = interrupt_after(99, monkeypatch)
+    prepare.prepare(index, root, store, **SETTINGS, strict=True)
+    assert len(begun) == 2
     assert content(store) == content(undisturbed)
 
 
@@ -336,10 +339,10 @@ def test_a_clip_that_changes_during_an_interruption_is_done_again(
     assert content(tmp_path / "s") == content(undisturbed)
 
 
-def test_clips_that_do_not_decode_can_be_set_aside(root, index, tmp_path):
+def test_clips_that_do_not_decode_are_set_aside(root, index, tmp_path):
     path = index["path"][0]
     (root / path).write_text("text")
-    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS, on_broken="quarantine")
+    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
     assert len(store.manifest) == 15 * 2
     quarantine = store.quarantine
     assert quarantine["path"].tolist() == [path]
@@ -390,7 +393,7 @@ def test_images_are_videos_of_one_frame(tmp_path, draw_face):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"on_broken": "skip"}, "on_broken is 'skip'"),
+        ({"face": "first"}, "face is 'first'; it must be 'largest' or 'track'"),
         ({"frames": 0}, "frames is 0"),
         ({"size": 8}, "size 8"),
         ({"margin": -0.1}, r"margin -0\.1"),

@@ -8,23 +8,27 @@ A store is a folder:
     store.json                           the settings and the videos' fingerprint; there only when all is finished
 
 While the work goes on, `unfinished.json` stands in for `store.json`, and `parts/` holds one file for each video that
-is done: its crops are written first, that file last, so that an interrupted run goes on at the next video.
+is done: its crops are written first, that file last, so that an interrupted run goes on at the next video. No more
+than a few videos are in memory at any time, however many there are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Hashable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +42,9 @@ from tqdm.auto import tqdm
 from did.data import table as tables
 from did.data import video as videos
 from did.data.geometry import similarity
+from did.data.layout import IMAGE_SUFFIXES
 from did.errors import DidError
-from did.files import write_atomically
+from did.files import alone, room_on_disk, write_atomically
 
 MARGIN = 0.3
 MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
@@ -60,7 +65,12 @@ LARGE_FACE = 1 / 6
 PIXELS_AT_ONCE = 16_000_000
 # Starting a worker takes as long as about so many frames: for fewer it takes longer than it saves.
 FRAMES_A_WORKER = 800
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+# Videos handed out at a time, for each worker: enough that none waits, few enough that memory stays flat.
+VIDEOS_A_WORKER = 4
+# Seconds to wait for the answer of a cluster.
+PATIENCE = 10
+CHOICES = ("largest", "track")
+NO_FACE = "no face found"
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,23 @@ class FaceStore:
     def quarantine(self) -> pd.DataFrame:
         """path, frame (<NA> for a whole video) and reason of everything that gave no crop."""
         return tables.load(self.root / "quarantine.csv")
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a method: videos, crops, frames without a face, videos without any crop, share of frames with a
+        face."""
+        manifest, quarantine, index = self.manifest, self.quarantine, tables.load(self.root / "index.csv")
+        method = index.set_index("path")["method"]
+        counts = pd.DataFrame(
+            {
+                "videos": index.groupby("method")["video"].nunique(),
+                "crops": manifest.groupby("method").size(),
+                "frames without a face": quarantine["path"][quarantine["frame"].notna()].map(method).value_counts(),
+                "videos without a crop": index["method"][~index["video"].isin(manifest["video"])].value_counts(),
+            }
+        )
+        counts = counts.fillna(0).astype("int64").loc[tables.counts(index).index]
+        return counts.assign(found=counts["crops"] / (counts["crops"] + counts["frames without a face"]))
 
 
 def open_store(store: str | Path) -> FaceStore:
@@ -108,34 +135,42 @@ def prepare(
     margin: float = MARGIN,
     workers: int | None = None,
     progress: bool = True,
-    on_broken: str = "raise",
+    strict: bool = False,
+    face: str = "largest",
+    cluster: str | None = None,
 ) -> FaceStore:
     """Cut aligned face crops out of evenly spaced frames of every video.
 
     A finished store with these settings and these videos is returned at once, an interrupted one is completed, and
-    the result is the same, byte for byte, after any interruption and with any number of workers.
+    the result is the same, byte for byte, after any interruption and with any number of workers, here or on a cluster.
 
     Args:
-        index: the table, one row a video, `frame` <NA>.
+        index: the table, one row a video or image, `frame` <NA>.
         root: folder that `index["path"]` is relative to.
         store: folder for the crops; new, empty, or begun with the same settings.
         frames: frames a video, evenly spaced (`did.data.video.evenly_spaced`).
         size: side of the crops in pixels.
         margin: see `template`.
         workers: processes; None for one a core (fewer for little work), 1 for none beside this one.
-        progress: show a bar with videos/s.
-        on_broken: what to do with videos that do not decode: "raise" (after finishing the others; run again once
-            they are mended) or "quarantine".
+        progress: show a bar with videos/s and the time left.
+        strict: stop at the end, before the store is finished, where files do not decode; else they go to the
+            quarantine. The store is then completed by running again once they are mended.
+        face: which face of a frame: "largest", or "track", the one nearest to the last frame's (the largest in the
+            first), which keeps to one person where two sizes are close.
+        cluster: address of a Dask scheduler (tcp://host:port) whose workers see `root` and `store` under the same
+            paths; `workers` does not count then.
 
     Returns:
-        The store. A frame without a face is in its quarantine, never replaced by another one.
+        The store. A frame without a face, and a file that does not decode, is in its quarantine, never replaced by
+        another one.
 
     Raises:
         DidError: an impossible setting; a store made with other settings or from other videos; a missing file;
-            videos that do not decode; or a method of which a split has no face at all.
+            under `strict`, files that do not decode; a method of which a split has no face at all; a full disk; no
+            scheduler at `cluster`.
     """
-    if on_broken not in ("raise", "quarantine"):
-        raise DidError(f"on_broken is {on_broken!r}; it must be 'raise' or 'quarantine'.")
+    if face not in CHOICES:
+        raise DidError(f"face is {face!r}; it must be {' or '.join(map(repr, CHOICES))}.")
     if frames < 1 or size < 16 or margin < 0 or (workers is not None and workers < 1):
         raise DidError(
             f"frames is {frames}, size {size}, margin {margin} and workers {workers}; "
@@ -151,27 +186,36 @@ def prepare(
         "size": size,
         "margin": float(margin),
         "frames": frames,
+        "face": face,
         "detector": f"MTCNN, facenet-pytorch {version('facenet-pytorch')}",
         # The sizes of the files tell apart two sets of videos under the same names.
         "index": tables.fingerprint(index),
         "fingerprint": tables.fingerprint(index.assign(bytes=sizes)),
         "finished": True,
     }
-    if _begin(store, settings):
-        return FaceStore(store)
-
-    broken = _work(index, root, store, frames, size, margin, workers, progress)
-    if broken and on_broken == "raise":
-        path, reason = next(iter(broken.items()))
-        raise DidError(
-            f"{len(broken)} of {len(index)} videos cannot be read, the first, {root / path}, {reason}; mend them and "
-            "run again (the others are kept), or set them aside with on_broken='quarantine'."
-        )
-    manifest, quarantine = _collect(index, store, broken)
-    _check_no_empty_cell(index, manifest, store)
-    write_atomically(store / "manifest.csv", lambda file: tables.save(manifest, file))
-    write_atomically(store / "quarantine.csv", lambda file: tables.save(quarantine, file))
-    _finish(store, settings)
+    with alone(store):
+        if _begin(store, settings):
+            return FaceStore(store)
+        jobs = [
+            (root / path, store, video, frames, size, margin, face)
+            for path, video in zip(index["path"], index["video"], strict=True)
+            if not _is_done(store, video, root / path)
+        ]
+        with (
+            tqdm(
+                total=len(index), initial=len(index) - len(jobs), unit=" videos", desc="faces", disable=not progress
+            ) as bar,
+            _executor(jobs, frames, workers, cluster) as (executor, at_once),
+        ):
+            for _ in _run(jobs, executor, at_once):
+                bar.update()
+        if strict:
+            _refuse_broken(index, root, store)
+        write_atomically(store / "index.csv", lambda file: tables.save(index, file))
+        write_atomically(store / "manifest.csv", lambda file: _write_rows(file, _manifest(index, store)))
+        write_atomically(store / "quarantine.csv", lambda file: _write_rows(file, _quarantine(index, store)))
+        _check_no_empty_cell(index, FaceStore(store))
+        _finish(store, settings)
     return FaceStore(store)
 
 
@@ -179,7 +223,7 @@ def _bytes(file: Path) -> int:
     try:
         return file.stat().st_size
     except OSError as error:
-        raise DidError(f"The video {file} of the index is missing; put it there or index the folder again.") from error
+        raise DidError(f"The file {file} of the index is missing; put it there or index the folder again.") from error
 
 
 def _begin(store: Path, settings: dict[str, Any]) -> bool:
@@ -218,6 +262,8 @@ def _finish(store: Path, settings: dict[str, Any]) -> None:
 def _tidy(store: Path) -> None:
     (store / "unfinished.json").unlink(missing_ok=True)
     shutil.rmtree(store / "parts", ignore_errors=True)
+    for left in store.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
+        left.unlink()
 
 
 def _json(settings: dict[str, Any]) -> str:
@@ -228,50 +274,39 @@ def _part(store: Path, video: str) -> Path:
     return store / "parts" / f"{video}.json"
 
 
+def _read_part(store: Path, video: str) -> dict[str, Any]:
+    """What is known of a video that is done: bytes of its file, found, missed, and broken, the reason or None."""
+    return json.loads(_part(store, video).read_text(encoding="utf-8"))
+
+
 def _is_done(store: Path, video: str, file: Path) -> bool:
-    part = _part(store, video)
-    return part.is_file() and json.loads(part.read_text(encoding="utf-8"))["bytes"] == file.stat().st_size
+    """A video that did not decode is tried again: it may have been mended."""
+    if not _part(store, video).is_file():
+        return False
+    part = _read_part(store, video)
+    return part["broken"] is None and part["bytes"] == file.stat().st_size
 
 
-def _work(
-    index: pd.DataFrame,
-    root: Path,
-    store: Path,
-    frames: int,
-    size: int,
-    margin: float,
-    workers: int | None,
-    progress: bool,
-) -> dict[str, str]:
-    """Prepare every video that has no part yet; returns {path: reason} of those that do not decode, in index order."""
-    jobs = [
-        (root / path, store, video, frames, size, margin)
-        for path, video in zip(index["path"], index["video"], strict=True)
-        if not _is_done(store, video, root / path)
-    ]
+@contextlib.contextmanager
+def _executor(
+    jobs: Sequence[tuple], frames: int, workers: int | None, cluster: str | None
+) -> Iterator[tuple[Executor | None, int]]:
+    """What runs the jobs, None for this process, and how many of them to hand out at a time."""
+    if cluster is not None:
+        with _dask(cluster) as client:
+            yield client.get_executor(pure=False), VIDEOS_A_WORKER * max(1, len(client.ncores()))
+        return
     if workers is None:
         workers = min(os.cpu_count() or 1, 1 + len(jobs) * frames // FRAMES_A_WORKER)
-    reasons: dict[str, str] = {}
-    bar = tqdm(total=len(index), initial=len(index) - len(jobs), unit=" videos", desc="faces", disable=not progress)
-    with bar:
-        for video, reason in _run(jobs, min(workers, len(jobs))):
-            if reason is not None:
-                reasons[video] = reason
-            bar.update()
-    pairs = zip(index["path"], index["video"], strict=True)
-    return {path: reasons[video] for path, video in pairs if video in reasons}
-
-
-def _run(jobs: Sequence[tuple], workers: int) -> Iterator[tuple[str, str | None]]:
+    workers = min(workers, len(jobs))
     if workers <= 1:
-        yield from (_prepare_video(*job) for job in jobs)
+        yield None, 1
         return
     # Spawned, not forked: a forked copy of a process in which torch has started threads can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        for future in as_completed([pool.submit(_prepare_video, *job) for job in jobs]):
-            yield future.result()
+        yield pool, VIDEOS_A_WORKER * workers
     except BrokenProcessPool as error:
         raise DidError(
             "A worker of the preparation was killed, most often for lack of memory; run it again with fewer workers, "
@@ -281,48 +316,123 @@ def _run(jobs: Sequence[tuple], workers: int) -> Iterator[tuple[str, str | None]
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _dask(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
+    except ImportError as error:
+        raise DidError("A cluster needs the packages of did[cluster]: pip install 'did[cluster]'.") from error
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError.
+        raise DidError(
+            f"No Dask scheduler answers at {address}; start one with `dask scheduler` and workers with `dask worker`."
+        ) from error
+    try:
+        yield client
+    except KilledWorker as error:
+        raise DidError(
+            "Workers of the cluster died, most often for lack of memory; run again with more memory for each, the "
+            "preparation resumes where it stopped."
+        ) from error
+    finally:
+        client.close()
+
+
+def _run(jobs: Sequence[tuple], executor: Executor | None, at_once: int) -> Iterator[None]:
+    """Do all jobs, a limited number at a time; yields once for each that is done."""
+    if executor is None:
+        for job in jobs:
+            _prepare_video(*job)
+            yield
+        return
+    waiting = set()
+    for job in jobs:
+        waiting.add(executor.submit(_prepare_video, *job))
+        if len(waiting) >= at_once:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    yield from (future.result() for future in as_completed(waiting))
+
+
 def _start_worker() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
-def _prepare_video(
-    file: Path, store: Path, video: str, frames: int, size: int, margin: float
-) -> tuple[str, str | None]:
-    """Write the crops of one video, then its part; returns (video, None), or the reason why it does not decode."""
-    try:
-        images = _read(file, frames)
-    except DidError as error:
-        # Without the file's folder, so that the quarantine is the same on every machine.
-        return video, str(error).split(f"{file} ")[-1].removesuffix("; replace the file.")
-    found, missed = [], []
+def _die_with_parent() -> None:
+    """A killed parent would leave its workers behind, waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _prepare_video(file: Path, store: Path, video: str, frames: int, size: int, margin: float, face: str) -> None:
+    """Write the crops of one video or image, then its part."""
     shutil.rmtree(store / "faces" / video, ignore_errors=True)  # What an interruption or another content left there.
-    smallest = min(images[0][1].shape[:2])
-    if smallest < SMALLEST_FRAME:
-        missed = [[number, f"frames of {smallest} pixels are too small for a face"] for number, _ in images]
-        images = []
-    boxes, probabilities, landmarks = detect([image for _, image in images])
-    for (number, image), box, probability, points in zip(images, boxes, probabilities, landmarks, strict=True):
-        if np.isnan(probability):
-            missed.append([number, "no face found"])
-            continue
-        face = f"faces/{video}/{number:04d}.png"
-        png = _png(align(image, points, size, margin))
-        (store / face).parent.mkdir(parents=True, exist_ok=True)
-        (store / face).write_bytes(png)
-        row = [number, face, *(round(float(x), 2) for x in box), round(float(probability), 6)]
-        found.append([*row, hashlib.sha256(png).hexdigest()])
-    if images and not found:
-        missed = [[number, "no face found in any sampled frame of the video"] for number, _ in missed]
-    text = json.dumps({"bytes": file.stat().st_size, "found": found, "missed": missed})
+    found: list[list[Any]] = []
+    missed: list[list[Any]] = []
+    broken = None
+    last = None  # centre of the last face
+    try:
+        for images in _batches(_read(file, frames)):
+            numbers, pictures = zip(*images, strict=True)
+            if min(pictures[0].shape[:2]) < SMALLEST_FRAME:
+                reason = f"frames of {min(pictures[0].shape[:2])} pixels are too small for a face"
+                missed += [[number, reason] for number in numbers]
+                continue
+            for number, image, faces in zip(numbers, pictures, detect(pictures), strict=True):
+                if not faces:
+                    missed.append([number, NO_FACE])
+                    continue
+                chosen = faces[0]
+                if face == "track" and last is not None:
+                    chosen = min(faces, key=lambda one: float(np.linalg.norm(one.centre - last)))
+                last = chosen.centre
+                png = _png(align(image, chosen.landmarks, size, margin))
+                path = f"faces/{video}/{number:04d}.png"
+                with room_on_disk(store / path):
+                    (store / path).parent.mkdir(parents=True, exist_ok=True)
+                    (store / path).write_bytes(png)
+                box = [round(float(x), 2) for x in chosen.box]
+                found.append([number, path, *box, round(chosen.probability, 6), hashlib.sha256(png).hexdigest()])
+    except _Unreadable as error:
+        # Without the file's folder, so that the quarantine is the same on every machine.
+        broken = str(error).split(f"{file} ")[-1].removesuffix("; replace the file.")
+        found, missed = [], []
+    if not found and all(reason == NO_FACE for _, reason in missed):
+        missed = [[number, f"{NO_FACE} in any sampled frame of the video"] for number, _ in missed]
+    text = json.dumps({"bytes": file.stat().st_size, "found": found, "missed": missed, "broken": broken})
     write_atomically(_part(store, video), lambda part: part.write_text(text, encoding="utf-8"))
-    return video, None
 
 
-def _read(file: Path, frames: int) -> list[tuple[int, np.ndarray]]:
-    if file.suffix.lower() in IMAGE_SUFFIXES:
-        return [(0, videos.read_image(file))]
-    return videos.read_frames(file, frames)
+class _Unreadable(Exception):
+    """The file does not decode: its sentence goes to the quarantine."""
+
+
+def _read(file: Path, frames: int) -> Iterator[tuple[int, np.ndarray]]:
+    try:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            yield 0, videos.read_image(file)
+        else:
+            yield from videos.stream_frames(file, frames)
+    except DidError as error:
+        raise _Unreadable(str(error)) from error
+
+
+def _batches(images: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Numbered images of one size in lists of at most `PIXELS_AT_ONCE`, at least one image each."""
+    for shape, group in groupby(images, key=lambda pair: pair[1].shape):
+        batch: list[tuple[int, np.ndarray]] = []
+        for pair in group:
+            if batch and (len(batch) + 1) * shape[0] * shape[1] > PIXELS_AT_ONCE:
+                yield batch
+                batch = []
+            batch.append(pair)
+        yield batch
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -334,30 +444,53 @@ def _png(image: np.ndarray) -> bytes:
     return png.tobytes()
 
 
-def _collect(index: pd.DataFrame, store: Path, broken: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The manifest and the quarantine from the parts, in the order of the index."""
-    rows: list[dict[Hashable, Any]] = []
-    quarantine: list[list[Any]] = []
-    for row in index.to_dict("records"):
-        if row["path"] in broken:
-            quarantine.append([row["path"], pd.NA, broken[row["path"]]])
-            continue
-        part = json.loads(_part(store, row["video"]).read_text(encoding="utf-8"))
-        for number, *values in part["found"]:
-            rows.append({**row, "frame": number, **dict(zip(MANIFEST_COLUMNS, values, strict=True))})
-        quarantine += [[row["path"], number, reason] for number, reason in part["missed"]]
-    manifest = pd.DataFrame(rows, columns=[*tables.COLUMNS, *MANIFEST_COLUMNS]).astype({"frame": "Int64"})
-    return manifest, pd.DataFrame(quarantine, columns=list(QUARANTINE_COLUMNS)).astype({"frame": "Int64"})
+def _refuse_broken(index: pd.DataFrame, root: Path, store: Path) -> None:
+    reasons = {
+        path: _read_part(store, video)["broken"] for path, video in zip(index["path"], index["video"], strict=True)
+    }
+    broken = [(path, reason) for path, reason in reasons.items() if reason is not None]
+    if broken:
+        path, reason = broken[0]
+        raise DidError(
+            f"{len(broken)} of {len(index)} videos cannot be read, the first, {root / path}, {reason}; mend them and "
+            "run again (the others are kept), or leave `strict` out to set them aside."
+        )
 
 
-def _check_no_empty_cell(index: pd.DataFrame, manifest: pd.DataFrame, store: Path) -> None:
+def _write_rows(file: Path, rows: Iterator[list[Any]]) -> None:
+    """CSV as `did.data.table.save` writes it, one row at a time."""
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened, lineterminator="\n").writerows(rows)
+
+
+def _manifest(index: pd.DataFrame, store: Path) -> Iterator[list[Any]]:
+    """The header and one row a crop, in the order of the index."""
+    yield [*tables.COLUMNS, *MANIFEST_COLUMNS]
+    at = tables.COLUMNS.index("frame")
+    for row in index[list(tables.COLUMNS)].itertuples(index=False, name=None):
+        for number, *values in _read_part(store, row[tables.COLUMNS.index("video")])["found"]:
+            yield [*row[:at], number, *row[at + 1 :], *values]
+
+
+def _quarantine(index: pd.DataFrame, store: Path) -> Iterator[list[Any]]:
+    """The header and one row for everything that gave no crop, in the order of the index."""
+    yield list(QUARANTINE_COLUMNS)
+    for path, video in zip(index["path"], index["video"], strict=True):
+        part = _read_part(store, video)
+        if part["broken"] is not None:
+            yield [path, "", part["broken"]]
+        for number, reason in part["missed"]:
+            yield [path, number, reason]
+
+
+def _check_no_empty_cell(index: pd.DataFrame, store: FaceStore) -> None:
     wanted = index[["method", "split"]].drop_duplicates().itertuples(index=False, name=None)
-    got = set(manifest[["method", "split"]].itertuples(index=False, name=None))
+    got = set(store.manifest[["method", "split"]].itertuples(index=False, name=None))
     for method, split in wanted:
         if (method, split) not in got:
             raise DidError(
-                f"No face was found in any video of {method!r} in the split {split!r}, so that {store} cannot be "
-                "finished; look at those videos."
+                f"No face was found in any video of {method!r} in the split {split!r}, so that {store.root} cannot be "
+                f"finished; look at those videos ({store.root / 'quarantine.csv'} says what was wrong)."
             )
 
 
@@ -394,28 +527,40 @@ def align(image: np.ndarray, landmarks: np.ndarray, size: int = 224, margin: flo
     return crop if fine == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def detect(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the largest face in each image with MTCNN.
+@dataclass(frozen=True)
+class Face:
+    """A face in an image, in pixels: box (4,) as x0, y0, x1, y1; landmarks (5, 2) as (x, y): left eye, right eye, nose,
+    left and right corner of the mouth as seen in the picture; probability in 0-1."""
+
+    box: np.ndarray
+    probability: float
+    landmarks: np.ndarray
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Centre of the box, (2,)."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+
+def detect(images: Sequence[np.ndarray]) -> list[list[Face]]:
+    """Find the faces in each image with MTCNN, the largest first.
 
     Faces of at least a sixth of the image's shorter side are looked for first, and smaller ones only in the images
-    where that finds none. As the largest face is wanted, the small scales of MTCNN's image pyramid, which take most
-    of its time, would only matter there.
+    where that finds none. As a large face is wanted, the small scales of MTCNN's image pyramid, which take most of its
+    time, would only matter there.
 
     Args:
         images: RGB uint8 arrays (H, W, 3) of one size, at least 20 pixels a side.
 
     Returns:
-        boxes (n, 4) as x0, y0, x1, y1; probabilities (n,); landmarks (n, 5, 2) as (x, y): left eye, right eye, nose,
-        left and right corner of the mouth as seen in the picture. All in pixels, float64, NaN where no face was found.
+        For each image its faces; an empty list where there is none.
 
     Raises:
         DidError: images too small, of unequal size, or not uint8.
     """
-    boxes = np.full((len(images), 4), np.nan)
-    probabilities = np.full(len(images), np.nan)
-    landmarks = np.full((len(images), 5, 2), np.nan)
+    found: list[list[Face]] = [[] for _ in images]
     if not len(images):
-        return boxes, probabilities, landmarks
+        return found
     shape = images[0].shape
     if any(image.shape != shape or image.dtype != np.uint8 for image in images) or len(shape) != 3 or shape[2] != 3:
         raise DidError("The face detector takes uint8 RGB images of one size; convert or group them first.")
@@ -423,15 +568,14 @@ def detect(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.nda
         raise DidError(f"The face detector takes images of at least {SMALLEST_FRAME} pixels a side, not {shape[:2]}.")
 
     large = _pyramid_size(LARGE_FACE * min(shape[:2]))
+    at_once = max(1, PIXELS_AT_ONCE // (shape[0] * shape[1]))
     for smallest_face in dict.fromkeys((large, float(SMALLEST_FACE))):
-        todo = np.flatnonzero(np.isnan(probabilities))
-        at_once = max(1, PIXELS_AT_ONCE // (shape[0] * shape[1]))
+        todo = [number for number, faces in enumerate(found) if not faces]
         for start in range(0, len(todo), at_once):
             batch = todo[start : start + at_once]
-            for number, face in zip(batch, _largest_faces([images[i] for i in batch], smallest_face), strict=True):
-                if face is not None:
-                    boxes[number], probabilities[number], landmarks[number] = face
-    return boxes, probabilities, landmarks
+            for number, faces in zip(batch, _faces([images[i] for i in batch], smallest_face), strict=True):
+                found[number] = faces
+    return found
 
 
 def _pyramid_size(pixels: float) -> float:
@@ -442,16 +586,21 @@ def _pyramid_size(pixels: float) -> float:
     return result
 
 
-def _largest_faces(images: list[np.ndarray], smallest_face: float) -> list[tuple | None]:
-    detector = _detector()
-    detector.min_face_size = smallest_face
-    with _one_thread():
+# The detector is one object with a setting that changes: the threads of a Dask worker take turns.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _faces(images: list[np.ndarray], smallest_face: float) -> list[list[Face]]:
+    with _ONE_AT_A_TIME, _one_thread():
+        detector = _detector()
+        detector.min_face_size = smallest_face
         # A list even for one image; MTCNN raises on a call for crops when one image has no face, but not on detect.
         boxes, probabilities, landmarks = detector.detect(np.stack(images), landmarks=True)
-    return [
-        None if box is None else (np.asarray(box[0], float), float(probability[0]), np.asarray(points[0], float))
-        for box, probability, points in zip(boxes, probabilities, landmarks, strict=True)
-    ]
+    found = []
+    for box, probability, points in zip(boxes, probabilities, landmarks, strict=True):
+        rows = [] if box is None else zip(box, probability, points, strict=True)
+        found.append([Face(np.asarray(b, float), float(p), np.asarray(five, float)) for b, p, five in rows])
+    return found
 
 
 @lru_cache(maxsize=1)
