@@ -1,10 +1,25 @@
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from did.errors import DidError
-from did.evaluation import auc, by_video, eer, interval, report
+from did.evaluation import (
+    auc,
+    by_video,
+    calibration_error,
+    confusion,
+    delong,
+    difference,
+    eer,
+    interval,
+    mean_accuracy,
+    over_seeds,
+    reliability,
+    report,
+)
 
 
 def scores_with_ties(seed, n=200):
@@ -38,6 +53,40 @@ def test_eer_agrees_with_a_scan_of_all_thresholds(seed):
     assert 0.1 < eer(labels, scores) < 0.4
 
 
+def eer_by_scan(labels, scores):
+    """Walk down all thresholds; where FPR passes FNR, cut the straight line between the two points."""
+    before = (0.0, 1.0)
+    for t in sorted(set(scores), reverse=True):
+        fpr, fnr = np.mean(scores[labels == 0] >= t), np.mean(scores[labels == 1] < t)
+        if fpr >= fnr:
+            gap, last = fpr - fnr, before[1] - before[0]
+            return (before[0] * gap + fpr * last) / (gap + last)
+        before = (fpr, fnr)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("digits", [0, 1, 8])
+def test_eer_is_where_a_scan_of_all_thresholds_crosses(seed, digits):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, 150)
+    scores = np.round(rng.normal(size=150) + labels, digits)
+    assert eer(labels, scores) == pytest.approx(eer_by_scan(labels, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("rising", [np.exp, lambda s: s**3, lambda s: 1e-3 * s - 7, np.arctan])
+def test_rising_maps_of_the_scores_change_nothing(rising):
+    labels, scores = scores_with_ties(3)
+    assert auc(labels, rising(scores)) == auc(labels, scores)
+    assert eer(labels, rising(scores)) == eer(labels, scores)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_turned_labels_turn_the_auc(seed):
+    labels, scores = scores_with_ties(seed)
+    assert auc(1 - labels, scores) == pytest.approx(1 - auc(labels, scores), abs=1e-12)
+    assert auc(1 - labels, -scores) == pytest.approx(auc(labels, scores), abs=1e-12)
+
+
 def test_eer_of_known_cases():
     assert eer([0, 0, 1, 1], [1, 2, 3, 4]) == 0
     assert eer([1, 1, 0, 0], [1, 2, 3, 4]) == 1
@@ -55,7 +104,7 @@ def test_eer_of_known_cases():
     ],
 )
 def test_what_cannot_be_ranked_is_refused(labels, scores, sentence):
-    for metric in (auc, eer):
+    for metric in (auc, eer, delong):
         with pytest.raises(DidError, match=sentence):
             metric(labels, scores)
 
@@ -90,10 +139,11 @@ def test_the_interval_covers():
     assert inside["frames"] <= 40
 
 
-def test_the_interval_equals_resampling_by_hand():
-    labels, scores, video = clustered(3, 12, frames=3)
+@pytest.mark.parametrize("videos", [4, 12])  # with 4, one draw in eight holds one class
+def test_the_interval_equals_resampling_by_hand(videos):
+    labels, scores, video = clustered(3, videos, frames=3)
     rng = np.random.default_rng(0)
-    times = rng.multinomial(12, np.full(12, 1 / 12), size=500)
+    times = rng.multinomial(videos, np.full(videos, 1 / videos), size=500)
     values = []
     for row in times:
         rows = np.concatenate([np.flatnonzero(video == v).repeat(k) for v, k in enumerate(row)])
@@ -103,12 +153,32 @@ def test_the_interval_equals_resampling_by_hand():
     assert interval(labels, scores, video, draws=500) == pytest.approx(tuple(expected), abs=1e-12)
 
 
+@pytest.mark.parametrize(("metric", "by_hand"), [("auc", roc_auc_score), ("eer", eer_by_scan)])
+def test_tied_and_separated_scores_are_drawn_alike(metric, by_hand):
+    labels, scores, video = clustered(5, 14, frames=4)
+    scores = np.round(scores + 0.5 * labels, 1)
+    rng, values = np.random.default_rng(2), []
+    for row in rng.multinomial(14, np.full(14, 1 / 14), size=200):
+        rows = np.concatenate([np.flatnonzero(video == v).repeat(k) for v, k in enumerate(row)])
+        if 0 < labels[rows].sum() < len(rows):
+            values.append(by_hand(labels[rows], scores[rows]))
+    expected = np.quantile(values, [0.05, 0.95])
+    found = interval(labels, scores, video, metric, draws=200, level=0.9, seed=2)
+    assert found == pytest.approx(tuple(expected), abs=1e-12)
+
+
 def test_the_interval_is_repeatable_and_refuses_single_groups():
     labels, scores, video = clustered(1, 10)
     assert interval(labels, scores, video, "eer", draws=50) == interval(labels, scores, video, "eer", draws=50)
     assert interval(labels, scores, video, draws=50) != interval(labels, scores, video, draws=50, seed=1)
     with pytest.raises(DidError, match="at least two groups of each class"):
         interval([0, 0, 1, 1], [1, 2, 3, 4], ["a", "a", "b", "c"])
+    with pytest.raises(DidError, match="a group for each of the 4 scores"):
+        interval([0, 0, 1, 1], [1, 2, 3, 4], ["a", "b", "c"])
+    with pytest.raises(DidError, match="a group for each of the 4 scores"):
+        interval([0, 0, 1, 1], [1, 2, 3, 4], ["a", "b", "c", None])
+    with pytest.raises(DidError, match="none of the 0 draws"):
+        interval(labels, scores, video, draws=0)
     with pytest.raises(DidError, match="unknown metric 'aucc': did you mean 'auc'"):
         interval(labels, scores, video, "aucc")
 
@@ -148,3 +218,252 @@ def test_the_report_has_a_row_a_level_and_method(frames):
     assert (row.n_real, row.n_fake) == (24, 24)
     assert row.auc_low <= row.auc <= row.auc_high
     assert row.eer == pytest.approx(eer(part.label, part.score))
+
+
+def test_the_auc_of_videos_by_hand(frames):
+    sums = {}
+    for row in frames.itertuples():
+        sums.setdefault((row.video, row.label), []).append(row.score)
+    real, fake = ([np.mean(s) for (_, label), s in sums.items() if label == side] for side in (0, 1))
+    wins = [(f > r) + 0.5 * (f == r) for f in fake for r in real]
+    table = report(frames, draws=20).set_index(["level", "method"])
+    assert table.auc["video", "all"] == pytest.approx(np.mean(wins), abs=1e-12)
+    assert table.auc["video", "all"] != pytest.approx(table.auc["frame", "all"], abs=1e-3)
+    assert (table.n_real["video", "all"], table.n_fake["video", "all"]) == (8, 16)
+
+
+def test_the_report_holds_the_intervals(frames):
+    row = report(frames, draws=100).iloc[0]
+    for metric in ("auc", "eer"):
+        expected = interval(frames.label, frames.score, frames.video, metric, draws=100)
+        assert (row[f"{metric}_low"], row[f"{metric}_high"]) == expected
+
+
+def test_videos_that_are_not_one_thing_are_refused(frames):
+    with pytest.raises(DidError, match="1 of 72 scores are not finite"):
+        by_video(frames.assign(score=frames.score.where(frames.index != 5)))
+    with pytest.raises(DidError, match="video '003' has more than one label or method"):
+        by_video(frames.assign(video=frames.video.where(frames.identity != "003", "003")))
+
+
+def components(labels, scores):
+    """DeLong's structural components by comparing every fake with every real: (fakes,), (reals,)."""
+    fake, real = scores[labels == 1], scores[labels == 0]
+    psi = np.array([[1.0 if f > r else 0.5 if f == r else 0.0 for r in real] for f in fake])
+    return psi.mean(1), psi.mean(0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_delong_is_the_covariance_of_the_structural_components(seed):
+    labels, first = scores_with_ties(seed, 80)
+    second = np.round(first + np.random.default_rng(seed + 10).normal(size=80), 1)
+    expected = np.zeros((2, 2))
+    parts = [components(labels, first), components(labels, second)]
+    for i in (0, 1):
+        for j in (0, 1):
+            for a, b in zip(parts[i], parts[j], strict=True):
+                expected[i, j] += ((a - a.mean()) * (b - b.mean())).sum() / (len(a) - 1) / len(a)
+    aucs, covariance = delong(labels, first, second)
+    assert covariance == pytest.approx(expected, abs=1e-14)
+    assert aucs == pytest.approx([roc_auc_score(labels, first), roc_auc_score(labels, second)], abs=1e-12)
+
+
+def test_delong_by_hand():
+    """Fakes 3 and 1, reals 2 and 0: components (1, 1/2) and (1/2, 1), each of variance 1/8."""
+    aucs, covariance = delong([1, 1, 0, 0], [3, 1, 2, 0])
+    assert (aucs.tolist(), covariance.tolist()) == ([0.75], [[0.125]])
+    with pytest.raises(DidError, match="two rows of each class"):
+        delong([1, 0, 0], [3, 1, 2])
+    with pytest.raises(DidError, match="at least one detector"):
+        delong([1, 1, 0, 0])
+
+
+def test_delong_agrees_with_a_bootstrap_of_rows():
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 1], (150, 250))
+    first = rng.normal(size=400) + labels
+    second = 0.7 * first + rng.normal(size=400)
+    drawn = []
+    for _ in range(2000):
+        rows = np.concatenate([rng.integers(0, 150, 150), rng.integers(150, 400, 250)])
+        drawn.append((auc(labels[rows], first[rows]), auc(labels[rows], second[rows])))
+    _, covariance = delong(labels, first, second)
+    assert covariance == pytest.approx(np.cov(np.transpose(drawn)), rel=0.15)
+    of_difference = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    assert of_difference == pytest.approx(np.var(np.subtract(*np.transpose(drawn)), ddof=1), rel=0.15)
+    assert of_difference < 0.8 * (covariance[0, 0] + covariance[1, 1])
+
+
+@pytest.fixture
+def two(frames):
+    """Scores of two detectors that share most of what they see; the second's rows in another order."""
+    a = frames.assign(frame=frames.groupby("video").cumcount() * 10)
+    b = a.assign(score=0.8 * a.score + 0.3 * np.random.default_rng(5).normal(size=len(a)))
+    return a, b.sample(frac=1, random_state=0)
+
+
+def test_the_difference_equals_a_plain_loop_over_draws(two):
+    a, b = two
+    found = difference(a, b, draws=60, seed=3).set_index("level")
+    pairs = a.merge(b[["video", "frame", "score"]], on=["video", "frame"], suffixes=("_a", "_b"))
+    means = pairs.groupby("video", as_index=False)[["label", "score_a", "score_b"]].mean()
+    for level, table in (("frame", pairs), ("video", means)):
+        names, values = sorted(set(table.video)), []
+        for row in np.random.default_rng(3).multinomial(24, np.full(24, 1 / 24), size=60):
+            drawn = pd.concat([table[table.video == v] for v, k in zip(names, row, strict=True) for _ in range(k)])
+            if 0 < drawn.label.sum() < len(drawn):
+                aucs = [roc_auc_score(drawn.label, drawn[f"score_{which}"]) for which in "ab"]
+                values.append(aucs[0] - aucs[1])
+        expected_a, expected_b = (roc_auc_score(table.label, table[f"score_{which}"]) for which in "ab")
+        row = found.loc[level]
+        assert [row.auc_a, row.auc_b, row.difference] == pytest.approx(
+            [expected_a, expected_b, expected_a - expected_b], abs=1e-12
+        )
+        assert [row.low, row.high] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-12)
+
+
+def test_a_detector_does_not_differ_from_itself(two):
+    a, b = two
+    assert (difference(a, a.sample(frac=1, random_state=1), 50)[["difference", "low", "high"]] == 0).all(axis=None)
+    there, back = difference(a, b, 50), difference(b, a, 50)
+    assert there.difference.tolist() == (-back.difference).tolist()
+    assert there.low.tolist() == pytest.approx((-back.high).tolist(), abs=1e-12)
+
+
+def test_pairing_narrows_the_difference(two):
+    a, b = two
+    row = difference(a, b, draws=300).iloc[0]
+    apart = [np.subtract(*interval(x.label, x.score, x.video, draws=300)) for x in (a, b)]
+    assert 0 < row.high - row.low < 0.8 * np.hypot(*apart)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda b: b.iloc[1:], "1 rows .* have no partner: score both on the same test split"),
+        (lambda b: b.assign(frame=b.frame + 1), "not about the same frames"),
+        (lambda b: b.assign(label=1 - b.label), "not about the same frames, 144 rows"),
+        (lambda b: pd.concat([b, b.iloc[:1]]), "second detector's scores hold a frame of a video twice"),
+        (lambda b: b.drop(columns="frame"), "second detector's scores lack the column 'frame'"),
+        (lambda b: b.assign(score=np.nan), "72 of 72 scores are not finite"),
+    ],
+)
+def test_detectors_on_other_frames_are_not_compared(two, change, sentence):
+    a, b = two
+    with pytest.raises(DidError, match=sentence):
+        difference(a, change(b), draws=10)
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "bins", "expected"),
+    [
+        ([1, 1, 1, 1, 0], [0.8] * 5, 15, 0.0),
+        ([0, 0, 1, 1], [0.1, 0.1, 0.9, 0.9], 15, 0.1),
+        ([1, 1, 0, 0, 0], [0.2, 0.2, 0.2, 0.2, 1.0], 15, (4 * 0.3 + 1 * 1.0) / 5),
+        ([1, 0], [0.2, 0.8], 1, 0.0),  # one bin: the two errors cancel
+        ([1, 0], [0.2, 0.8], 2, 0.8),
+        ([1, 1], [0.7, 0.7], 15, 0.3),  # one class
+    ],
+)
+def test_calibration_error_by_hand(labels, probabilities, bins, expected):
+    assert calibration_error(labels, probabilities, bins) == pytest.approx(expected, abs=1e-12)
+
+
+def test_reliability_by_hand():
+    table = reliability([0, 1, 1, 1, 0], [0.0, 0.25, 0.26, 1.0, 0.9], bins=4)
+    expected = pd.DataFrame(
+        {
+            "low": [0, 0.25, 0.5, 0.75],
+            "high": [0.25, 0.5, 0.75, 1],
+            "n": [2, 1, 0, 2],
+            "probability": [0.125, 0.26, np.nan, 0.95],
+            "share": [0.5, 1, np.nan, 0.5],
+        }
+    )
+    pd.testing.assert_frame_equal(table, expected)
+    assert len(reliability([0, 1], [0, 1])) == 15
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "sentence"),
+    [
+        ([0, 1], [0.1, 2.3], "probabilities must lie in"),
+        ([0, 1], [0.1, float("nan")], "probabilities must lie in"),
+        ([0, 2], [0.1, 0.2], "labels 0 .real. and 1 .fake."),
+        ([0, 1], [0.1], "of one length"),
+        ([], [], "of one length"),
+    ],
+)
+def test_what_is_no_probability_is_refused(labels, probabilities, sentence):
+    with pytest.raises(DidError, match=sentence):
+        calibration_error(labels, probabilities)
+
+
+def test_confusion_by_hand():
+    table = confusion([0, 0, 0, 0, 1, 1, 2], [0, 0, 0, 1, 1, 2, 2], ["real", "Deepfakes", "FaceSwap"])
+    assert table.to_numpy().tolist() == [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 1]]
+    assert table.loc["real", "Deepfakes"] == 0.25
+    assert (table.index.name, table.columns.name) == ("true", "predicted")
+    assert mean_accuracy(table) == 0.75  # and not 5 of 7
+
+
+def test_a_domain_without_faces_counts_for_nothing():
+    table = confusion([0, 0, 2], [0, 1, 2], ["real", "Deepfakes", "FaceSwap"])
+    assert table.loc["Deepfakes"].isna().all()
+    assert mean_accuracy(table) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "sentence"),
+    [
+        ([0, 1], [0, 2], "whole numbers from 0 to 1, one for each of real, fake"),
+        ([0, -1], [0, 1], "whole numbers from 0 to 1"),
+        ([0, 0.5], [0, 1], "whole numbers from 0 to 1"),
+        ([0, 1], [0], "of one length"),
+        ([], [], "of one length"),
+    ],
+)
+def test_domains_without_a_name_are_refused(true, predicted, sentence):
+    with pytest.raises(DidError, match=sentence):
+        confusion(true, predicted, ["real", "fake"])
+
+
+def test_seeds_by_hand():
+    def metrics(*rows):
+        table = pd.DataFrame(rows, columns=["level", "method", "auc", "eer"])
+        return table.assign(auc_low=0.0, auc_high=1.0, n_real=3)
+
+    found = over_seeds(
+        [
+            metrics(("frame", "all", 0.7, 0.3), ("video", "all", 0.9, 0.1), ("frame", "FaceSwap", 0.5, 0.5)),
+            metrics(("video", "all", 0.9, 0.3), ("frame", "all", 0.8, 0.3)),
+            metrics(("frame", "all", 0.9, 0.3), ("video", "all", 0.6, 0.2)),
+        ]
+    )
+    expected = pd.DataFrame(
+        [
+            ("frame", "all", 0.8, 0.1, 0.3, 0.0, 3),
+            ("video", "all", 0.8, 0.03**0.5, 0.2, 0.1, 3),
+            ("frame", "FaceSwap", 0.5, np.nan, 0.5, np.nan, 1),
+        ],
+        columns=["level", "method", "auc", "auc_std", "eer", "eer_std", "seeds"],
+    )
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_seeds_that_cannot_be_averaged_are_refused(frames):
+    table = report(frames, draws=10)
+    with pytest.raises(DidError, match="at least one run"):
+        over_seeds([])
+    with pytest.raises(DidError, match="a level and method twice"):
+        over_seeds([pd.concat([table, table])])
+    assert over_seeds([table, table]).seeds.tolist() == [2] * 6
+
+
+def test_half_a_million_scores_take_less_than_two_seconds():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 560_000)
+    scores = rng.normal(size=560_000) + labels
+    start = time.process_time()
+    auc(labels, scores), eer(labels, scores), delong(labels, scores)
+    assert time.process_time() - start < 2

@@ -2,9 +2,9 @@
 
 import pytest
 
-from did.baselines import spectral_baseline
 from did.data.sources import face_store, open_source
 from did.experiments import READINGS, train_settings
+from did.leaks import spectral_baseline
 from did.results import run, split_faces
 
 pytestmark = pytest.mark.slow

@@ -25,7 +25,7 @@ def papermill(folder: Path, *arguments: str, notebook: str = "train") -> subproc
         (["-p", "sorce", "ffpp"], "DidError: unknown parameter 'sorce': did you mean 'source'?"),
         (["-p", "source", "fppp"], "DidError: unknown source 'fppp': did you mean 'ffpp'?"),
         (["-p", "preset", "labtop"], "DidError: unknown preset 'labtop': did you mean 'laptop'?"),
-        (["-p", "edition", "licensed"], "DidError: edition=licensed, but there is no FaceForensics++ (c23) (looked in"),
+        (["-p", "edition", "licensed"], "DidError: edition=licensed, but there is no FaceForensics++ (looked in"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_a_bad_exit_status(tmp_path, arguments, sentence):

@@ -6,10 +6,12 @@ from did import plots
 from did.results import split_faces
 
 
-@pytest.fixture(params=["contact_sheet", "loss_curves", "map_curves", "roc_curves", "score_histograms", "overlay"])
+@pytest.fixture(
+    params=["contact_sheet", "mean_spectra", "loss_curves", "map_curves", "roc_curves", "score_histograms", "overlay"]
+)
 def plot(request, tiny_run, tiny_source, tiny_settings):
-    if request.param == "contact_sheet":
-        return plots.contact_sheet(tiny_source[1], "stamp")
+    if request.param in ("contact_sheet", "mean_spectra"):
+        return getattr(plots, request.param)(tiny_source[1], "stamp")
     if request.param == "overlay":
         faces = split_faces(tiny_source[1], tiny_settings)["test"]
         return plots.attention_overlay(tiny_run.task(), faces, "stamp", people=2)
@@ -33,6 +35,30 @@ def test_the_contact_sheet_shows_the_same_people_in_every_row(tiny_source):
     assert len(data) == 15
     targets = data.identity.str.split("+").str[0]
     assert set(targets.groupby(data.method).apply(tuple)) == {("000", "001", "002")}
+
+
+def test_a_set_that_names_nobody_shows_each_method_its_own_people(tiny_source):
+    _, store = tiny_source
+    manifest = store.manifest
+    manifest["identity"] = manifest["video"]
+    other = type(store)(store.root)
+    object.__setattr__(other, "__class__", type("Renamed", (type(store),), {"manifest": manifest}))
+    sheet = plots.contact_sheet(other, "stamp", people=3)
+    assert sheet.data.groupby("method").size().tolist() == [3] * 5
+    assert "people who differ from row to row" in sheet.alt
+
+
+def test_spectra_show_the_difference_that_was_put_in(tiny_source):
+    """The forged crops of `tiny_source` have a bright bar of 6 rows in noise: more power at low frequencies."""
+    plot = plots.mean_spectra(tiny_source[1], "stamp", size=64)
+    data = plot.data
+    assert set(data.method) == {"real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"}
+    assert (data[data.method == "real"].difference == 0).all()
+    low = data[(data.method == "FaceSwap") & data.cycles.between(2, 6)]
+    high = data[(data.method == "FaceSwap") & (data.cycles > 24)]
+    assert (low.difference > low.half).all()
+    assert low.difference.mean() > high.difference.mean() + 3
+    assert re.search(r"FaceSwap \+\d+\.\d dB", plot.alt)
 
 
 def test_words_come_from_the_data(tiny_run):

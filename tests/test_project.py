@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import did
+from did.data.standin.layouts import LAYOUTS
 
 try:
     import tomllib
@@ -24,8 +25,8 @@ DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a room may import only rooms that stand before it.
 ROOMS = (
-    "errors files paper layers losses settings backbones model data evaluation tasks baselines training explain results"
-    " experiments plots cli"
+    "errors files paper layers losses settings backbones model data evaluation leaks tasks baselines f3net training"
+    " explain results experiments plots cli"
 ).split()
 
 # Where the lock must hold: Python version, platform, machine.
@@ -156,6 +157,16 @@ def test_book_files_exist():
     for page in pages:
         source = page.replace("book/executed/", "notebooks/")  # `make book` executes them into place
         assert any((ROOT / f"{source}{end}").exists() for end in (".md", ".ipynb")), f"the book has no page {page}"
+
+
+def test_the_page_on_stand_ins_names_every_method_and_every_source():
+    page = read("book/standins.md")
+    for name, layout in LAYOUTS.items():
+        assert f"`{name}`" in page
+        for method in layout.methods:
+            row = re.search(rf"^\|[^|\n]*\b{method}\b[^|\n]*\|([^|\n]+)\|([^|\n]+)\|$", page, re.MULTILINE)
+            assert row, f"book/standins.md has no row on {method}"
+            assert all(len(cell.strip()) > 7 for cell in row.groups()), row.group()
 
 
 def test_committed_notebooks_are_executed_and_clean():

@@ -1,22 +1,11 @@
-"""The rivals, behind the interface of `did.tasks.DIDTask`, and the spectrum as a check on the forgeries themselves.
-
-So far: the backbone with binary cross-entropy.
-"""
+"""The rivals, behind the interface of `did.tasks.DIDTask`. So far: the backbone with binary cross-entropy."""
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from did.backbones import Backbone
-from did.data.loading import Faces, ordered
-from did.data.table import REAL
-from did.evaluation import auc
 from did.settings import Settings
 from did.tasks import Step
 
@@ -60,48 +49,3 @@ class BCETask(nn.Module):
     def detector(self) -> nn.Module:
         """The test-time graph: images -> scores."""
         return self.model
-
-
-def radial_spectrum(images: np.ndarray) -> np.ndarray:
-    """Log power spectrum of gray images, averaged over rings of equal frequency.
-
-    Args:
-        images: (n, size, size).
-
-    Returns:
-        (n, size // 2): ring r holds the frequencies of r to r + 1 cycles an image, under a Hann window.
-
-    Source: Durall et al. (2020), "Watch your up-convolution", arXiv:2003.01826, for its use on forgeries.
-    """
-    size = images.shape[-1]
-    window = np.outer(np.hanning(size), np.hanning(size))
-    power = np.abs(np.fft.fftshift(np.fft.fft2(images * window), axes=(1, 2))) ** 2
-    y, x = np.indices((size, size)) - size // 2
-    ring = np.hypot(x, y).astype(int)
-    inside = ring < size // 2
-    counts = np.bincount(ring[inside])
-    sums = np.stack([np.bincount(ring[inside], p[inside]) for p in power])
-    return np.log(sums / counts + 1e-8)
-
-
-def spectral_baseline(train: Faces, test: Faces) -> pd.DataFrame:
-    """How far the radial spectrum alone gives each forgery method away: logistic regression, real against one method.
-
-    A detector's AUC on forgeries that a spectrum gives away says little about faces.
-
-    Returns:
-        One row a method: method, auc on the frames of `test`.
-    """
-    spectra, methods = [], []
-    for faces in (train, test):
-        images = np.concatenate([batch["image"][:, 0].numpy() for batch in ordered(faces, 64)])
-        spectra.append(radial_spectrum(images))
-        methods.append(np.array(faces.domain_names)[faces.domains])
-    rows = []
-    for method in train.domain_names[1:]:
-        parts = [np.isin(m, [REAL, method]) for m in methods]
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        model.fit(spectra[0][parts[0]], train.labels[parts[0]])
-        value = auc(test.labels[parts[1]], model.decision_function(spectra[1][parts[1]]))
-        rows.append({"method": method, "auc": value})
-    return pd.DataFrame(rows)

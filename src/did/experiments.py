@@ -8,7 +8,11 @@ from did.errors import DidError
 from did.settings import Settings, nearest
 
 _COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
-PARAMETERS = {"train": (*_COMMON, "backbone", "pretrained", "options"), "adversary": _COMMON}
+PARAMETERS = {
+    "data": ("source", "edition", "faces", "data_root", "preset"),
+    "train": (*_COMMON, "backbone", "pretrained", "options"),
+    "adversary": _COMMON,
+}
 
 # Readings of the game between T and the features, as changes to a preset of small size: §3.3 and Eq. 12 contradict
 # each other, and neither says what λ_dec scales. "literal" undoes what those presets take in place of the paper's.
@@ -60,6 +64,13 @@ def train_settings(
     """
     if options is not None and not isinstance(options, Mapping):
         raise DidError(f"options takes a mapping of settings, as in -y 'options: {{alpha: 1.0}}', got {options!r}")
-    named = {"source": source, "backbone": backbone, "pretrained": pretrained, "seed": seed, "iterations": iterations}
+    # Without the path of folder:PATH: settings name a run on every machine alike.
+    named = {
+        "source": source.partition(":")[0],
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "seed": seed,
+        "iterations": iterations,
+    }
     given = {name: value for name, value in named.items() if value is not None}
     return Settings.preset(preset, **{**(options or {}), **given})

@@ -3,11 +3,14 @@ import shutil
 
 import pytest
 
-from did.data import sources
-from did.data.sources import STANDIN_SIZES, face_store, open_source
-from did.data.standin import MARK
+from did.data import sources, table
+from did.data.layout import MARK
+from did.data.sources import LAYOUTS, STANDIN_SIZES, face_store, open_source
+from did.data.standin import write
 from did.errors import DidError
 from did.settings import PRESETS, Settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def project(tmp_path, monkeypatch):
 def smallest(tmp_path_factory):
     """A stand-in written once; tests copy it to where they want it."""
     root = tmp_path_factory.mktemp("standin") / "ffpp"
-    sources.write_ffpp(root, {"train": 2, "val": 2, "test": 2}, frames=2, progress=False, workers=1)
+    write("ffpp", root, {"train": 2, "val": 2, "test": 2}, frames=2, progress=False, workers=1)
     return root
 
 
@@ -35,15 +38,19 @@ def licensed(smallest, tmp_path):
     return root
 
 
-def test_every_preset_has_a_stand_in_with_frames_enough():
+TINY = {"people": {"train": 2, "val": 2, "test": 2}, "frames": 2}
+
+
+def test_every_preset_has_stand_ins_with_frames_and_people_enough():
     assert set(STANDIN_SIZES) == set(PRESETS)
-    for preset, size in STANDIN_SIZES.items():
-        assert size["frames"] >= Settings.preset(preset).frames
-        assert min(size["people"].values()) >= 4  # two pairs a split: something to resample
+    for preset, sizes in STANDIN_SIZES.items():
+        assert set(sizes) == set(LAYOUTS)
+        assert all(sizes[name]["frames"] >= Settings.preset(preset).frames for name in ("ffpp", "cdf2"))
+        assert all(min(size["people"].values()) >= 2 and size["people"]["test"] >= 4 for size in sizes.values())
 
 
 def test_without_data_the_stand_in_is_written_once_and_says_so(project, monkeypatch, capsys):
-    monkeypatch.setitem(STANDIN_SIZES, "smoke", {"people": {"train": 2, "val": 2, "test": 2}, "frames": 2})
+    monkeypatch.setitem(STANDIN_SIZES["smoke"], "ffpp", TINY)
     source = open_source("ffpp", preset="smoke", progress=False)
     assert source.edition == "stand-in"
     assert "not the licensed data. No number here reproduces a number of the paper" in source.banner
@@ -51,8 +58,77 @@ def test_without_data_the_stand_in_is_written_once_and_says_so(project, monkeypa
     assert len(source.index) == 6 * 5
     before = {p: p.stat().st_mtime_ns for p in source.root.rglob("*.mp4")}
     again = open_source("ffpp", preset="smoke", progress=False)
-    assert again.root == source.root
     assert before == {p: p.stat().st_mtime_ns for p in again.root.rglob("*.mp4")}
+
+
+@pytest.mark.parametrize(
+    ("name", "methods", "splits"),
+    [
+        ("cdf2", {"real", "Celeb-synthesis"}, {"train", "val", "test"}),
+        (
+            "dffd",
+            {"real", "faceapp", "stargan", "pggan_v1", "pggan_v2", "stylegan_celeba", "stylegan_ffhq"},
+            {"train", "val", "test"},
+        ),
+        ("diff", {"real", "T2I", "I2I", "FS", "FE"}, {"val", "test"}),
+    ],
+)
+def test_every_source_has_a_stand_in_that_passes_all_checks_and_is_prepared(project, name, methods, splits):
+    source = open_source(name, preset="smoke", progress=False)
+    assert (source.name, source.edition) == (name, "stand-in")
+    assert LAYOUTS[name].TITLE in source.label
+    assert set(source.index["method"]) == methods
+    assert set(source.index["split"]) == splits
+    assert (table.report(source.index, source.root)["result"] == "ok").all()
+    store = face_store(source, Settings.preset("smoke"), progress=False)
+    assert set(store.manifest["method"]) == methods
+    assert store.summary["found"].min() >= 0.75
+
+
+def test_no_two_sources_share_a_file(project):
+    """Nor do those that are tested on share people with those that are trained on; see test_standin."""
+    assert len({layout.NAME for layout in LAYOUTS.values()} | {layout.TITLE for layout in LAYOUTS.values()}) == 8
+
+
+def test_a_folder_of_ones_own(project, tmp_path):
+    for number in range(12):
+        for place in ("real", "fake/mine"):
+            file = tmp_path / "my set" / place / f"person {number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"")
+    source = open_source(f"folder:{tmp_path / 'my set'}")
+    assert (source.name, source.label) == ("folder", "folder my set")
+    assert "your own data. No number here reproduces" in source.banner
+    assert table.counts(source.index).loc["mine"].sum() == 12
+    for options in ({"edition": "stand-in"}, {"faces": "x"}, {"data_root": "x"}):
+        with pytest.raises(DidError, match="is your own data: leave out"):
+            open_source(f"folder:{tmp_path}", **options)
+    with pytest.raises(DidError, match="needs a path: folder:PATH"):
+        open_source("folder:")
+
+
+def test_another_compression_of_ffpp(project, licensed):
+    for folder in list(licensed.rglob("c23")):
+        folder.rename(folder.with_name("c40"))
+    source = open_source("ffpp:c40", data_root=licensed)
+    assert source.label == "FaceForensics++ (c40)"
+    assert source.index["path"].str.contains("/c40/").all()
+    with pytest.raises(DidError, match="the stand-in for .* has c23 only, not c40"):
+        open_source("ffpp:c40")
+
+
+def test_london_is_fetched_into_the_project(project, monkeypatch):
+    asked = []
+
+    def fetch(folder):
+        asked.append(folder)
+        raise DidError("no network")
+
+    monkeypatch.setattr(sources.london, "fetch", fetch)
+    with pytest.raises(DidError, match="no network"):
+        open_source("ffpp", faces="london", progress=False)
+    assert asked == [project / "data" / "portraits" / "london"]
+    assert not list(project.rglob(MARK))
 
 
 def test_licensed_data_is_found_in_its_places(project, licensed, monkeypatch, tmp_path):
@@ -81,6 +157,8 @@ def test_a_tree_that_does_not_fit_never_becomes_a_stand_in(project, licensed):
     ("arguments", "sentence"),
     [
         ({"name": "fppp"}, "unknown source 'fppp': did you mean 'ffpp'"),
+        ({"name": "cdf2:c40"}, "unknown source 'cdf2:c40': did you mean"),
+        ({"name": "ffpp:c41"}, "c41"),
         ({"name": "ffpp", "edition": "licenced"}, "unknown edition 'licenced': did you mean 'licensed'"),
         ({"name": "ffpp", "preset": "lap"}, "unknown preset 'lap': did you mean 'laptop'"),
         ({"name": "ffpp", "edition": "licensed"}, r"looked in .*data/ffpp\): ask its authors .* name its folder by"),

@@ -204,6 +204,26 @@ def test_the_same_frames_give_the_same_bytes(tmp_path):
     assert (tmp_path / "coarse").stat().st_size < (tmp_path / "a").stat().st_size / 2
 
 
+@pytest.mark.parametrize("size", [320, 352])
+def test_the_same_bytes_at_widths_where_x264_reads_what_nobody_wrote(tmp_path, size):
+    """With the macroblock tree one clip in three differs here; the pile of rubbish between them brings it out."""
+    rng = np.random.default_rng(0)
+    wall = cv2.GaussianBlur(rng.integers(0, 255, (400, 400, 3), dtype=np.uint8), (0, 0), 3)
+    noise = rng.normal(0, 2, (6, size, size, 3))
+    frames = [np.clip(cv2.resize(wall[k:380], (size, size)) + n, 0, 255).astype(np.uint8) for k, n in enumerate(noise)]
+
+    def rubbish():
+        for frame in frames:
+            _ = [np.random.default_rng().integers(0, 255, n, dtype=np.uint8) for n in (1000, 20_000, 300_000)]
+            yield frame
+
+    clips = set()
+    for _ in range(20):
+        video.write_clip(tmp_path / "c.mp4", rubbish())
+        clips.add((tmp_path / "c.mp4").read_bytes())
+    assert len(clips) == 1
+
+
 def test_frames_per_second(tmp_path):
     for fps in (25, 30, 29.97):
         video.write_clip(tmp_path / "c.mp4", [numbered(n) for n in range(3)], fps=fps)
@@ -288,9 +308,8 @@ def test_a_damaged_frame_is_not_concealed(tmp_path):
             video.count_frames(path)
         try:
             frames = video.read_frames(path, 5)
-        except DidError as error:
+        except DidError:
             refused += 1
-            assert "does not decode" in str(error)
         else:  # A frame that none of the five needs.
             assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(frames, right, strict=True))
     assert refused >= 5
