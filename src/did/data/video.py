@@ -57,6 +57,10 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25, 
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.options = {"crf": str(crf), "threads": "1"}
             stream.height, stream.width = first.shape[:2]
+            if stream.width % 128:
+                # x264's macroblock tree works on rows of eight blocks of 16 pixels. In a shorter one it reads memory
+                # that nobody wrote, and the same frames give other bytes now and then.
+                stream.options |= {"x264-params": "mbtree=0"}
             stream.pix_fmt = "yuv420p"
             for image in _chain(first, iterator):
                 if image.shape != first.shape or image.dtype != np.uint8:
