@@ -5,7 +5,7 @@ SOURCE ?= ffpp
 PRESET ?= laptop
 FACES ?=
 ARGS ?=
-CHAPTERS = train adversary
+CHAPTERS = data train adversary
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -78,8 +78,10 @@ book: $(STAMP) ## execute the book's notebooks and build the book into _build/ht
 	  test -s _build/html/$$page.html || { echo "make book: $$page.html was not built"; exit 1; }; done
 	@echo "The book: _build/html/index.html"
 
-bench: $(STAMP) ## time a training step of DID against its backbone alone
+bench: $(STAMP) ## time training, preparation and its growth, as ratios side by side
 	$(PY) benchmarks/step.py
+	$(PY) benchmarks/prepare.py
+	$(PY) benchmarks/scale.py
 
 lock: $(STAMP) ## renew requirements.lock (Linux and macOS, Python 3.10 and newer)
 	$(PY) -m uv pip compile --universal --upgrade --python-version 3.10 --extra test --extra dev --no-annotate \

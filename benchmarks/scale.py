@@ -1,0 +1,100 @@
+"""python benchmarks/scale.py [--videos 10 30 100 300 1000] [--figure scale.png]
+
+Cost and memory of the preparation against the number of videos: each number in a process of its own with one worker a
+core, on small H.264 clips (128×128, 8 frames, of which 4 are taken). Prints seconds, seconds a video beyond the start,
+and the peak memory of all processes together.
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+from matplotlib.figure import Figure
+
+from did.data import prepare, table, video
+from did.data.standin.animate import animate
+from did.data.standin.drawn import DrawnBank
+
+
+def index_of(folder: Path, videos: int) -> pd.DataFrame:
+    rows = []
+    for number in range(videos):
+        label = number % 2
+        path = folder / f"{number:05d}.mp4"
+        if not path.exists():
+            os.link(folder / f"clip{number % 4}.mp4", path)
+        rows.append(
+            {"path": path.name, "label": label, "method": "fake" if label else "real", "split": "test",
+             "video": path.stem, "identity": path.stem, "frame": pd.NA, "dataset": "clips"}
+        )  # fmt: skip
+    return table.make_table(rows)
+
+
+def peak_memory(stop: threading.Event, result: list[float]) -> None:
+    """Largest sum of the proportional memory of this process and its children, in MiB."""
+    while not stop.wait(0.1):
+        total = 0
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            try:
+                total += process.memory_full_info().pss
+            except psutil.Error:
+                continue
+        result[0] = max(result[0], total / 2**20)
+
+
+def measure(folder: Path, videos: int, queue: multiprocessing.Queue) -> None:
+    warnings.filterwarnings("ignore")
+    index = index_of(folder, videos)
+    stop, peak = threading.Event(), [0.0]
+    watch = threading.Thread(target=peak_memory, args=(stop, peak))
+    watch.start()
+    start = time.perf_counter()
+    prepare.prepare(index, folder, folder / f"store{videos}", 4, 112, workers=os.cpu_count(), progress=False)
+    seconds = time.perf_counter() - start
+    stop.set()
+    watch.join()
+    queue.put((seconds, peak[0]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--videos", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
+    parser.add_argument("--figure", type=Path)
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for person in range(4):
+            clip = animate(DrawnBank(5).still(person), np.random.default_rng(person), 8, 128)
+            video.write_clip(folder / f"clip{person}.mp4", clip.frames)
+        for videos in options.videos:
+            queue = context.Queue()
+            process = context.Process(target=measure, args=(folder, videos, queue))
+            process.start()
+            rows.append((videos, *queue.get()))
+            process.join()
+            print(f"{videos} videos: {rows[-1][1]:.1f} s, {rows[-1][2]:.0f} MiB", flush=True)
+    data = pd.DataFrame(rows, columns=["videos", "seconds", "MiB"])
+    slope, start = np.polyfit(data.videos, data.seconds, 1)
+    left = data.seconds - (start + slope * data.videos)
+    print(data.assign(**{"ms a video": 1000 * (data.seconds - start) / data.videos}).round(1).to_string(index=False))
+    print(f"{1000 * slope:.1f} ms a video + {start:.1f} s; largest distance from the line {left.abs().max():.1f} s")
+    if options.figure:
+        figure = Figure(figsize=(8, 3), layout="constrained")
+        for axis, name in zip(figure.subplots(1, 2), ("seconds", "MiB"), strict=True):
+            axis.plot(data.videos, data[name], "o-")
+            axis.set(xlabel="videos", ylabel=name, ylim=(0, None))
+        figure.savefig(options.figure)
+
+
+if __name__ == "__main__":
+    main()
