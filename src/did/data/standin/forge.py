@@ -116,22 +116,27 @@ def _ride(plane: NDArray[np.float32], still: Points, moved: Points) -> NDArray[n
     return cv2.warpAffine(plane, matrix, plane.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _facets(points: Points, size: int, gains: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(size, size) plane: one gain for each triangle of a mesh over the landmarks (68, 2), 0 outside."""
+def _facets(points: Points, size: int, values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(size, size) plane: one value for each triangle of a mesh over the landmarks (68, 2), 0 outside."""
     corners = np.round(_corners(points) * 16).astype(np.int32)
     plane = np.zeros((size, size), np.float32)
-    for triangle, gain in zip(_MESH, gains, strict=True):
-        cv2.fillConvexPoly(plane, corners[triangle], float(gain), cv2.LINE_8, 4)
+    for triangle, value in zip(_MESH, values, strict=True):
+        cv2.fillConvexPoly(plane, corners[triangle], float(value), cv2.LINE_8, 4)
     return plane
 
 
 def _compose(
-    target: Clip, rng: np.random.Generator, render: Callable[[int], tuple[NDArray, Masks]], thinned: bool = True
+    target: Clip,
+    rng: np.random.Generator,
+    render: Callable[[int], tuple[NDArray, Masks]],
+    thinned: bool = True,
+    trace: Callable[[int], NDArray] | None = None,
 ) -> tuple[Image, Masks]:
     """The target's clip with what `render` gives for each frame (new pixels, mask) blended in, its grain matched.
 
     Where two pictures mix, the detail of both is thinned, so that grain is matched once more after blending; not so
-    (`thinned` False) where the new pixels have the target's own detail.
+    (`thinned` False) where the new pixels have the target's own detail. `trace` gives the plane (h, w) of gray
+    levels that a frame's new pixels get at the end: before, sharpening would make it one that nobody overlooks.
     """
     size = target.frames.shape[1]
     plane = rng.standard_normal((size, size), dtype=np.float32)
@@ -142,6 +147,8 @@ def _compose(
         mixed = image + mask[..., None] * (match_grain(new, image, mask, noise) - image)
         if thinned:
             mixed += mask[..., None] * (match_grain(mixed, image, mask, noise) - mixed)
+        if trace is not None:
+            mixed += (mask * trace(k))[..., None]
         frames.append(np.clip(np.round(mixed), 0, 255).astype(np.uint8))
         masks.append(mask)
     return np.stack(frames), np.stack(masks)
@@ -215,7 +222,7 @@ def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Imag
     size = target.frames.shape[1]
     cells, feather, strength = rng.uniform(25, 33), rng.uniform(0.08, 0.14), rng.uniform(0.6, 1.0)
     off = rng.normal(0, 0.03, 2)
-    grid = 0.031 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
+    grid = 3.6 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
 
     def render(k: int) -> tuple[NDArray, Masks]:
         image, points = target.frames[k], target.points[k]
@@ -226,9 +233,9 @@ def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Imag
         new = _match_light(new, image, mask, strength, unit)
         # The finest detail comes from the target, where it no longer fits the features: the codec would drop noise.
         fine = image - cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7 * unit / cells)
-        return new * (1 + _ride(grid, target.points[0], points))[..., None] + fine, mask
+        return new + fine, mask
 
-    return _compose(target, rng, render, thinned=False)
+    return _compose(target, rng, render, thinned=False, trace=lambda k: _ride(grid, target.points[0], target.points[k]))
 
 
 def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
@@ -241,21 +248,23 @@ def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Imag
     size = target.frames.shape[1]
     turn, lean = rng.uniform(0, 2 * np.pi), rng.uniform(0.08, 0.16)
     level = rng.choice([-1, 1]) * rng.uniform(0.04, 0.10)
-    feather, off, gains = rng.uniform(0.015, 0.03), rng.normal(0, 0.025, 2), rng.normal(0, 0.043, len(_MESH))
+    feather, off, gains = rng.uniform(0.015, 0.03), rng.normal(0, 0.025, 2), rng.normal(0, 6.0, len(_MESH))
     # The picture's rim stays where it is when the face moves.
     rim = np.array([[x, y] for x in (0, size / 2, size) for y in (0, size)] + [[0, size / 2], [size, size / 2]])
     ys, xs = np.mgrid[:size, :size].astype(np.float32)
 
-    def render(k: int) -> tuple[NDArray, Masks]:
-        image, points = target.frames[k], target.points[k]
-        unit, (x, y) = eye_distance(points), points[30]
+    def aims(k: int) -> Points:
         change = (donor.expression[k] - target.expression[k]) * [1, 1, 1, 0, 1]
-        aim = _with_expression(points, change) + off * unit
+        return _with_expression(target.points[k], change) + off * eye_distance(target.points[k])
+
+    def render(k: int) -> tuple[NDArray, Masks]:
+        image, points, aim = target.frames[k], target.points[k], aims(k)
+        unit, (x, y) = eye_distance(points), points[30]
         new = paint_mouth(warp(image, np.vstack([points, rim]), np.vstack([aim, rim]), size), aim)
         slope = np.clip(((xs - x) * np.cos(turn) + (ys - y) * np.sin(turn)) / unit, -1.3, 1.3)
-        return new * (1 + level + lean * slope + _facets(aim, size, gains))[..., None], _hull(aim, size, feather, 0.93)
+        return new * (1 + level + lean * slope)[..., None], _hull(aim, size, feather, 0.93)
 
-    return _compose(target, rng, render)
+    return _compose(target, rng, render, trace=lambda k: _facets(aims(k), size, gains))
 
 
 def neuraltextures(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
@@ -267,7 +276,7 @@ def neuraltextures(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple
     """
     size, count = target.frames.shape[1], len(target.frames)
     cells, feather = rng.uniform(22, 30), rng.uniform(0.03, 0.06)
-    grid = 0.037 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
+    grid = 4.4 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
     tone, off = 1 + rng.choice([-1, 1]) * rng.uniform(0.07, 0.14), rng.normal(0, 0.05, (3, 2))
 
     def render(k: int) -> tuple[NDArray, Masks]:
@@ -278,9 +287,9 @@ def neuraltextures(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple
         views = [(k + part * count // 4) % count for part in (1, 2, 3)]
         seen = [warp(target.frames[v], target.points[v], aim + o * unit, size) for v, o in zip(views, off, strict=True)]
         new = _redraw(paint_mouth(np.mean(seen, axis=0).astype(np.uint8), aim), cells, unit)
-        return new * (tone * (1 + _ride(grid, target.points[0], points)))[..., None], mask
+        return new * tone, mask
 
-    return _compose(target, rng, render)
+    return _compose(target, rng, render, trace=lambda k: _ride(grid, target.points[0], target.points[k]))
 
 
 def _steady(points: Points) -> Points:
