@@ -82,6 +82,7 @@ bench: $(STAMP) ## time training, preparation and its growth, as ratios side by 
 	$(PY) benchmarks/step.py
 	$(PY) benchmarks/prepare.py
 	$(PY) benchmarks/scale.py
+	$(PY) benchmarks/evaluation.py
 
 lock: $(STAMP) ## renew requirements.lock (Linux and macOS, Python 3.10 and newer)
 	$(PY) -m uv pip compile --universal --upgrade --python-version 3.10 --extra test --extra dev --no-annotate \

@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it prints, where it leaves things, its exit status."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,23 @@ def test_a_mistake_is_one_sentence_on_standard_error(standin, arguments, sentenc
     assert sentence in err
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_runs_are_listed_shown_and_removed(tiny_run, project):
+    import shutil
+
+    name = tiny_run.folder.name
+    assert did("runs", "list") == (0, "none\n", "")
+    shutil.copytree(tiny_run.folder, project / "runs" / name)
+    code, out, _ = did("runs", "list")
+    assert code == 0 and name in out and "test_efficientnet" in out
+    code, out, _ = did("runs", "show", name[:8])
+    assert json.loads(out) == tiny_run.record
+    assert did("runs", "rm", name)[0] == 1  # asks, and nobody says yes
+    assert did("runs", "rm", name, "--yes")[0] == 0
+    assert not (project / "runs" / name).exists()
+    code, _, err = did("runs", "show", name)
+    assert code == 1 and f"Error: there is no finished run '{name}': none is there yet" in err
 
 
 def test_an_unknown_option_names_the_nearest():

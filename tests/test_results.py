@@ -1,13 +1,16 @@
+import dataclasses
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from did import results
+from did.data.prepare import FaceStore
 from did.errors import DidError
-from did.results import Run, run, split_faces
+from did.results import Run, evaluate, find_run, list_runs, remove_run, run, split_faces
 from did.settings import Settings
 from did.training import RESUME, score
 
@@ -70,12 +73,12 @@ def test_a_run_that_failed_does_not_count_as_done(tiny_run, tiny_source, tiny_se
     monkeypatch.setattr(results.evaluation, "report", fails)
     with pytest.raises(KeyboardInterrupt):
         run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
-    (left,) = tmp_path.iterdir()
+    (left,) = tmp_path.glob("[!.]*")  # beside the lock
     assert left.name.endswith(".part")
     assert (left / RESUME).is_file()
     monkeypatch.undo()
     again = run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
-    assert [p.name for p in tmp_path.iterdir()] == [again.folder.name]
+    assert [p.name for p in tmp_path.glob("[!.]*")] == [again.folder.name]
     assert again.record["metrics"] == tiny_run.record["metrics"]
     assert again.scores.equals(tiny_run.scores)
 
@@ -93,9 +96,10 @@ def test_an_unknown_task_is_refused(tiny_source, tiny_settings, tmp_path):
         run(tiny_settings, *tiny_source, task="dida", runs=tmp_path)
 
 
-def test_bce_has_a_record_too(tiny_source, tiny_settings, tmp_path):
-    done = run(tiny_settings, *tiny_source, task="bce", runs=tmp_path, progress=False)
-    assert done.record["task"] == "bce"
+@pytest.mark.parametrize("task", ["bce", "f3net"])
+def test_a_rival_has_a_record_too(tiny_source, tiny_settings, tmp_path, task):
+    done = run(tiny_settings, *tiny_source, task=task, runs=tmp_path, progress=False)
+    assert done.record["task"] == task
     assert "domain_accuracy" not in done.record["metrics"]
     assert isinstance(done, Run)
 
@@ -110,3 +114,82 @@ def test_domain_accuracy_is_the_mean_over_domains(tiny_run, tiny_source, tiny_se
         right.setdefault(item["domain"], []).append(guess == item["domain"])
     expected = np.mean([np.mean(values) for values in right.values()])
     assert tiny_run.record["metrics"]["domain_accuracy"] == pytest.approx(expected, abs=0.03)
+
+
+@pytest.fixture
+def other_source(tiny_source, tmp_path):
+    """The tiny source's test people without one of them, under another name and with another method."""
+    source, store = tiny_source
+    root = tmp_path / "other"
+    shutil.copytree(store.root, root)
+    manifest = store.manifest
+    manifest = manifest[(manifest.split == "test") & ~manifest.identity.str.contains("013")]
+    manifest = manifest.assign(method=manifest.method.replace("FaceSwap", "Celeb-synthesis"))
+    manifest.to_csv(root / "manifest.csv", index=False)
+    return dataclasses.replace(source, name="cdf2", label="others"), FaceStore(root)
+
+
+def test_a_run_is_tested_on_another_source_once(tiny_run, other_source):
+    first = evaluate(tiny_run, *other_source, progress=False)
+    assert first.folder.parent == tiny_run.folder
+    assert first.record["data"]["source"] == "cdf2"
+    assert first.record["protocol"].startswith(f"trained on {tiny_run.record['protocol']}")
+    assert first.record["protocol"].endswith("Tested on others; stand-in")
+    assert set(first.scores.method) == {"real", "Deepfakes", "Face2Face", "Celeb-synthesis", "NeuralTextures"}
+    # The same weights: a frame's score is the one that the run gave it.
+    own = tiny_run.scores.set_index(["face"]).score
+    assert np.allclose(first.scores.set_index("face").score, own[first.scores.face], atol=1e-5)
+    before = (first.folder / "record.json").stat().st_mtime_ns
+    assert evaluate(tiny_run, *other_source, progress=False) == first
+    assert (first.folder / "record.json").stat().st_mtime_ns == before
+
+
+def test_on_its_own_source_a_run_is_its_evaluation(tiny_run, tiny_source):
+    assert evaluate(tiny_run, *tiny_source, progress=False).folder == tiny_run.folder
+
+
+def test_runs_are_listed_found_and_removed(tiny_source, tiny_settings, tmp_path):
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+    names = []
+    for seed in (0, 1):
+        names.append(
+            run(dataclasses.replace(short, seed=seed), *tiny_source, runs=tmp_path, progress=False).folder.name
+        )
+    (tmp_path / "half.part").mkdir()
+    (tmp_path / "half.part" / "record.json").write_text("{}")
+    table = list_runs(tmp_path)
+    assert table.run.tolist() == names
+    assert table.seed.tolist() == [0, 1]
+    assert find_run(names[0][:6], tmp_path).folder.name == names[0]
+    with pytest.raises(DidError, match=f"no finished run 'x{names[0][1:]}': did you mean '{names[0]}'"):
+        find_run("x" + names[0][1:], tmp_path)
+    with pytest.raises(DidError, match="no finished run ''"):
+        find_run("", tmp_path)
+    with pytest.raises(DidError, match="none is there yet"):
+        find_run("abc", tmp_path / "nowhere")
+    remove_run(names[0], tmp_path)
+    assert list_runs(tmp_path).run.tolist() == [names[1]]
+    assert not (tmp_path / names[0]).exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"run": "x"}'])
+def test_a_damaged_record_is_one_sentence(tmp_path, content):
+    (tmp_path / "abc").mkdir()
+    (tmp_path / "abc" / "record.json").write_text(content)
+    with pytest.raises(
+        DidError, match=r"the record .*abc.record\.json cannot be read \(.*\): remove its folder"
+    ) as caught:
+        list_runs(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_processes_that_want_the_same_run_train_it_once(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    """Threads stand in for processes: the lock is a file, and each takes it anew."""
+    begun = []
+    fit = results.fit
+    monkeypatch.setattr(results, "fit", lambda *a: begun.append(1) or fit(*a))
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(run, short, *tiny_source, runs=tmp_path, progress=False) for _ in range(2)]
+        assert jobs[0].result() == jobs[1].result()
+    assert len(begun) == 1

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,6 +140,38 @@ def check(source: str, root: Path | None, edition: str, faces: str | None, prese
     _show(report.set_index("check"))
     if (report["result"] != "ok").any():
         raise SystemExit(1)
+
+
+@main.group()
+def runs() -> None:
+    """The finished runs in runs/."""
+
+
+@runs.command("list")
+def list_command() -> None:
+    """One line a run, the oldest first."""
+    from did.results import list_runs
+
+    _show(list_runs().round(3))
+
+
+@runs.command()
+@click.argument("run")
+def show(run: str) -> None:
+    """Print the record of RUN: settings, data, protocol, metrics, provenance. The first digits of its name do."""
+    from did.results import find_run
+
+    click.echo(json.dumps(find_run(run).record, indent=1))
+
+
+@runs.command()
+@click.argument("run")
+@click.confirmation_option(prompt="Remove the run, its weights and its scores?")
+def rm(run: str) -> None:
+    """Remove RUN; asking for it again trains it anew."""
+    from did.results import remove_run
+
+    click.echo(f"Removed {remove_run(run)}")
 
 
 if __name__ == "__main__":

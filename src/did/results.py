@@ -24,12 +24,13 @@ from did.data.prepare import FaceStore
 from did.data.sources import Source
 from did.data.table import fingerprint
 from did.errors import DidError
-from did.files import home, write_atomically
+from did.f3net import F3NetTask
+from did.files import alone, home, write_atomically
 from did.settings import Settings, nearest
 from did.tasks import DIDTask
 from did.training import BEST, RESUME, fit, score
 
-TASKS = {"did": DIDTask, "bce": BCETask}
+TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
 RECORD = "record.json"
 
 
@@ -41,8 +42,8 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """task, settings, domains, data, selection, metrics, provenance."""
-        return json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+        """run, task, settings, domains, data, protocol, metrics, provenance. Raises DidError where it is damaged."""
+        return _read_record(self.folder / RECORD)
 
     @property
     def settings(self) -> Settings:
@@ -56,20 +57,53 @@ class Run:
     @property
     def metrics(self) -> pd.DataFrame:
         """AUC and EER with intervals on the test split; see `did.evaluation.report`."""
-        return pd.read_csv(self.folder / "metrics.csv")
+        return Evaluation(self.folder).metrics
 
     @property
     def scores(self) -> pd.DataFrame:
         """One row a frame of the test split: the manifest's columns and `score`, a logit."""
-        return pd.read_csv(self.folder / "scores.csv", dtype={"video": str, "identity": str})
+        return Evaluation(self.folder).scores
 
-    def task(self) -> nn.Module:
+    def task(self) -> DIDTask | BCETask | F3NetTask:
         """The trained task with the selected weights, in evaluation mode."""
         record = self.record
         settings = dataclasses.replace(self.settings, pretrained="none")
-        task = TASKS[record["task"]](settings, len(record["domains"]))
+        task: DIDTask | BCETask | F3NetTask = TASKS[record["task"]](settings, len(record["domains"]))
         task.load_state_dict(load_file(self.folder / BEST))
         return task.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a run's detector gives on the test split of a source: a folder with `record.json` (run, data, protocol,
+    provenance), `metrics.csv` and `scores.csv`. A run's own folder is one, for the source that it was trained on."""
+
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run, data, protocol, provenance. Raises DidError where it is damaged."""
+        return _read_record(self.folder / RECORD)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """AUC and EER with intervals; see `did.evaluation.report`."""
+        return pd.read_csv(self.folder / "metrics.csv")
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a frame: the manifest's columns and `score`, a logit."""
+        return pd.read_csv(self.folder / "scores.csv", dtype={"video": str, "identity": str})
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if not {"run", "data", "protocol", "provenance"} <= set(record):
+            raise ValueError("parts are missing")
+    except (OSError, ValueError, TypeError) as error:
+        raise DidError(f"the record {file} cannot be read ({error}): remove its folder and run again") from error
+    return record
 
 
 def run(
@@ -89,7 +123,7 @@ def run(
     Args:
         settings: of the run.
         source, store: the data and its crops.
-        task: `did` or `bce`.
+        task: `did`, `bce` or `f3net`.
         runs: folder of the runs; `runs/` in the project by default.
 
     Raises:
@@ -101,9 +135,16 @@ def run(
     data = fingerprint(manifest)
     name = settings.digest(task, data, did.__version__)
     folder = (runs or home() / "runs") / name
-    if (folder / RECORD).is_file():
-        return Run(folder)
-    part = folder.with_name(f"{name}.part")
+    with alone(folder):  # Two processes that want the same run train it once.
+        if not (folder / RECORD).is_file():
+            _train(settings, source, store, task, folder, data, progress)
+    return Run(folder)
+
+
+def _train(
+    settings: Settings, source: Source, store: FaceStore, task: str, folder: Path, data: str, progress: bool
+) -> None:
+    part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
 
     started = time.monotonic()
@@ -118,32 +159,127 @@ def run(
     metrics = evaluation.report(scored)
     extra = {"domain_accuracy": domain_accuracy(model, test)} if task == "did" else {}
 
-    for file, frame in (("history", history), ("scores", scored), ("metrics", metrics)):
-        write_atomically(part / f"{file}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))  # type: ignore[misc]
+    write_atomically(part / "history.csv", lambda path: history.to_csv(path, index=False))
     record = {
-        "run": name,
+        "run": folder.name,
         "task": task,
         "settings": settings.as_dict(),
         "domains": domains,
-        "data": {
-            "source": source.name,
-            "edition": source.edition,
-            "label": source.label,
-            "fingerprint": data,
-            "crops": {split: len(faces) for split, faces in splits.items()},
-            "quarantined": len(store.quarantine),
-        },
+        "data": _data(source, store, data, {split: len(faces) for split, faces in splits.items()}),
         "protocol": protocol(settings, source),
         "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict() | extra,
         "provenance": {**provenance(), "seed": settings.seed, "minutes": (time.monotonic() - started) / 60,
                        "minutes_training": (trained - started) / 60},
     }  # fmt: skip
-    write_atomically(part / RECORD, lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8"))
     (part / RESUME).unlink(missing_ok=True)
+    _write(part, scored, metrics, record)
     if folder.exists():  # without a record: not a run
         shutil.rmtree(folder)
     os.replace(part, folder)
-    return Run(folder)
+
+
+def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: dict[str, Any]) -> None:
+    """The record last: where it is, the rest is."""
+    for file, frame in (("scores", scored), ("metrics", metrics)):
+        write_atomically(folder / f"{file}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))  # type: ignore[misc]
+    text = json.dumps(record, indent=1) + "\n"
+    write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) -> Evaluation:
+    """The run's detector on the test split of another source; or the evaluation that was made before.
+
+    Nothing is chosen on that source: the checkpoint is the one that the run selected on its own validation split.
+
+    Args:
+        run: a finished run.
+        source, store: the data and its crops, at the run's size of crops.
+
+    Raises:
+        DidError: the source has no test split.
+    """
+    manifest = store.manifest
+    data = fingerprint(manifest)
+    if data == run.record["data"]["fingerprint"]:
+        return Evaluation(run.folder)
+    folder = run.folder / f"on-{source.name}-{data[:12]}"
+    with alone(folder):
+        if not (folder / RECORD).is_file():
+            started = time.monotonic()
+            settings = run.settings
+            faces = Faces(manifest[manifest.split == "test"], store.root, settings.image_size)
+            scored = faces.rows.assign(score=score(run.task().detector(), faces, progress=progress))
+            metrics = evaluation.report(scored)
+            record = {
+                "run": run.folder.name,
+                "data": _data(source, store, data, {"test": len(faces)}),
+                "protocol": f"trained on {run.record['protocol']}. Tested on {source.label}; {source.edition}",
+                "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict(),
+                "provenance": {**provenance(), "minutes": (time.monotonic() - started) / 60},
+            }
+            _write(folder, scored, metrics, record)
+    return Evaluation(folder)
+
+
+def _data(source: Source, store: FaceStore, fingerprint: str, crops: dict[str, int]) -> dict[str, Any]:
+    return {
+        "source": source.name,
+        "edition": source.edition,
+        "label": source.label,
+        "fingerprint": fingerprint,
+        "crops": crops,
+        "quarantined": len(store.quarantine),
+    }
+
+
+def all_runs(runs: Path | None = None) -> list[Run]:
+    """The finished runs of a folder, `runs/` in the project by default, the oldest first."""
+    folder = runs or home() / "runs"
+    found = [Run(file.parent) for file in folder.glob(f"*/{RECORD}") if not file.parent.name.endswith(".part")]
+    return sorted(found, key=lambda run: (run.folder / RECORD).stat().st_mtime)
+
+
+def list_runs(runs: Path | None = None) -> pd.DataFrame:
+    """One row a finished run: its name, task, data, edition, backbone, seed, iterations, AUC, minutes and date.
+
+    Raises:
+        DidError: a record is damaged; the sentence names it.
+    """
+    rows = []
+    for run in all_runs(runs):
+        record = run.record
+        settings, made = record["settings"], record["provenance"]
+        rows.append(
+            {"run": record["run"], "task": record["task"], "data": record["data"]["source"],
+             "edition": record["data"]["edition"], "backbone": settings["backbone"], "seed": settings["seed"],
+             "iterations": settings["iterations"], **{k: record["metrics"][k] for k in ("auc", "auc_low", "auc_high")},
+             "minutes": made["minutes"], "date": made["date"][:16]}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def find_run(name: str, runs: Path | None = None) -> Run:
+    """The finished run whose name is, or begins with, `name`.
+
+    Raises:
+        DidError: none, or more than one.
+    """
+    names = {run.folder.name: run for run in all_runs(runs)}
+    found = [run for full, run in names.items() if full.startswith(name)]
+    if name and len(found) == 1:
+        return found[0]
+    if name and found:
+        raise DidError(f"'{name}' begins the names of {len(found)} runs: give more of its digits")
+    raise DidError(f"there is no finished run '{name}': {nearest(name, names) if names else 'none is there yet'}")
+
+
+def remove_run(name: str, runs: Path | None = None) -> Path:
+    """Remove a run and the evaluations in it; returns the folder that is gone. Raises DidError as `find_run`."""
+    run = find_run(name, runs)
+    with alone(run.folder):
+        (run.folder / RECORD).unlink()  # First: what is left after an interruption is no run.
+        shutil.rmtree(run.folder)
+    return run.folder
 
 
 def split_faces(store: FaceStore, settings: Settings) -> dict[str, Faces]:

@@ -222,7 +222,7 @@ def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Imag
     size = target.frames.shape[1]
     cells, feather, strength = rng.uniform(25, 33), rng.uniform(0.08, 0.14), rng.uniform(0.6, 1.0)
     off = rng.normal(0, 0.03, 2)
-    grid = 3.6 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
+    grid = 2.8 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
 
     def render(k: int) -> tuple[NDArray, Masks]:
         image, points = target.frames[k], target.points[k]
