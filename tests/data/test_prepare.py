@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from facenet_pytorch import MTCNN
 
 from did.data import ffpp, prepare, table, video
 from did.data.geometry import similarity
@@ -133,8 +134,19 @@ def test_a_small_face_is_found_when_there_is_no_large_one(draw_face):
     image[100:164, 30:94] = draw_face(64, height=0.62)
     ((face,),) = prepare.detect([image])
     assert face.probability > 0.7
-    assert face.box[3] - face.box[1] < 300 * prepare.LARGE_FACE
+    assert face.height < prepare.SCALES_BELOW * 300 * prepare.LARGE_FACE
     assert 30 < face.box[0] < face.box[2] < 94
+
+
+@pytest.mark.parametrize("height", [0.08, 0.15, 0.3, 0.6])
+def test_boxes_are_those_of_mtcnn_with_its_whole_pyramid(draw_face, height):
+    images = [draw_face(480, x=x, height=height, skin=skin) for x, skin in ((0.5, 1.0), (0.42, 0.8), (0.61, 0.9))]
+    detector = MTCNN(select_largest=True)
+    for image, faces in zip(images, prepare.detect(images), strict=True):
+        boxes, _ = detector.detect(image)
+        assert (boxes is None) == (not faces)
+        if faces:
+            assert np.abs(boxes[0].astype(float) - faces[0].box).max() < 1
 
 
 def test_many_pixels_go_through_the_detector_in_parts(monkeypatch, draw_face):
