@@ -58,7 +58,7 @@ def test_spectra_show_the_difference_that_was_put_in(tiny_source):
     high = data[(data.method == "FaceSwap") & (data.cycles > 24)]
     assert (low.difference > low.half).all()
     assert low.difference.mean() > high.difference.mean() + 3
-    assert re.search(r"FaceSwap \+\d+\.\d dB", plot.alt)
+    assert re.search(r"FaceSwap \d+\.\d{3} dB", plot.alt)
 
 
 def test_words_come_from_the_data(tiny_run):

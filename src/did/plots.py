@@ -139,7 +139,7 @@ def mean_spectra(store: FaceStore, stamp: str, size: int = 112, crops: int = 300
     _stamp(figure, stamp)
     far = data[data.cycles > 0].groupby("method").difference.agg(lambda d: d[d.abs().idxmax()])
     alt = "Mean radial power spectra of the crops; largest difference from real: " + ", ".join(
-        f"{method} {far[method]:+.1f} dB" for method in methods[1:]
+        f"{method} {far[method]:.3f} dB" for method in methods[1:]
     )
     return Plot(figure, data, alt + ".")
 
