@@ -15,7 +15,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from did.data import video
@@ -56,6 +56,15 @@ def radial_spectrum(images: np.ndarray) -> np.ndarray:
     return np.log(sums / counts + 1e-8)
 
 
+def _spectra(faces: Faces) -> NDArray:
+    """(n, size // 2): the radial spectra of gray crops, a batch at a time."""
+    return np.concatenate([radial_spectrum(batch["image"][:, 0].numpy()) for batch in ordered(faces, 64)])
+
+
+def _fit(features: NDArray, labels: NDArray) -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features, labels)
+
+
 def spectral_baseline(train: Faces, test: Faces) -> pd.DataFrame:
     """How far the radial spectrum alone gives each forgery method away: logistic regression, real against one method.
 
@@ -66,14 +75,12 @@ def spectral_baseline(train: Faces, test: Faces) -> pd.DataFrame:
     """
     spectra, methods = [], []
     for faces in (train, test):
-        images = np.concatenate([batch["image"][:, 0].numpy() for batch in ordered(faces, 64)])
-        spectra.append(radial_spectrum(images))
+        spectra.append(_spectra(faces))
         methods.append(np.array(faces.domain_names)[faces.domains])
     rows = []
     for method in train.domain_names[1:]:
         parts = [np.isin(m, [REAL, method]) for m in methods]
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        model.fit(spectra[0][parts[0]], train.labels[parts[0]])
+        model = _fit(spectra[0][parts[0]], train.labels[parts[0]])
         value = auc(test.labels[parts[1]], model.decision_function(spectra[1][parts[1]]))
         rows.append({"method": method, "auc": value})
     return pd.DataFrame(rows)
@@ -98,8 +105,7 @@ def crop_baseline(source: Source, store: FaceStore, size: int, draws: int = 1000
         family = rows.path.map(_record(source.root).set_index("path").family).to_numpy()
     else:
         family = _families(rows.identity.str.split("+").tolist())
-    faces = Faces(rows, store.root, size)
-    spectra = np.concatenate([radial_spectrum(b["image"][:, 0].numpy()) for b in ordered(faces, 64)])
+    spectra = _spectra(Faces(rows, store.root, size))
     whole = rows.assign(family=family).drop_duplicates("video")[["video", "method", "family"]].set_index("video")
     features = pd.DataFrame(spectra).groupby(rows.video.to_numpy()).mean().loc[whole.index].to_numpy()
     rows_out = []
@@ -250,6 +256,5 @@ def _unseen_scores(features: NDArray, labels: NDArray, groups: NDArray) -> NDArr
     folds = GroupKFold(min(5, len(np.unique(groups))))
     scores = np.empty(len(labels))
     for fit, test in folds.split(features, labels, groups):
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        scores[test] = model.fit(features[fit], labels[fit]).decision_function(features[test])
+        scores[test] = _fit(features[fit], labels[fit]).decision_function(features[test])
     return scores

@@ -306,8 +306,8 @@ def protocol(settings: Settings, source: Source) -> str:
 def domain_accuracy(task: nn.Module, faces: Faces) -> float:
     """Share of faces whose domain C̄ names rightly, each domain counting alike (chance: 1 / (k + 1))."""
     logits = score(_DomainLogits(task.model), faces)  # type: ignore[arg-type]
-    right = logits.argmax(1) == faces.domains
-    return float(pd.Series(right).groupby(faces.domains).mean().mean())
+    confusion = evaluation.confusion(faces.domains, logits.argmax(1), faces.domain_names)
+    return evaluation.mean_accuracy(confusion)
 
 
 class _DomainLogits(nn.Module):

@@ -92,6 +92,16 @@ def _by_split(people: Mapping[str, int]) -> dict[str, list[int]]:
     return {split: [next(numbers) for _ in range(people[split])] for split in SPLITS}
 
 
+def _group(ring: Sequence[int], real: str, fake: str, methods: Mapping[str, Forgery]) -> list[Item]:
+    """Everybody of a ring as they are and by every method; `real` and `fake` are the paths, to be filled in."""
+    group = []
+    for target, donor in _couples(ring):
+        group.append(Item(real.format(target=target), target))
+        for method in methods:
+            group.append(Item(fake.format(method=method, target=target, donor=donor), target, donor, method))
+    return group
+
+
 def plan_ffpp(people: Mapping[str, int]) -> Plan:
     """FF++: clips and lists of pairs."""
     groups, lists = [], {}
@@ -99,14 +109,9 @@ def plan_ffpp(people: Mapping[str, int]) -> Plan:
         rings = _rings(numbers)
         lists[f"splits/{split}.json"] = json.dumps([[f"{a:03d}" for a in ring] for ring in rings], indent=2)
         for ring in rings:
-            group = []
-            for target, donor in _couples(ring):
-                group.append(Item(f"original_sequences/youtube/c23/videos/{target:03d}.mp4", target))
-                group += [
-                    Item(f"manipulated_sequences/{m}/c23/videos/{target:03d}_{donor:03d}.mp4", target, donor, m)
-                    for m in METHODS
-                ]
-            groups.append(group)
+            real = "original_sequences/youtube/c23/videos/{target:03d}.mp4"
+            fake = "manipulated_sequences/{method}/c23/videos/{target:03d}_{donor:03d}.mp4"
+            groups.append(_group(ring, real, fake, METHODS))
     return Plan(dict(people), groups, {k: f"{k:03d}" for k in range(sum(people.values()))}, lists)
 
 
@@ -147,12 +152,8 @@ def plan_dffd(people: Mapping[str, int]) -> Plan:
     groups = []
     for split, numbers in _by_split(people).items():
         for ring in _rings(numbers):
-            group = []
-            for target, donor in _couples(ring):
-                name = f"{folders[split]}/{target:05d}.png"
-                group.append(Item(f"ffhq/{name}", target))
-                group += [Item(f"{method}/{name}", target, donor, method) for method in METHODS_DFFD]
-            groups.append(group)
+            name = f"{folders[split]}/{{target:05d}}.png"
+            groups.append(_group(ring, f"ffhq/{name}", f"{{method}}/{name}", METHODS_DFFD))
     return Plan(dict(people), groups, {k: f"{k:05d}" for k in range(sum(people.values()))}, {})
 
 
@@ -163,14 +164,9 @@ def plan_diff(people: Mapping[str, int]) -> Plan:
     groups = []
     for split, numbers in _by_split(people).items():
         for ring in _rings(numbers):
-            group = []
-            for target, donor in _couples(ring):
-                group.append(Item(f"DiFF_real/{split}/{target:05d}.jpg", target))
-                group += [
-                    Item(f"{split}/{method}/stand-in/{target:05d}.jpg", target, donor, method)
-                    for method in METHODS_DIFF
-                ]
-            groups.append(group)
+            real = f"DiFF_real/{split}/{{target:05d}}.jpg"
+            fake = f"{split}/{{method}}/stand-in/{{target:05d}}.jpg"
+            groups.append(_group(ring, real, fake, METHODS_DIFF))
     return Plan(people, groups, {k: f"{k:05d}" for k in range(sum(people.values()))}, {})
 
 
