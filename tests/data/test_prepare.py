@@ -280,6 +280,13 @@ def test_an_interrupted_preparation_resumes(undisturbed, clean_root, index, tmp_
     assert content(store) == content(undisturbed)
 
 
+def test_what_a_killed_process_was_writing_is_swept_up(undisturbed, clean_root, index, tmp_path, monkeypatch):
+    interrupted(9, monkeypatch, index, clean_root, tmp_path / "s")
+    (tmp_path / "s" / ".manifest.csv.123.tmp").write_text("half a man")
+    prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS)
+    assert content(tmp_path / "s") == content(undisturbed)
+
+
 def test_a_finished_store_is_returned_at_once(undisturbed, clean_root, index, monkeypatch):
     before = content(undisturbed)
     begun = interrupt_after(0, monkeypatch)

@@ -107,6 +107,7 @@ KINDS = {
     "VP9": ("c.webm", "webm", "libvpx-vp9", "yuv420p", {"auto-alt-ref": "1", "lag-in-frames": "16"}),
     "MPEG-4 in AVI": ("c.avi", "avi", "mpeg4", "yuv420p", {"bf": "2"}),
     "Motion JPEG": ("c.mov", "mov", "mjpeg", "yuvj420p", {}),
+    "H.264 without any time stamp": ("c.h264", "h264", "libx264", "yuv420p", {}),
     "MPEG transport stream": ("c.ts", "mpegts", "libx264", "yuv420p", {}),
 }
 
