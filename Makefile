@@ -6,6 +6,8 @@ PRESET ?= laptop
 FACES ?=
 ARGS ?=
 CHAPTERS = data train adversary
+RESULTS = table1_intra_cross table2_diffusion table3_backbones fig4_alpha table4_ablation \
+          fig5_domains fig6_saliency fig7_embeddings open_choices
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,7 +16,7 @@ NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval_sanit
 PAPERMILL = -p source "$(SOURCE)" -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-newest lint format notebooks book bench lock clean
+.PHONY: help install train test test-all test-newest lint format notebooks results book bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +79,14 @@ book: $(STAMP) ## execute the book's notebooks and build the book into _build/ht
 	@for page in index book/intro $(CHAPTERS:%=book/executed/%); do \
 	  test -s _build/html/$$page.html || { echo "make book: $$page.html was not built"; exit 1; }; done
 	@echo "The book: _build/html/index.html"
+
+# Interrupted, it goes on: a run that is finished is not trained again, one that is half done is taken up.
+results: $(STAMP) ## every table and figure of the paper at PRESET: notebooks in runs/results, records in results/
+	@mkdir -p runs/results
+	@start=$$(date +%s); set -e; for nb in $(RESULTS); do \
+	  $(PY) -m papermill notebooks/$$nb.ipynb runs/results/$$nb$(if $(FACES),-portraits).ipynb \
+	    -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null; done; \
+	$(VENV)/bin/did ledger --wall $$(( $$(date +%s) - start )) "$(PRESET)" $(words $(RESULTS))
 
 bench: $(STAMP) ## time training, preparation and its growth, as ratios side by side
 	$(PY) benchmarks/step.py

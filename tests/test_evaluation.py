@@ -13,9 +13,11 @@ from did.evaluation import (
     confusion,
     delong,
     difference,
+    difference_over_seeds,
     eer,
     interval,
     mean_accuracy,
+    mean_draws,
     over_seeds,
     reliability,
     report,
@@ -428,36 +430,179 @@ def test_domains_without_a_name_are_refused(true, predicted, sentence):
         confusion(true, predicted, ["real", "fake"])
 
 
-def test_seeds_by_hand():
-    def metrics(*rows):
-        table = pd.DataFrame(rows, columns=["level", "method", "auc", "eer"])
-        return table.assign(auc_low=0.0, auc_high=1.0, n_real=3)
+@pytest.fixture
+def three(two):
+    """Three seeds of one detector on the same frames, some better than others, the rows in another order each."""
+    a, _ = two
+    rng = np.random.default_rng(11)
+    return [
+        a.assign(score=a.score + shift * a.label + 0.5 * rng.normal(size=len(a))).sample(frac=1, random_state=number)
+        for number, shift in enumerate((0.0, -0.4, 0.6))
+    ]
 
-    found = over_seeds(
-        [
-            metrics(("frame", "all", 0.7, 0.3), ("video", "all", 0.9, 0.1), ("frame", "FaceSwap", 0.5, 0.5)),
-            metrics(("video", "all", 0.9, 0.3), ("frame", "all", 0.8, 0.3)),
-            metrics(("frame", "all", 0.9, 0.3), ("video", "all", 0.6, 0.2)),
+
+METHODS = ("all", "Deepfakes", "FaceSwap")
+
+
+def parts(tables, level, method):
+    """Each run's rows at a level, in the same order of videos and frames, of one method and the reals."""
+    for table in tables:
+        at = table.sort_values(["video", "frame"])
+        if level == "video":
+            at = at.groupby("video", as_index=False).agg({"label": "first", "method": "first", "score": "mean"})
+        yield at if method == "all" else at[(at.label == 0) | (at.method == method)]
+
+
+def resampled(tables, level, method, metric, draws, seed):
+    """A metric of each run on each draw of videos, one run's list after another."""
+    values = []
+    for part in parts(tables, level, method):
+        names = sorted(set(part.video))
+        rows_of = {name: np.flatnonzero(part.video == name) for name in names}
+        labels, scores, own = part.label.to_numpy(), part.score.to_numpy(), []
+        times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+        for counts in times:
+            rows = np.concatenate([rows_of[name].repeat(k) for name, k in zip(names, counts, strict=True)])
+            if 0 < labels[rows].sum() < len(rows):
+                own.append(metric(labels[rows], scores[rows]))
+        values.append(own)
+    return values
+
+
+def over_drawn_runs(values, seed):
+    """The mean, draw by draw, over as many runs as there are, drawn with replacement."""
+    runs, means = len(values), []
+    times = np.random.default_rng([seed, runs]).multinomial(runs, np.full(runs, 1 / runs), size=len(values[0]))
+    for draw, counts in enumerate(times):
+        means.append(sum(counts[run] * values[run][draw] for run in range(runs)) / runs)
+    return means
+
+
+def test_of_one_seed_the_mean_and_interval_are_the_reports(frames):
+    table, found = report(frames, draws=100), over_seeds([frames], draws=100)
+    expected = [
+        (row["level"], row["method"], metric, row[metric], row[f"{metric}_low"], row[f"{metric}_high"], 1)
+        for row in table.to_dict("records")
+        for metric in ("auc", "eer")
+    ]
+    columns = ["level", "method", "metric", "mean", "low", "high", "seeds"]
+    assert list(found[columns].itertuples(index=False, name=None)) == expected
+    assert found["std"].isna().all()
+
+
+def test_mean_and_spread_over_seeds_by_hand(three):
+    found = over_seeds(three, draws=20)
+    for level in ("frame", "video"):
+        for method in METHODS:
+            for metric, by_hand in (("auc", roc_auc_score), ("eer", eer_by_scan)):
+                values = [by_hand(part.label, part.score) for part in parts(three, level, method)]
+                mean = sum(values) / 3
+                row = found.query("level == @level and method == @method and metric == @metric").iloc[0]
+                assert row["mean"] == pytest.approx(mean, abs=1e-12)
+                assert row["std"] == pytest.approx((sum((v - mean) ** 2 for v in values) / 2) ** 0.5, abs=1e-12)
+                assert row["seeds"] == 3
+    assert len(found) == 2 * 3 * 2
+
+
+def test_the_interval_over_seeds_equals_a_plain_loop(three):
+    found = over_seeds(three, draws=25, seed=4)
+    for level in ("frame", "video"):
+        for method in METHODS:
+            for metric, by_hand in (("auc", roc_auc_score), ("eer", eer_by_scan)):
+                drawn = over_drawn_runs(resampled(three, level, method, by_hand, 25, 4), 4)
+                row = found.query("level == @level and method == @method and metric == @metric").iloc[0]
+                assert [row.low, row.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
+
+
+def test_seeds_that_differ_widen_the_interval(two):
+    a, _ = two
+    alone, alike = over_seeds([a], draws=300), over_seeds([a, a, a], draws=300)
+    assert alike[["low", "high"]].to_numpy() == pytest.approx(alone[["low", "high"]].to_numpy(), abs=1e-12)
+    assert (alike["std"] < 1e-12).all()
+    apart = over_seeds([a.assign(score=a.score + shift * a.label) for shift in (-0.8, 0, 0.8)], draws=300)
+    one, other = (table.query("method == 'FaceSwap' and metric == 'auc'") for table in (alike, apart))
+    assert ((other.high - other.low) > 1.2 * (one.high - one.low)).all()
+
+
+def test_of_one_seed_the_difference_over_seeds_is_the_difference(two):
+    a, b = two
+    expected = difference(a, b, draws=100, seed=3)
+    found = difference_over_seeds([a], [b], draws=100, seed=3)
+    columns = ["level", "difference", "low", "high"]
+    pd.testing.assert_frame_equal(found[found.method == "all"][columns].reset_index(drop=True), expected[columns])
+    assert found["std"].isna().all() and (found.seeds == 1).all()
+
+
+def test_the_difference_over_seeds_equals_a_plain_loop(three, two):
+    others = [two[1].assign(score=shift * two[1].score**3) for shift in (1, -1, 0.5)]
+    found = difference_over_seeds(three, others, draws=25, seed=2)
+    assert list(zip(found.level, found.method, strict=True)) == [(x, y) for x in ("frame", "video") for y in METHODS]
+    for row in found.itertuples():
+        aucs = [
+            [roc_auc_score(part.label, part.score) for part in parts(side, row.level, row.method)]
+            for side in (three, others)
         ]
-    )
-    expected = pd.DataFrame(
-        [
-            ("frame", "all", 0.8, 0.1, 0.3, 0.0, 3),
-            ("video", "all", 0.8, 0.03**0.5, 0.2, 0.1, 3),
-            ("frame", "FaceSwap", 0.5, np.nan, 0.5, np.nan, 1),
-        ],
-        columns=["level", "method", "auc", "auc_std", "eer", "eer_std", "seeds"],
-    )
-    pd.testing.assert_frame_equal(found, expected, rtol=1e-12, atol=1e-12)
+        values = [a - b for a, b in zip(*aucs, strict=True)]
+        assert row.difference == pytest.approx(sum(values) / 3, abs=1e-12)
+        assert row.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+        drawn = [resampled(side, row.level, row.method, roc_auc_score, 25, 2) for side in (three, others)]
+        apart = [[a - b for a, b in zip(*of, strict=True)] for of in zip(*drawn, strict=True)]
+        assert [row.low, row.high] == pytest.approx(
+            np.quantile(over_drawn_runs(apart, 2), [0.025, 0.975]), abs=1e-12
+        )
 
 
-def test_seeds_that_cannot_be_averaged_are_refused(frames):
-    table = report(frames, draws=10)
+def test_the_difference_over_seeds_turns_with_the_sides(three, two):
+    a, b = three[:2], [two[1], two[0]]
+    there, back = difference_over_seeds(a, b, draws=50), difference_over_seeds(b, a, draws=50)
+    assert there.difference.tolist() == pytest.approx((-back.difference).tolist(), abs=1e-12)
+    assert there.low.tolist() == pytest.approx((-back.high).tolist(), abs=1e-12)
+    assert there["std"].tolist() == pytest.approx(back["std"].tolist(), abs=1e-12)
+    assert (there.difference.abs() > 0.01).any()
+    none = difference_over_seeds(a, [one.sample(frac=1, random_state=9) for one in a], draws=50)
+    assert (none[["difference", "low", "high", "std"]] == 0).all(axis=None)
+
+
+def test_seeds_that_differ_widen_the_difference(two):
+    a, b = two
+    alike = difference_over_seeds([a] * 3, [b] * 3, draws=300)
+    apart = difference_over_seeds(
+        [a] * 3, [b.assign(score=b.score + shift * b.label) for shift in (-0.8, 0, 0.8)], draws=300
+    )
+    one, other = (table[table.method == "FaceSwap"] for table in (alike, apart))
+    assert ((other.high - other.low) > 1.5 * (one.high - one.low)).all()
+
+
+def test_seeds_that_cannot_be_averaged_or_paired_are_refused(two):
+    a, b = two
     with pytest.raises(DidError, match="at least one run"):
         over_seeds([])
-    with pytest.raises(DidError, match="a level and method twice"):
-        over_seeds([pd.concat([table, table])])
-    assert over_seeds([table, table]).seeds.tolist() == [2] * 6
+    with pytest.raises(DidError, match="1 rows .* have no partner"):
+        over_seeds([a, b, b.iloc[1:]], draws=10)
+    with pytest.raises(DidError, match="2 and 1 runs cannot be paired by seed: run both with the same seeds"):
+        difference_over_seeds([a, a], [b], draws=10)
+    with pytest.raises(DidError, match="0 and 0 runs cannot be paired"):
+        difference_over_seeds([], [])
+    for first, second in (([a, a], [b, b.iloc[1:]]), ([a, a.iloc[1:]], [b, b])):
+        with pytest.raises(DidError, match="1 rows .* have no partner"):
+            difference_over_seeds(first, second, draws=10)
+
+
+def test_means_over_draws_of_groups_equal_a_plain_loop():
+    groups, values = ["b", "a", "b", "c", "c", "c"], [1.0, 0.0, 0.0, 1.0, 1.0, 0.5]
+    expected = []
+    for times in np.random.default_rng(6).multinomial(3, np.full(3, 1 / 3), size=40):
+        drawn = []
+        for name, k in zip(["b", "a", "c"], times, strict=True):  # in the order in which they are met
+            for _ in range(k):
+                drawn += [v for g, v in zip(groups, values, strict=True) if g == name]
+        expected.append(sum(drawn) / len(drawn))
+    assert mean_draws(values, groups, draws=40, seed=6).tolist() == pytest.approx(expected, abs=1e-12)
+    assert len(set(expected)) > 3
+
+
+def test_one_group_gives_one_mean():
+    assert mean_draws([1, 0, 0, 1, 1], ["a"] * 5, draws=7).tolist() == [0.6] * 7
 
 
 def test_half_a_million_scores_take_less_than_two_seconds():

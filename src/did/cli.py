@@ -174,5 +174,37 @@ def rm(run: str) -> None:
     click.echo(f"Removed {remove_run(run)}")
 
 
+@main.command()
+@click.option("--experiment", help="Only this one, such as table1_intra_cross.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write all rows to this file instead.")
+@click.option(
+    "--wall", nargs=3, type=(float, str, int), help="Note what `make results` took: SECONDS PRESET NOTEBOOKS."
+)
+def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str, int] | None) -> None:
+    """Every finished table and figure in results/: the paper's numbers against ours.
+
+    Rows from stand-ins say STAND-IN: they reproduce no number of the paper.
+    """
+    from did import ledger as records
+    from did.errors import DidError
+    from did.settings import nearest
+
+    if wall:
+        click.echo(f"Noted in {records.note_wall(*wall)}")
+    entries = records.load()
+    if experiment:
+        names = [entry["experiment"] for entry in entries]
+        if experiment not in names:
+            raise DidError(f"no record of '{experiment}': {nearest(experiment, set(names))}")
+        entries = [entry for entry in entries if entry["experiment"] == experiment]
+    if csv_file:
+        records.table(entries).to_csv(csv_file, index=False)
+        click.echo(f"The rows are in {csv_file}")
+        return
+    click.echo("\n\n".join(records.shown(entry) for entry in entries))
+    click.echo("\nMinutes")
+    _show(records.timings(entries).round(1))
+
+
 if __name__ == "__main__":
     main()

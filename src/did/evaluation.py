@@ -236,7 +236,7 @@ def report(frames: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFra
     for level, table in (("frame", frames), ("video", by_video(frames))):
         methods = sorted(set(table.method[table.label == 1]))
         for method in ["all", *methods]:
-            part = table if method == "all" else table[(table.label == 0) | (table.method == method)]
+            part = _against_reals(table, method)
             row: dict[str, Any] = {"level": level, "method": method}
             values = _bootstrap(part.label, part.score, part.video, list(METRICS), draws, seed)
             for name, metric, drawn in zip(METRICS, (auc, eer), values, strict=True):
@@ -367,24 +367,103 @@ def mean_accuracy(table: pd.DataFrame) -> float:
     return float(np.nanmean(np.diag(table)))
 
 
-def over_seeds(metrics: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Mean and spread over runs that differ in their seed.
+def over_seeds(scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """AUC and EER as means over runs that differ in their seed, with 95% intervals over videos and seeds.
+
+    A draw of the bootstrap takes videos with replacement, the same ones for every run, and runs with replacement: the
+    interval holds what other test videos and, as far as a few runs tell, other seeds would change. Three runs tell
+    little: with n of them the spread over seeds enters (n - 1) / n too small. With one run it is the interval of
+        `report`.
 
     Args:
-        metrics: one table of `report` a seed.
+        scored: one table a run, columns as for `report`, all about the same frames.
+        draws, seed: of the bootstrap.
 
     Returns:
-        One row a level and method, in the order of the tables: level, method, auc, auc_std, eer, eer_std, seeds. The
-        standard deviation is the sample's (divided by the number of seeds less one), NaN for one seed.
+        One row a level, method (all fakes, and each) and metric: level, method, metric, mean, std, low, high, seeds.
+        The standard deviation is the sample's (divided by the number of runs less one), NaN for one run.
 
     Raises:
-        DidError: no table, or a table that holds a level and method twice.
+        DidError: no table, tables about other frames, or as `report`.
     """
-    if not len(metrics):
-        raise DidError("a mean over seeds needs the metrics of at least one run")
-    keys = ["level", "method"]
-    if any(table.duplicated(keys).any() for table in metrics):
-        raise DidError("a table of metrics holds a level and method twice: give one table a seed")
-    groups = pd.concat(metrics).groupby(keys, sort=False)
-    columns = {name + end: (name, how) for name in METRICS for end, how in (("", "mean"), ("_std", "std"))}
-    return groups.agg(**columns, seeds=("auc", "size")).reset_index()
+    if not len(scored):
+        raise DidError("a mean over seeds needs the scores of at least one run")
+    for other in scored[1:]:
+        _check_same_frames(scored[0], other)
+    rows = []
+    for level, tables in (("frame", scored), ("video", [by_video(one) for one in scored])):
+        for method in ["all", *sorted(set(tables[0].method[tables[0].label == 1]))]:
+            parts = [_against_reals(one, method) for one in tables]
+            drawn = _over_runs(_draws(parts, list(METRICS), draws, seed), seed)
+            for number, (metric, value) in enumerate((("auc", auc), ("eer", eer))):
+                values = np.array([value(part.label, part.score) for part in parts])
+                low, high = _low_high(drawn[number])
+                rows.append({"level": level, "method": method, "metric": metric, "mean": values.mean(), "std":
+                _std(values),
+                             "low": low, "high": high, "seeds": len(values)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def difference_over_seeds(
+    scored_a: Sequence[pd.DataFrame], scored_b: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """AUC of detector a less that of detector b, as means over runs paired by their seed, with 95% intervals over
+    videos and seeds (see `over_seeds`); what makes a video, or a seed's batches, hard for both cancels.
+
+    Args:
+        scored_a, scored_b: one table a run, in the same order of seeds, all about the same frames.
+        draws, seed: of the bootstrap.
+
+    Returns:
+        One row a level and method: level, method, difference, std, low, high, seeds.
+
+    Raises:
+        DidError: unequal numbers of runs, or as `over_seeds`.
+    """
+    if len(scored_a) != len(scored_b) or not len(scored_a):
+        raise DidError(
+            f"{len(scored_a)} and {len(scored_b)} runs cannot be paired by seed: run both with the same seeds"
+        )
+    for other in (*scored_a[1:], *scored_b):
+        _check_same_frames(scored_a[0], other)
+    rows = []
+    for level, side_a, side_b in (
+        ("frame", scored_a, scored_b),
+        ("video", [by_video(one) for one in scored_a], [by_video(one) for one in scored_b]),
+    ):
+        for method in ["all", *sorted(set(side_a[0].method[side_a[0].label == 1]))]:
+            a, b = ([_against_reals(one, method) for one in side] for side in (side_a, side_b))
+            drawn = _over_runs(_draws(a, ["auc"], draws, seed) - _draws(b, ["auc"], draws, seed), seed)
+            values = np.array([auc(x.label, x.score) - auc(y.label, y.score) for x, y in zip(a, b, strict=True)])
+            low, high = _low_high(drawn[0])
+            rows.append({"level": level, "method": method, "difference": values.mean(), "std": _std(values),
+                         "low": low, "high": high, "seeds": len(values)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _against_reals(table: pd.DataFrame, method: str) -> pd.DataFrame:
+    return table if method == "all" else table[(table.label == 0) | (table.method == method)]
+
+
+def _draws(parts: Sequence[pd.DataFrame], metrics: Sequence[str], draws: int, seed: int) -> Array:
+    """The same draws of videos for every run: (runs, metrics, draws)."""
+    return np.array([_bootstrap(part.label, part.score, part.video, metrics, draws, seed) for part in parts])
+
+
+def _over_runs(values: Array, seed: int) -> Array:
+    """(runs, metrics, draws) -> (metrics, draws): in each draw the mean over runs that are drawn as well."""
+    runs, _, draws = values.shape
+    times = np.random.default_rng([seed, runs]).multinomial(runs, np.full(runs, 1 / runs), size=draws)
+    return np.asarray(np.einsum("rmd,dr->md", values, times / runs))
+
+
+def mean_draws(values: ArrayLike, groups: ArrayLike, draws: int = 1000, seed: int = 0) -> Array:
+    """Means of values (n,) over draws of whole groups (n,), as in `interval`: (draws,). One group gives one mean."""
+    group, names = pd.factorize(np.asarray(groups))
+    sums, counts = np.bincount(group, np.asarray(values, dtype=float)), np.bincount(group)
+    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    return np.asarray((times @ sums) / (times @ counts))
+
+
+def _std(values: Array) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")

@@ -23,6 +23,7 @@ from did.data.loading import Faces, ordered
 from did.data.prepare import MARGIN, align, detect
 from did.data.table import REAL
 from did.errors import DidError
+from did.evaluation import mean_draws
 from did.model import DID
 from did.settings import nearest
 
@@ -269,12 +270,9 @@ def _overlap_row(name: str, method: Any, part: pd.DataFrame, draws: int, seed: i
 
 def _mean_interval(values: ArrayLike, groups: ArrayLike, draws: int, seed: int) -> tuple[float, float]:
     """95% percentile interval of a mean by a bootstrap over groups; NaN with fewer than two groups."""
-    group, names = pd.factorize(np.asarray(groups))
-    if len(names) < 2:
+    if len(np.unique(np.asarray(groups))) < 2:
         return np.nan, np.nan
-    sums, counts = np.bincount(group, np.asarray(values, dtype=float)), np.bincount(group)
-    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    low, high = np.quantile((times @ sums) / (times @ counts), [0.025, 0.975])
+    low, high = np.quantile(mean_draws(values, groups, draws, seed), [0.025, 0.975])
     return float(low), float(high)
 
 

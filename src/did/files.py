@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,14 @@ def alone(path: Path) -> FileLock:
     """A lock on `path`, to be used with `with`: a second process that wants it waits until the first is done or dead.
 
     The lock is a file beside `path`, so that `path` itself may be removed or renamed under it.
+
+    Raises:
+        DidError: asked for by a script that a worker reads anew on its start: that worker would wait for its own
+            parent.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise DidError(
+            "the workers that this script starts read it anew: put what it does under `if __name__ == '__main__':`"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f".{path.name}.lock"))

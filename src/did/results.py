@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
@@ -303,10 +304,14 @@ def protocol(settings: Settings, source: Source) -> str:
 
 
 @torch.inference_mode()
+def domain_predictions(task: nn.Module, faces: Faces) -> np.ndarray:
+    """The domain that C̄ takes each face for, (n,): numbers in the order of the run's domains."""
+    return score(_DomainLogits(task.model), faces).argmax(1)  # type: ignore[arg-type]
+
+
 def domain_accuracy(task: nn.Module, faces: Faces) -> float:
     """Share of faces whose domain C̄ names rightly, each domain counting alike (chance: 1 / (k + 1))."""
-    logits = score(_DomainLogits(task.model), faces)  # type: ignore[arg-type]
-    confusion = evaluation.confusion(faces.domains, logits.argmax(1), faces.domain_names)
+    confusion = evaluation.confusion(faces.domains, domain_predictions(task, faces), faces.domain_names)
     return evaluation.mean_accuracy(confusion)
 
 

@@ -22,12 +22,16 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     return f"{hint}valid: {', '.join(words)}"
 
 
-def _stated(default: Any, where: str, says: str) -> Any:
-    return dataclasses.field(default=default, metadata={"where": where, "says": says})
+def _stated(default: Any, where: str, says: str, trials: tuple[Any, ...] = ()) -> Any:
+    return dataclasses.field(default=default, metadata={"where": where, "says": says, "trials": trials})
 
 
-def _open(default: Any, says: str, options: tuple[str, ...] = (), where: str = "left open") -> Any:
-    return dataclasses.field(default=default, metadata={"where": where, "says": says, "options": options, "open": True})
+def _open(
+    default: Any, says: str, options: tuple[str, ...] = (), where: str = "left open", trials: tuple[Any, ...] = ()
+) -> Any:
+    """`options`: every value that is taken. `trials`: values to try where any number is taken."""
+    more = {"options": options, "trials": trials or options, "open": True}
+    return dataclasses.field(default=default, metadata={"where": where, "says": says, **more})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Settings:
     source: str = _stated("ffpp", "§4.1.1", "training data set: ffpp is FaceForensics++ at crf 23")
     frames: int = _open(32, "evenly spaced frames a video")
     image_size: int = _stated(224, "§4.1.3", "side of the aligned crop in pixels")
-    crop_margin: float = _open(0.3, "rim of the crop: its side is 1 + margin times the height of MTCNN's box")
+    crop_margin: float = _open(
+        0.3, "rim of the crop: its side is 1 + margin times the height of MTCNN's box", trials=(0.1, 0.3, 0.6)
+    )
     sampler: str = _open(
         "balanced", "batches: equal shares of each domain, or uniform over images", ("balanced", "uniform")
     )
@@ -81,7 +87,8 @@ class Settings:
 
     # optimisation
     lr: float = _stated(1e-5, "§4.1.3", "η_θ, Adam's rate for G")
-    attention_rate: float = _stated(10.0, "§4.1.3", "rate of A_df and A_dom over G's")
+    # Stated, but what it does to M_df at small sizes makes it a choice to try.
+    attention_rate: float = _stated(10.0, "§4.1.3", "rate of A_df and A_dom over G's", trials=(1.0, 3.0, 10.0))
     head_rate: float = _stated(10.0, "§4.1.3", "rate of C and C̄ over G's")
     estimator_rate: float = _stated(10.0, "§4.1.3", "rate of T over G's")
     weight_decay: float = _stated(5e-4, "§4.1.3", "Adam's coupled weight decay")

@@ -37,7 +37,7 @@ STANDIN_SIZES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "laptop": {
         "ffpp": {"people": {"train": 100, "val": 16, "test": 24}, "frames": 6},
-        "cdf2": {"people": {"train": 8, "val": 6, "test": 36}, "frames": 6},
+        "cdf2": {"people": {"train": 8, "val": 6, "test": 60}, "frames": 6},
         "dffd": {"people": {"train": 200, "val": 30, "test": 40}, "frames": 1},
         "diff": {"people": {"train": 2, "val": 10, "test": 60}, "frames": 1},
     },

@@ -38,6 +38,8 @@ from did.data.standin.landmarks import (
 Masks = NDArray[np.float32]
 #: How much `match_grain` may sharpen.
 SHARPEN = 2.5
+#: Spread of the grid that Deepfakes' decoder leaves, in gray levels.
+DECODER = 2.8
 # The mesh of Face2Face: landmarks and points halfway between some of them, so that cheeks have triangles too.
 _HALFWAY = np.array(
     [[1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14, 15, 36, 45, 39, 42, 33, 7, 9]]
@@ -102,7 +104,7 @@ def _redraw(image: Image, cells: float, unit: float) -> Image:
     return cv2.GaussianBlur(soft, (0, 0), 0.5)
 
 
-def _lattice(size: int, period: float, turn: float) -> NDArray[np.float32]:
+def lattice(size: int, period: float, turn: float) -> NDArray[np.float32]:
     """(size, size) plane of spread 1: the grid that a decoder's upsampling leaves, `period` pixels wide."""
     ys, xs = np.mgrid[:size, :size].astype(np.float32) * np.float32(2 * np.pi / period)
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
@@ -222,7 +224,7 @@ def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Imag
     size = target.frames.shape[1]
     cells, feather, strength = rng.uniform(25, 33), rng.uniform(0.08, 0.14), rng.uniform(0.6, 1.0)
     off = rng.normal(0, 0.03, 2)
-    grid = 2.8 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
+    grid = DECODER * lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
 
     def render(k: int) -> tuple[NDArray, Masks]:
         image, points = target.frames[k], target.points[k]
@@ -276,7 +278,7 @@ def neuraltextures(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple
     """
     size, count = target.frames.shape[1], len(target.frames)
     cells, feather = rng.uniform(22, 30), rng.uniform(0.03, 0.06)
-    grid = 4.4 * _lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
+    grid = 4.4 * lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
     tone, off = 1 + rng.choice([-1, 1]) * rng.uniform(0.07, 0.14), rng.normal(0, 0.05, (3, 2))
 
     def render(k: int) -> tuple[NDArray, Masks]:
@@ -302,14 +304,16 @@ def _steady(points: Points) -> Points:
 def celeb(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
     """Celeb-DF's improved swap: the donor's face at high resolution, in the target's colours and light, well blended.
 
-    As in Celeb-DF: a synthesis of twice the pixels of early tools, slightly soft and without a grid; colour matched
-    in mean and spread; a smooth mask that reaches from the brows to below the mouth, with a wide border; landmarks
+    As in Celeb-DF: a synthesis of twice the pixels of early tools, slightly soft, its decoder's grid half as strong as
+    that of Deepfakes: a trace that both share, without which nothing learnt on FF++ would help here; colour matched in
+    mean and spread; a smooth mask that reaches from the brows to below the mouth, with a wide border; landmarks
     smoothed over time, so that nothing shakes. What is left to see is a face that does not quite belong to its head.
     Not imitated: the autoencoder itself, its training on augmented colours, the double brows of its worst clips.
     """
     size = target.frames.shape[1]
     cells, feather, fit = rng.uniform(46, 58), rng.uniform(0.10, 0.16), rng.uniform(0.85, 1.0, 2)
     off = rng.normal(0, 0.01, 2)
+    grid = DECODER / 2 * lattice(size, rng.uniform(5.5, 11), rng.uniform(0, 0.3))
     tracked = _steady(target.points)
 
     def render(k: int) -> tuple[NDArray, Masks]:
@@ -322,7 +326,7 @@ def celeb(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, M
         new = _match_colour(new, image, mask, fit[0], spread=True)
         return _match_light(new, image, mask, fit[1], unit), mask
 
-    return _compose(target, rng, render)
+    return _compose(target, rng, render, trace=lambda k: _ride(grid, target.points[0], target.points[k]))
 
 
 #: FF++'s method names and what imitates them here.

@@ -27,7 +27,7 @@ from did.errors import DidError
 from did.settings import nearest
 
 #: Raise it with every change that changes the clips, so that an old stand-in on disk is recognised.
-GENERATOR = 5
+GENERATOR = 6
 #: The table of how each file was made (see `made`).
 RECORD = "made.csv"
 #: Sizes are multiples of this, which the warps work in, and at least `SMALLEST`.

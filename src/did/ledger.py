@@ -1,0 +1,195 @@
+"""The ledger: one small JSON a finished table in `results/`, and all of them as one table, paper against ours."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from did import paper
+from did.errors import DidError
+from did.experiments import Outcome
+from did.files import home, write_atomically
+from did.results import provenance
+
+_PARTS = {"experiment", "title", "preset", "edition", "bank", "data", "protocol", "seeds", "rows", "differences",
+"sentences",
+          "runs", "provenance"}  # fmt: skip
+#: Stands in every row of the ledger that is no reproduction.
+STANDIN = "STAND-IN"
+
+
+def record(outcome: Outcome, sentences: Sequence[str], table: pd.DataFrame | None = None) -> dict[str, Any]:
+    """An experiment's record.
+
+    Args:
+        outcome: what came of it.
+        sentences: what was said of it.
+        table: in place of the outcome's, for figures that have one of their own.
+
+    Returns:
+        experiment, title, claim, preset, edition, bank (licensed, drawn or portraits), data, protocol, seeds, rows,
+        differences, sentences, runs (row -> names), provenance (commit, machine, date, minutes of this notebook,
+        minutes that the training of its runs took, now or before).
+    """
+    made = {name: [one.record for one in of] for name, of in outcome.runs.items()}
+    training = {one["run"]: one["provenance"]["minutes"] for of in made.values() for one in of}
+    quote, where = paper.CLAIMS.get(outcome.experiment.name, ("", ""))
+    return {
+        "experiment": outcome.experiment.name,
+        "title": outcome.experiment.title,
+        "claim": {"quote": quote, "where": where},
+        "preset": outcome.preset,
+        "edition": outcome.edition,
+        "bank": outcome.bank,
+        "data": {name: source.label for name, source in outcome.sources.items()},
+        "protocol": outcome.protocol,
+        "seeds": outcome.seeds,
+        "rows": _plain(outcome.table if table is None else table),
+        "differences": _plain(outcome.differences),
+        "sentences": list(sentences),
+        "runs": {name: [one["run"] for one in of] for name, of in made.items()},
+        "provenance": {**provenance(), "minutes": outcome.minutes, "minutes_runs": sum(training.values())},
+    }
+
+
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows for JSON, which has no NaN; rounded to what a reader and a comparison need."""
+    rows = table.to_dict("records")
+    return [{str(key): _value(value) for key, value in row.items()} for row in rows]
+
+
+def _value(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value
+
+
+def folder() -> Path:
+    """`results/` of the project."""
+    return home() / "results"
+
+
+def save(entry: dict[str, Any], into: Path | None = None) -> Path:
+    """Write a record, in place of the one of the same experiment, preset and kind of data. Returns its file."""
+    place = into or folder()
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / f"{entry['experiment']}-{entry['preset']}-{entry['bank']}.json"
+    text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    return file
+
+
+def load(place: Path | None = None) -> list[dict[str, Any]]:
+    """All records, by name.
+
+    Raises:
+        DidError: one that cannot be read, or none.
+    """
+    at = place or folder()
+    found = []
+    for file in sorted(at.glob("*.json")):
+        try:
+            entry = json.loads(file.read_text(encoding="utf-8"))
+            if lacking := _PARTS - set(entry):
+                raise ValueError(f"it has no '{min(lacking)}'")
+        except (OSError, ValueError, TypeError) as error:
+            raise DidError(f"the record {file} cannot be read ({error}): make it again, or remove it") from error
+        found.append(entry)
+    if not found:
+        raise DidError(f"no record in {at}: `make results` makes them")
+    return found
+
+
+def table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Paper against ours, one row a number: experiment, row, on (backbone), test, level, metric, paper, here, low, "
+    "high, std,
+    seeds, kind (`STAND-IN` or `licensed`), preset, data, protocol, commit, date."""
+    rows = []
+    for entry in entries:
+        licensed = entry["edition"] == "licensed"
+        common = {
+            "kind": "licensed" if licensed else f"{STANDIN} ({entry['bank']})",
+            "preset": entry["preset"],
+            "data": "; ".join(entry["data"].values()),
+            "protocol": entry["protocol"],
+            "commit": entry["provenance"]["commit"],
+            "date": entry["provenance"]["date"][:10],
+        }
+        for row in entry["rows"]:
+            numbers = {new: row[old] for new, old in (("paper", "paper"), ("here", "ours"), ("low", "low"), ("high",
+            "high"),
+                                                      ("std", "std"), ("seeds", "seeds"))}  # fmt: skip
+            place = {key: row[key] for key in ("row", "runs_on", "test", "level", "metric")}
+            note = "" if row["run_here"] else "not run here"
+            rows.append({"experiment": entry["experiment"], **place, **numbers, "note": note, **common})
+    return pd.DataFrame(rows)
+
+
+def shown(entry: dict[str, Any]) -> str:
+    """One record for a terminal: its title and kind, protocol, rows with their kind, sentences, machine and minutes."""
+    rows = table([entry])
+    here = [
+        row.note or f"{row.here:.3f}" + (f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else "")
+        for row in rows.itertuples()
+    ]
+    names = ["kind", "row", "backbone", "test", "level", "metric", "paper"]
+    lean = rows.rename(columns={"runs_on": "backbone"})[names].assign(paper=_three(rows.paper), here=here)
+    lean["± seeds"] = _three(rows["std"])
+    where = entry["provenance"]
+    machine = f"{where['machine']['cores']} cores" + (f", {where['machine']['gpu']}" if where["machine"]["gpu"] else "")
+    return "\n".join(
+        [
+            f"{entry['title']}   [{rows.kind.iloc[0]}, preset {entry['preset']}]",
+            f"data: {'; '.join(entry['data'].values())}",
+            f"protocol: {entry['protocol']}",
+            lean.to_string(index=False),
+            *(f"- {sentence}" for sentence in entry["sentences"]),
+            f"commit {where['commit']}, {where['date'][:10]}, {machine}, {where['minutes']:.1f} min, its runs "
+            f"{where['minutes_runs']:.1f} min",
+        ]
+    )
+
+
+def _three(values: pd.Series) -> list[str]:
+    return [f"{value:.3f}" if value == value else "-" for value in values.astype(float)]
+
+
+WALL = "wall.csv"
+
+
+def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = None) -> Path:
+    """Add to `wall.csv` what `make results` took in all, from its start to its end, with machine, commit and date."""
+    where = provenance()
+    row = {"date": where["date"], "commit": where["commit"], "preset": preset, "notebooks": notebooks,
+           "minutes": round(seconds / 60, 1), "cores": where["machine"]["cores"], "gpu": where["machine"]["gpu"]}  # fmt: skip
+    file = (into or folder()) / WALL
+    before = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+    whole = pd.concat([before, pd.DataFrame([row])])
+    write_atomically(file, lambda path: whole.to_csv(path, index=False))
+    return file
+
+
+def timings(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row a record: its notebook's minutes, those its runs took (now or before), machine, commit, date."""
+    rows = []
+    for entry in entries:
+        where = entry["provenance"]
+        rows.append(
+            {
+                "experiment": entry["experiment"],
+                "preset": entry["preset"],
+                "bank": entry["bank"],
+                "seeds": len(entry["seeds"]),
+                "minutes": where["minutes"],
+                "minutes of its runs": where["minutes_runs"],
+                "cores": where["machine"]["cores"],
+                "gpu": where["machine"]["gpu"],
+                "commit": where["commit"],
+                "date": where["date"][:10],
+            }
+        )
+    return pd.DataFrame(rows)
