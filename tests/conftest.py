@@ -1,6 +1,8 @@
 """The tests draw without a screen and ask no hub for weights."""
 
+import dataclasses
 import os
+import time
 
 import matplotlib
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from did import experiments
 from did.data.prepare import FaceStore
 from did.data.sources import Source
 from did.data.table import COLUMNS
+from did.experiments import EXPERIMENTS, Outcome
 from did.results import run
 from did.settings import Settings
 
@@ -66,3 +70,23 @@ def tiny_run(tiny_source, tiny_settings, tmp_path_factory):
     """A run on the tiny source, finished once for all tests."""
     source, store = tiny_source
     return run(tiny_settings, source, store, runs=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tiny_run, tiny_source, tiny_settings, tmp_path_factory):
+    """The rows of Fig. 7 on the tiny source: BCE, and DID with two seeds, the first of them `tiny_run`."""
+    place, short = tmp_path_factory.mktemp("more"), dataclasses.replace(tiny_settings, iterations=10)
+    other = run(dataclasses.replace(short, seed=1), *tiny_source, runs=place, progress=False)
+    return {"BCE": [run(short, *tiny_source, "bce", place, progress=False)], "DID": [tiny_run, other]}
+
+
+@pytest.fixture
+def tiny_outcome(tiny_runs, tiny_source, monkeypatch):
+    """An outcome of Fig. 7 made by hand from these runs; tests put other tables and experiments into it."""
+    source, store = tiny_source
+    monkeypatch.setattr(experiments, "face_store", lambda *_, **__: store)
+    nothing = pd.DataFrame(columns=["a", "b", "test", "level", "difference", "std", "low", "high", "seeds", "paper"])
+    return Outcome(
+        EXPERIMENTS["fig7_embeddings"], "smoke", [0, 1], "drawn", {"ffpp": source}, tiny_runs, pd.DataFrame(), nothing,
+        time.monotonic(),
+    )  # fmt: skip

@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it prints, where it leaves things, its exit status."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -122,6 +123,136 @@ def test_runs_are_listed_shown_and_removed(tiny_run, project):
     assert not (project / "runs" / name).exists()
     code, _, err = did("runs", "show", name)
     assert code == 1 and f"Error: there is no finished run '{name}': none is there yet" in err
+
+
+# --- did ledger ----------------------------------------------------------------------------------------------------
+
+ROW = {"runs_on": "lite0", "test": "CDF2", "level": "frame", "metric": "auc", "std": None, "seeds": 2, "run_here": True}
+NOT_RUN = {"ours": None, "low": None, "high": None, "std": None, "seeds": 0, "run_here": False, "runs_on": ""}
+
+
+def write_record(project: Path, experiment: str = "table1_intra_cross", bank: str = "drawn", **changes: object) -> Path:
+    """A record made by hand, with one row that was run and one that was not."""
+    entry = {
+        "experiment": experiment,
+        "title": f"The title of {experiment}",
+        "claim": {"quote": "", "where": ""},
+        "preset": "laptop",
+        "edition": "licensed" if bank == "licensed" else "stand-in",
+        "bank": bank,
+        "data": {"cdf2": "Celeb-DF of a kind"},
+        "protocol": "frames and videos, 2 of a kind",
+        "seeds": [0, 1],
+        "rows": [
+            ROW | {"row": "Ours", "ours": 0.61234, "low": 0.5, "high": 0.7, "std": 0.0211, "paper": 0.802},
+            ROW | NOT_RUN | {"row": "Theirs", "paper": 0.731},
+        ],
+        "differences": [],
+        "sentences": ["Ours is ahead by nothing to speak of."],
+        "runs": {"Ours": ["aaa", "bbb"]},
+        "provenance": {
+            "commit": "c0ffee", "date": "2025-02-03T04:05:06+00:00", "machine": {"cores": 7, "gpu": None},
+            "minutes": 12.34, "minutes_runs": 56.78,
+        },
+        **changes,
+    }  # fmt: skip
+    file = project / "results" / f"{experiment}-laptop-{bank}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(entry))
+    return file
+
+
+def line_with(text: str, *words: str) -> str:
+    (line,) = [line for line in text.splitlines() if all(word in line for word in words)]
+    return line
+
+
+def test_ledger_prints_paper_against_ours_and_marks_every_row_of_a_stand_in(project):
+    write_record(project)
+    write_record(project, "table3_backbones", "licensed")
+    code, out, err = did("ledger")
+    assert (code, err) == (0, "")
+    first, second = out.split("Minutes")[0].split("The title of table3_backbones")
+    for text, kind, other in ((first, "STAND-IN (drawn)", "licensed"), (second, "licensed", "STAND-IN")):
+        ours, theirs = line_with(text, "Ours", "CDF2"), line_with(text, "Theirs", "CDF2")
+        assert ours.split(kind)[1].split() == "Ours lite0 CDF2 frame auc 0.802 0.612 [0.500, 0.700] 0.021".split()
+        assert theirs.split(kind)[1].split() == "Theirs CDF2 frame auc 0.731 not run here -".split()
+        assert text.count(kind) == 3  # its title and two rows
+        assert other not in text
+        for part in ("2 of a kind", "Celeb-DF of a kind", "- Ours is ahead", "c0ffee", "2025-02-03", "7 cores"):
+            assert part in text, part
+    minutes = line_with(out.split("Minutes")[1], "table1_intra_cross")
+    assert "12.3" in minutes and "56.8" in minutes
+
+
+def test_ledger_of_one_experiment(project):
+    write_record(project)
+    write_record(project, "table3_backbones")
+    code, out, _ = did("ledger", "--experiment", "table3_backbones")
+    assert code == 0 and "table3_backbones" in out and "table1_intra_cross" not in out
+    code, out, err = did("ledger", "--experiment", "table3_backbone")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: no record of 'table3_backbone': did you mean 'table3_backbones'? valid: table1_")
+    assert err.count("\n") == 1
+
+
+def test_ledger_writes_all_rows_as_csv(project, tmp_path):
+    write_record(project)
+    write_record(project, bank="licensed")
+    file = tmp_path / "rows.csv"
+    assert did("ledger", "--csv", file) == (0, f"The rows are in {file}\n", "")
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    found = [(row["kind"], row["row"], row["paper"], row["here"], row["note"]) for row in rows]
+    assert found == [
+        ("STAND-IN (drawn)", "Ours", "0.802", "0.61234", ""),
+        ("STAND-IN (drawn)", "Theirs", "0.731", "", "not run here"),
+        ("licensed", "Ours", "0.802", "0.61234", ""),
+        ("licensed", "Theirs", "0.731", "", "not run here"),
+    ]
+    assert {row["protocol"] for row in rows} == {"frames and videos, 2 of a kind"}
+    assert {row["commit"] for row in rows} == {"c0ffee"}
+
+
+def test_ledger_without_a_record_says_how_to_make_them(project):
+    code, out, err = did("ledger")
+    assert (code, out) == (1, "")
+    assert err == f"Error: no record in {project / 'results'}: `make results` makes them\n"
+    assert not (project / "results").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\xff", '{"experiment": "table1_intra_cross"}'])
+def test_ledger_names_a_corrupt_record(project, content):
+    write_record(project)
+    file = write_record(project, "table2_diffusion")
+    file.write_bytes(content.encode("latin-1"))
+    for arguments in ((), ("--experiment", "table1_intra_cross"), ("--csv", project / "rows.csv")):
+        code, out, err = did("ledger", *arguments)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"Error: the record {file} cannot be read (")
+        assert err.endswith("): make it again, or remove it\n") and err.count("\n") == 1
+    assert not (project / "rows.csv").exists()
+
+
+def test_ledger_takes_no_half_written_record_for_one(project):
+    write_record(project)
+    (project / "results" / ".table2_diffusion-laptop-drawn.json.123.tmp").write_text("{")
+    (project / "results" / "wall.csv").write_text("date\n")
+    assert did("ledger")[0] == 0
+
+
+def test_ledger_notes_the_wall_time_under_what_was_noted_before(project):
+    write_record(project)
+    for seconds, preset, notebooks in ((90, "smoke", 9), (7200, "laptop", 9)):
+        code, out, _ = did("ledger", "--wall", seconds, preset, notebooks)
+        assert code == 0
+        assert out.startswith(f"Noted in {project / 'results' / 'wall.csv'}\n") and "STAND-IN" in out
+    with (project / "results" / "wall.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    noted = [(row["preset"], float(row["minutes"]), row["notebooks"]) for row in rows]
+    assert noted == [("smoke", 1.5, "9"), ("laptop", 120.0, "9")]
+    assert all(row["commit"] and row["date"] and int(row["cores"]) > 0 for row in rows)
+    assert did("ledger", "--wall", "soon", "laptop", 9)[0] == 2
 
 
 def test_an_unknown_option_names_the_nearest():

@@ -497,7 +497,7 @@ def test_mean_and_spread_over_seeds_by_hand(three):
             for metric, by_hand in (("auc", roc_auc_score), ("eer", eer_by_scan)):
                 values = [by_hand(part.label, part.score) for part in parts(three, level, method)]
                 mean = sum(values) / 3
-                row = found.query("level == @level and method == @method and metric == @metric").iloc[0]
+                row = found.set_index(["level", "method", "metric"]).loc[level, method, metric]
                 assert row["mean"] == pytest.approx(mean, abs=1e-12)
                 assert row["std"] == pytest.approx((sum((v - mean) ** 2 for v in values) / 2) ** 0.5, abs=1e-12)
                 assert row["seeds"] == 3
@@ -510,7 +510,7 @@ def test_the_interval_over_seeds_equals_a_plain_loop(three):
         for method in METHODS:
             for metric, by_hand in (("auc", roc_auc_score), ("eer", eer_by_scan)):
                 drawn = over_drawn_runs(resampled(three, level, method, by_hand, 25, 4), 4)
-                row = found.query("level == @level and method == @method and metric == @metric").iloc[0]
+                row = found.set_index(["level", "method", "metric"]).loc[level, method, metric]
                 assert [row.low, row.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
 
 
@@ -534,7 +534,7 @@ def test_of_one_seed_the_difference_over_seeds_is_the_difference(two):
 
 
 def test_the_difference_over_seeds_equals_a_plain_loop(three, two):
-    others = [two[1].assign(score=shift * two[1].score**3) for shift in (1, -1, 0.5)]
+    others = [two[1].assign(score=shift * two[1].score ** 3) for shift in (1, -1, 0.5)]
     found = difference_over_seeds(three, others, draws=25, seed=2)
     assert list(zip(found.level, found.method, strict=True)) == [(x, y) for x in ("frame", "video") for y in METHODS]
     for row in found.itertuples():
@@ -547,9 +547,7 @@ def test_the_difference_over_seeds_equals_a_plain_loop(three, two):
         assert row.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
         drawn = [resampled(side, row.level, row.method, roc_auc_score, 25, 2) for side in (three, others)]
         apart = [[a - b for a, b in zip(*of, strict=True)] for of in zip(*drawn, strict=True)]
-        assert [row.low, row.high] == pytest.approx(
-            np.quantile(over_drawn_runs(apart, 2), [0.025, 0.975]), abs=1e-12
-        )
+        assert [row.low, row.high] == pytest.approx(np.quantile(over_drawn_runs(apart, 2), [0.025, 0.975]), abs=1e-12)
 
 
 def test_the_difference_over_seeds_turns_with_the_sides(three, two):

@@ -1,11 +1,20 @@
-"""The notebooks as a user runs them: papermill in a process of its own."""
+"""The notebooks as a user runs them: papermill in a process of its own. What all those of the paper's tables and
+figures have in common is read from their cells, and their mistakes are made without a kernel."""
 
+import ast
+import inspect
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from did.errors import DidError
+from did.experiments import EXPERIMENTS, PARAMETERS, conduct
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -35,6 +44,124 @@ def test_a_mistake_is_one_sentence_with_a_bad_exit_status(tmp_path, arguments, s
     after = done.stderr.split("Exception encountered at")[1]
     assert after.count("\n") < 8, "a stack stands beside the sentence"
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("notebook", "arguments", "sentence"),
+    [
+        ("table4_ablation", ["-y", "rows: [w/o TT]"], "DidError: unknown row 'w/o TT': did you mean 'w/o T'?"),
+        pytest.param(
+            "fig4_alpha",
+            ["-p", "seeds", "a,b"],
+            "DidError: seeds takes different whole numbers from 0 up",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_mistake_in_a_results_notebook_leaves_nothing_behind(tmp_path, notebook, arguments, sentence):
+    done = papermill(tmp_path, *arguments, notebook=notebook)
+    assert done.returncode != 0
+    after = done.stderr.split("Exception encountered at")[1]
+    assert sentence in after
+    assert after.count("\n") < 8, "a stack stands beside the sentence"
+    assert {file.name for file in tmp_path.iterdir()} == {"out.ipynb"}
+
+
+# --- the notebooks of the paper's tables and figures, without a kernel -----------------------------------------------
+
+
+def code_cells(notebook: str) -> list[str]:
+    """The code of each cell from the one with the parameters on, without what papermill has injected."""
+    cells = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    tags = [cell["metadata"].get("tags", []) for cell in cells]
+    (first,) = [number for number, of in enumerate(tags) if "parameters" in of]
+    found = zip(cells[first:], tags[first:], strict=True)
+    return [
+        "".join(cell["source"]) for cell, of in found if cell["cell_type"] == "code" and "injected-parameters" not in of
+    ]
+
+
+def calls(code: str, name: str) -> list[ast.Call]:
+    """The calls of `name`, a function or module.function, in the order of the code."""
+    found = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    return sorted((node for node in found if ast.unparse(node.func) == name), key=lambda node: node.lineno)
+
+
+MISTAKES = {
+    "unknown parameter 'sedes': did you mean 'seeds'": {"sedes": "0,1"},
+    "unknown preset 'labtop': did you mean 'laptop'": {"preset": "labtop"},
+    "unknown edition 'licenced': did you mean 'licensed'": {"edition": "licenced"},
+    "seeds takes different whole numbers from 0 up, as in -p seeds 0,1,2; got 'a,b'": {"seeds": "a,b"},
+    "unknown row 'DIDD': ": {"rows": ["DIDD"]},
+    "rows takes a list, as in -y 'rows: ": {"rows": "DID"},
+}
+
+
+@pytest.mark.parametrize(
+    ("notebook", "sentence"),
+    [
+        (notebook, sentence)
+        for notebook in EXPERIMENTS
+        for sentence, given in MISTAKES.items()
+        if set(given) <= {*PARAMETERS[notebook], "sedes"}
+    ],
+)
+def test_each_stops_at_a_mistake_before_anything_is_made(notebook, sentence, tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    monkeypatch.delenv("DID_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pd.options.display, "max_colwidth", pd.options.display.max_colwidth)  # they set it
+    parameters, *cells = code_cells(notebook)
+    namespace: dict = {"__name__": "__main__"}
+    exec(parameters, namespace)
+    namespace |= {"preset": "smoke"} | MISTAKES[sentence]
+    with pytest.raises(DidError) as caught:
+        exec("\n".join(cells), namespace)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("notebook", EXPERIMENTS)
+def test_each_checks_its_parameters_before_all_else(notebook):
+    first, second, *_ = ast.parse(code_cells(notebook)[1]).body
+    assert ast.unparse(first) == "from did.experiments import check_parameters"
+    assert ast.unparse(second) == f"check_parameters(globals(), '{notebook}')"
+
+
+@pytest.mark.parametrize("notebook", EXPERIMENTS)
+def test_each_passes_its_parameters_on(notebook):
+    parameters, *cells = code_cells(notebook)
+    (call,) = calls("\n".join(cells), "conduct")
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    passed = inspect.signature(conduct).bind(*call.args, **keywords).arguments
+    shown = {name: ast.unparse(value) for name, value in passed.items()}
+    assert shown.pop("name") == repr(notebook)
+    assert all(name == value for name, value in shown.items()), shown
+    # What the experiment does not take is the notebook's own, and it reads it.
+    own = set(PARAMETERS[notebook]) - set(shown)
+    assert not own & set(inspect.signature(conduct).parameters)
+    read = {node.id for cell in cells for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)}
+    assert own <= read
+    given = {node.targets[0].id: node.value for node in ast.parse(parameters).body}
+    assert ast.unparse(given["preset"]) == "'laptop'"
+
+
+@pytest.mark.parametrize("notebook", EXPERIMENTS)
+def test_each_ends_with_its_record(notebook):
+    *cells, last = code_cells(notebook)
+    assert not any(calls(cell, "ledger.save") for cell in cells)
+    (made,), (saved,) = calls(last, "ledger.record"), calls(last, "ledger.save")
+    outcome, said, *_ = [ast.unparse(argument) for argument in made.args]
+    assert f"{outcome} = conduct(" in "\n".join(cells)
+    assert re.search(rf"^{said} = findings\.\w*sentences\(", "\n".join(cells), re.MULTILINE)
+    assert f"{ast.unparse(saved.args[0])} = ledger.record(" in last
+
+
+def test_the_makefile_runs_each_of_them():
+    lines = (NOTEBOOKS.parent / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    (line,) = [line for line in lines if line.startswith("RESULTS =")]
+    assert sorted(line.split()[2:]) == sorted(EXPERIMENTS)
 
 
 def test_the_owners_line_writes_the_notebook_to_a_redirected_output(tmp_path):

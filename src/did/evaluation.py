@@ -373,7 +373,7 @@ def over_seeds(scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0)
     A draw of the bootstrap takes videos with replacement, the same ones for every run, and runs with replacement: the
     interval holds what other test videos and, as far as a few runs tell, other seeds would change. Three runs tell
     little: with n of them the spread over seeds enters (n - 1) / n too small. With one run it is the interval of
-        `report`.
+    `report`.
 
     Args:
         scored: one table a run, columns as for `report`, all about the same frames.

@@ -1,5 +1,5 @@
-"""The paper's tables and figures as data: which runs each takes, and on what they are tested. And the notebooks' "
-"parameters.
+"""The paper's tables and figures as data: which runs each takes, and on what they are tested; and the notebooks'
+parameters.
 
     outcome = conduct("table1_intra_cross", preset="laptop")
 
@@ -18,6 +18,7 @@ import pandas as pd
 from did import evaluation, paper
 from did.data.prepare import FaceStore
 from did.data.sources import Source, face_store, open_source
+from did.data.standin.drawn import DrawnBank
 from did.errors import DidError
 from did.results import Evaluation, Run, evaluate, provenance, run
 from did.settings import Settings, nearest
@@ -332,7 +333,7 @@ def seed_list(seeds: Any, default: int) -> list[int]:
         found = [int(seed) for seed in given if not isinstance(seed, bool)]
         if found and min(found) >= 0 and len(found) == len(set(found)) and [float(seed) for seed in given] == found:
             return found
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise DidError(f"seeds takes different whole numbers from 0 up, as in -p seeds 0,1,2; got {seeds!r}")
 
@@ -352,12 +353,12 @@ def rows_of(what: Experiment, preset: str, rows: Sequence[str] | None = None) ->
     """
     known = {row.name: row for row in what.rows}
     if rows is not None:
-        if isinstance(rows, str) or not rows:
+        if not isinstance(rows, (list, tuple)) or not rows:
             raise DidError(f"rows takes a list, as in -y 'rows: [{what.rows[0].name}]', got {rows!r}")
         for name in rows:
             if name not in known or known[name].task is None:
                 raise DidError(f"unknown row '{name}': {nearest(name, [row.name for row in what.rows if row.task])}")
-        return [known[name] for name in rows]
+        return [known[name] for name in dict.fromkeys(rows)]
     if what.default is None:
         return list(what.rows)
     base = known[what.default].settings(preset, 0, what.train)
@@ -412,7 +413,8 @@ def conduct(
     tested = {(row, source): [_test(each, sources[source], progress) for each in of]
               for row, of in runs.items() for source in {source for source, _ in what.tests.values()}}  # fmt: skip
     table = _table(what, chosen, runs, tested)
-    bank = "licensed" if editions == {"licensed"} else "portraits" if faces else "drawn"
+    drawn = all(source.credit == DrawnBank.attribution for source in sources.values())
+    bank = "licensed" if editions == {"licensed"} else "drawn" if drawn else "portraits"
     return Outcome(what, preset, numbers, bank, sources, runs, table, _differences(what, runs, tested), started)
 
 

@@ -181,9 +181,8 @@ def saliency_rows(overlap: pd.DataFrame | None, outcome: Outcome) -> pd.DataFram
 
 
 def map_likeness(outcome: Outcome, source: str, people: int | None = None) -> pd.DataFrame:
-    """How alike the two maps of a face are: correlation over pixels of the Grad-CAMs of I_df and I_dom, and of I_df "
-    "with
-    itself on another face of the same method; means over faces, one row a method.
+    """How alike the two maps of a face are: correlation over pixels of the Grad-CAMs of I_df and I_dom, and of I_df
+    with itself on another face of the same method; means over faces, one row a method.
 
     Two maps that differ between the branches no more than from face to face have nothing of their own to show.
     """
@@ -225,8 +224,7 @@ def _correlation(a: NDArray, b: NDArray) -> float:
 
 
 def probes(outcome: Outcome) -> pd.DataFrame:
-    """What a line reads from each feature set (see `explain.probe_table`): rows of all runs, with columns row and "
-    "seed."""
+    """What a line reads from each feature set (see `explain.probe_table`): all runs, with columns row and seed."""
     tables = []
     for name, of in outcome.runs.items():
         _, store = outcome.source(outcome.experiment.train)
@@ -238,8 +236,7 @@ def probes(outcome: Outcome) -> pd.DataFrame:
 
 
 def probe_rows(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
-    """`probes` as rows of a table like `Outcome.table`: means over seeds, the spread over seeds as the interval's "
-    "stead."""
+    """`probes` as rows of a table like `Outcome.table`: means over seeds, with their spread and without an interval."""
     rows = []
     for (name, features, target), part in table.groupby(["row", "features", "target"], sort=False):
         row = _row(
@@ -250,8 +247,8 @@ def probe_rows(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
 
 
 def embeddings(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """Fig. 7's panels, of the first seed's runs on the test split: (a) the plain backbone's features, (b) I_df, (c) "
-    "I_dom.
+    """Fig. 7's panels, of the first seed's runs on the test split: (a) the plain backbone's features, (b) I_df,
+    (c) I_dom.
 
     Returns:
         Panel -> points (n, 2) by t-SNE, labels (n,), and silhouette of the labels in the features themselves.
@@ -345,13 +342,16 @@ def _frame(outcome: Outcome, row: str, test: str) -> Any:
 
 def _drop(outcome: Outcome) -> list[str]:
     own = outcome.table[outcome.table.run_here & (outcome.table.level == "frame")]
-    drops = {name: part.set_index("test").ours for name, part in own.groupby("row", sort=False)}
-    said = ", ".join(f"{name} from {of['FF++']:.3f} to {of['CDF2']:.3f}" for name, of in drops.items())
+    drops = {names: part.set_index("test").ours for names, part in own.groupby(["row", "runs_on"], sort=False)}
+    said = ", ".join(f"{row} ({on}) from {of['FF++']:.3f} to {of['CDF2']:.3f}" for (row, on), of in drops.items())
     return [f"From FF++ to CDF2, AUC goes for {said}."]
 
 
 def _alpha_zero(outcome: Outcome) -> list[str]:
-    at, best = _frame(outcome, "α = 0", "CDF2"), outcome.table.query("level == 'frame' and run_here")
+    at = _frame(outcome, "α = 0", "CDF2")
+    if at is None:
+        return []
+    best = outcome.table.query("level == 'frame' and run_here")
     top = best.loc[best.ours.idxmax()]
     where = "above" if at.low > 0.5 else "below" if at.high < 0.5 else "not told from"
     return [

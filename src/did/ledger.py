@@ -14,9 +14,9 @@ from did.experiments import Outcome
 from did.files import home, write_atomically
 from did.results import provenance
 
-_PARTS = {"experiment", "title", "preset", "edition", "bank", "data", "protocol", "seeds", "rows", "differences",
-"sentences",
-          "runs", "provenance"}  # fmt: skip
+_PARTS = set(
+    "experiment title preset edition bank data protocol seeds rows differences sentences runs provenance".split()
+)
 #: Stands in every row of the ledger that is no reproduction.
 STANDIN = "STAND-IN"
 
@@ -105,9 +105,8 @@ def load(place: Path | None = None) -> list[dict[str, Any]]:
 
 
 def table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Paper against ours, one row a number: experiment, row, on (backbone), test, level, metric, paper, here, low, "
-    "high, std,
-    seeds, kind (`STAND-IN` or `licensed`), preset, data, protocol, commit, date."""
+    """Paper against ours, one row a number: experiment, row, on (backbone), test, level, metric, paper, here, low,
+    high, std, seeds, note, kind (`STAND-IN` or `licensed`), preset, data, protocol, commit, date."""
     rows = []
     for entry in entries:
         licensed = entry["edition"] == "licensed"
@@ -120,9 +119,10 @@ def table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
             "date": entry["provenance"]["date"][:10],
         }
         for row in entry["rows"]:
-            numbers = {new: row[old] for new, old in (("paper", "paper"), ("here", "ours"), ("low", "low"), ("high",
-            "high"),
-                                                      ("std", "std"), ("seeds", "seeds"))}  # fmt: skip
+            numbers = {"paper": row["paper"], "here": row["ours"]}
+            numbers |= {name: row[name] for name in ("low", "high", "std", "seeds")}
+            # A column of nothing but null would be one of objects, not of NaN.
+            numbers = {name: math.nan if value is None else value for name, value in numbers.items()}
             place = {key: row[key] for key in ("row", "runs_on", "test", "level", "metric")}
             note = "" if row["run_here"] else "not run here"
             rows.append({"experiment": entry["experiment"], **place, **numbers, "note": note, **common})
@@ -164,8 +164,11 @@ WALL = "wall.csv"
 def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = None) -> Path:
     """Add to `wall.csv` what `make results` took in all, from its start to its end, with machine, commit and date."""
     where = provenance()
-    row = {"date": where["date"], "commit": where["commit"], "preset": preset, "notebooks": notebooks,
-           "minutes": round(seconds / 60, 1), "cores": where["machine"]["cores"], "gpu": where["machine"]["gpu"]}  # fmt: skip
+    row = {
+        **{name: where[name] for name in ("date", "commit")},
+        **{"preset": preset, "notebooks": notebooks, "minutes": round(seconds / 60, 1)},
+        **{name: where["machine"][name] for name in ("cores", "gpu")},
+    }
     file = (into or folder()) / WALL
     before = pd.read_csv(file) if file.is_file() else pd.DataFrame()
     whole = pd.concat([before, pd.DataFrame([row])])

@@ -172,8 +172,8 @@ def _train(
         "provenance": {**provenance(), "seed": settings.seed, "minutes": (time.monotonic() - started) / 60,
                        "minutes_training": (trained - started) / 60},
     }  # fmt: skip
-    (part / RESUME).unlink(missing_ok=True)
     _write(part, scored, metrics, record)
+    (part / RESUME).unlink(missing_ok=True)
     if folder.exists():  # without a record: not a run
         shutil.rmtree(folder)
     os.replace(part, folder)
@@ -181,6 +181,8 @@ def _train(
 
 def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: dict[str, Any]) -> None:
     """The record last: where it is, the rest is."""
+    for left in folder.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
+        left.unlink()
     for file, frame in (("scores", scored), ("metrics", metrics)):
         write_atomically(folder / f"{file}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))  # type: ignore[misc]
     text = json.dumps(record, indent=1) + "\n"

@@ -240,7 +240,7 @@ def _begin(store: Path, settings: dict[str, Any]) -> bool:
     if unfinished.is_file():
         _compare(store, json.loads(unfinished.read_text(encoding="utf-8")), started)
         return False
-    if store.exists() and (not store.is_dir() or any(store.iterdir())):
+    if store.exists() and (not store.is_dir() or any(file.suffix != ".tmp" for file in store.iterdir())):
         raise DidError(f"{store} is not empty and is not a face store; give a new folder.")
     write_atomically(unfinished, lambda file: file.write_text(_json(started), encoding="utf-8"))
     return False

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -174,6 +175,8 @@ def _write_standin(name: str, faces: str | Path | None, preset: str, progress: b
     size = STANDIN_SIZES[preset][name]
     root = _standin_root(name, portraits, size)
     with alone(root):
+        for left in root.parent.glob(f".{root.name}.*.tmp"):  # What a process that was killed in `write` left.
+            shutil.rmtree(left, ignore_errors=True)
         if not root.is_dir():
             write(name, root, **size, faces=portraits, fewer=True, progress=progress)
     return root

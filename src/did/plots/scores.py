@@ -61,7 +61,7 @@ def paper_against_ours(table: pd.DataFrame, stamp: str, metric: str = "auc", lev
 
     Args:
         table: one row a (row, test, level, metric): row, test, level, metric, ours, std, low, high, seeds, paper,
-            run_here. What was not run or not printed is NaN.
+            run_here; optionally runs_on, the backbone. What was not run or not printed is NaN.
         stamp: where the numbers come from.
         metric, level: which rows of the table to draw.
 
@@ -114,7 +114,9 @@ def _chance(line: Callable[..., object], metric: str) -> None:
 
 
 def _with_note(name: str, part: pd.DataFrame) -> str:
-    """A row's name, and on which of its tests it was run, where not on all."""
+    """A row's name, with the backbone that it ran on here, and on which of its tests, where not on all."""
+    backbone = part.get("runs_on", pd.Series(dtype=str))[part.run_here]
+    name += f"\n{backbone.iloc[0]}" if len(backbone) else ""
     if part.run_here.all():
         return name
     ran = ", ".join(part.test[part.run_here])
@@ -155,7 +157,8 @@ def differences(table: pd.DataFrame, stamp: str) -> Plot:
         part = data[data.side == side]
         axis.hlines(part.index - 0.13, part.low, part.high, color=colour, lw=1.6)
         axis.plot(part.difference, part.index - 0.13, marker, color=colour, ms=6, label=side if len(part) else None)
-    axis.plot(data.paper, data.index + 0.13, "D", color=PUBLISHED, mfc="none", ms=5, label="as published")
+    published = "as published" if data.paper.notna().any() else None
+    axis.plot(data.paper, data.index + 0.13, "D", color=PUBLISHED, mfc="none", ms=5, label=published)
     axis.axvline(0, color="black", lw=0.8)
     axis.set(xlabel="difference of AUCs, 95% interval", ylim=(len(data) - 0.5, -0.5))
     axis.set_yticks(range(len(data)), names)
