@@ -411,7 +411,7 @@ def test_table_1_says_how_far_each_falls(tiny_outcome):
     differences = [apart("DID", "BCE", "CDF2", 0.1, 0.05, 0.15, 0.1)]
     said = told(tiny_outcome, "table1_intra_cross", table, differences)
     assert said[1] == "The interval lies above 0: the claim holds here."
-    assert said[2] == "From FF++ to CDF2, AUC goes for BCE (lite0) from 0.950 to 0.600, DID (lite0) from 0.900 to 0.700."
+    assert said[2] == "From FF++ to CDF2, AUC goes for BCE from 0.950 to 0.600, DID from 0.900 to 0.700."
 
 
 @pytest.mark.parametrize(
@@ -457,3 +457,9 @@ def test_open_choices_name_those_that_differ_clearly(tiny_outcome):
 
 def test_figures_without_a_comparison_have_sentences_of_their_own(tiny_outcome):
     assert findings.sentences(tiny_outcome) == []
+
+
+def test_rows_on_other_backbones_say_which(tiny_outcome):
+    table = [row("BCE", "CDF2", 0.6), {**row("Xception", "CDF2", 0.5), "runs_on": "lite1"}]
+    said = told(tiny_outcome, "table2_diffusion", table, [apart("BCE", "Xception", "CDF2", 0.1, 0.05, 0.15, 0.1)])
+    assert said[-1] == "What ran here: BCE on lite0; Xception on lite1."

@@ -110,12 +110,12 @@ def test_each_stops_at_a_mistake_before_anything_is_made(notebook, sentence, tmp
     monkeypatch.setenv("DID_HOME", str(tmp_path))
     monkeypatch.delenv("DID_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pd.options.display, "max_colwidth", pd.options.display.max_colwidth)  # they set it
     parameters, *cells = code_cells(notebook)
     namespace: dict = {"__name__": "__main__"}
     exec(parameters, namespace)
     namespace |= {"preset": "smoke"} | MISTAKES[sentence]
-    with pytest.raises(DidError) as caught:
+    # They set this option; here it is set back.
+    with pd.option_context("display.max_colwidth", 50), pytest.raises(DidError) as caught:
         exec("\n".join(cells), namespace)
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)

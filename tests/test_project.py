@@ -25,8 +25,8 @@ DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a room may import only rooms that stand before it.
 ROOMS = (
-    "errors files paper layers losses settings backbones model data evaluation leaks tasks baselines f3net training"
-    " explain results experiments findings ledger plots cli"
+    "errors files paper arithmetic layers losses settings backbones model data evaluation leaks tasks baselines f3net"
+    " training explain results experiments findings ledger toys plots cli"
 ).split()
 
 # Where the lock must hold: Python version, platform, machine.

@@ -198,6 +198,7 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
             raise DidError(f"no record of '{experiment}': {nearest(experiment, set(names))}")
         entries = [entry for entry in entries if entry["experiment"] == experiment]
     if csv_file:
+        csv_file.parent.mkdir(parents=True, exist_ok=True)
         records.table(entries).to_csv(csv_file, index=False)
         click.echo(f"The rows are in {csv_file}")
         return

@@ -29,6 +29,11 @@ PARAMETERS = {
     "data": ("source", "edition", "faces", "data_root", "preset"),
     "train": (*_COMMON, "backbone", "pretrained", "options"),
     "adversary": _COMMON,
+    **{
+        f"method_{name}": ("preset",)
+        for name in ("1_decomposition", "2_attention", "3_mutual_information", "4_ranking", "5_together")
+    },
+    "arithmetic": ("preset",),
     "table1_intra_cross": (*_RESULT, "rows"),
     "table2_diffusion": (*_RESULT, "rows"),
     "table3_backbones": _RESULT,

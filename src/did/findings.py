@@ -316,7 +316,16 @@ def sentences(outcome: Outcome) -> list[str]:
         "fig4_alpha": _alpha_zero,
         "table4_ablation": _dead_or_alive,
     }.get(outcome.experiment.name)
-    return [*said, *(extra(outcome) if extra else [])]
+    return [*said, *(extra(outcome) if extra else []), *_in_whose_place(outcome)]
+
+
+def _in_whose_place(outcome: Outcome) -> list[str]:
+    """Which row ran on which backbone, where there are several: it may not be the one that the row is named after."""
+    ran = outcome.table[outcome.table.run_here].drop_duplicates("row")
+    if ran.runs_on.nunique() < 2:
+        return []
+    parts = [f"{', '.join(part.row)} on {backbone}" for backbone, part in ran.groupby("runs_on", sort=False)]
+    return [f"What ran here: {'; '.join(parts)}."]
 
 
 def choice_sentences(table: pd.DataFrame) -> list[str]:
@@ -342,8 +351,8 @@ def _frame(outcome: Outcome, row: str, test: str) -> Any:
 
 def _drop(outcome: Outcome) -> list[str]:
     own = outcome.table[outcome.table.run_here & (outcome.table.level == "frame")]
-    drops = {names: part.set_index("test").ours for names, part in own.groupby(["row", "runs_on"], sort=False)}
-    said = ", ".join(f"{row} ({on}) from {of['FF++']:.3f} to {of['CDF2']:.3f}" for (row, on), of in drops.items())
+    drops = {name: part.set_index("test").ours for name, part in own.groupby("row", sort=False)}
+    said = ", ".join(f"{name} from {of['FF++']:.3f} to {of['CDF2']:.3f}" for name, of in drops.items())
     return [f"From FF++ to CDF2, AUC goes for {said}."]
 
 

@@ -96,7 +96,8 @@ def load(place: Path | None = None) -> list[dict[str, Any]]:
             entry = json.loads(file.read_text(encoding="utf-8"))
             if lacking := _PARTS - set(entry):
                 raise ValueError(f"it has no '{min(lacking)}'")
-        except (OSError, ValueError, TypeError) as error:
+            table([entry]), timings([entry])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DidError(f"the record {file} cannot be read ({error}): make it again, or remove it") from error
         found.append(entry)
     if not found:
