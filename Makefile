@@ -6,6 +6,8 @@ PRESET ?= laptop
 FACES ?=
 ARGS ?=
 CHAPTERS = data train adversary
+METHOD = method_1_decomposition method_2_attention method_3_mutual_information method_4_ranking method_5_together \
+         arithmetic
 RESULTS = table1_intra_cross table2_diffusion table3_backbones fig4_alpha table4_ablation \
           fig5_domains fig6_saliency fig7_embeddings open_choices
 
@@ -16,7 +18,7 @@ NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval_sanit
 PAPERMILL = -p source "$(SOURCE)" -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-newest lint format notebooks results book bench lock clean
+.PHONY: help install train test test-all test-newest lint format notebooks results book book-student bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,11 +76,18 @@ notebooks: $(STAMP) ## execute the committed notebooks again, at preset smoke
 book: $(STAMP) ## execute the book's notebooks and build the book into _build/html
 	@rm -rf _build book/executed && mkdir -p book/executed
 	@set -e; for nb in $(CHAPTERS); do \
-	  $(PY) -m papermill notebooks/$$nb.ipynb book/executed/$$nb.ipynb $(PAPERMILL); done
+	  $(PY) -m papermill notebooks/$$nb.ipynb book/executed/$$nb.ipynb $(PAPERMILL); done; \
+	for nb in $(METHOD) $(RESULTS); do \
+	  $(PY) -m papermill notebooks/$$nb.ipynb book/executed/$$nb.ipynb -p preset "$(PRESET)" </dev/null; done
 	$(VENV)/bin/jupyter-book build . --toc book/_toc.yml -W --keep-going
-	@for page in index book/intro $(CHAPTERS:%=book/executed/%); do \
+	@for page in index book/intro $(patsubst %,book/executed/%,$(CHAPTERS) $(METHOD) $(RESULTS)); do \
 	  test -s _build/html/$$page.html || { echo "make book: $$page.html was not built"; exit 1; }; done
 	@echo "The book: _build/html/index.html"
+
+book-student: book ## the book without solutions, into _build/student
+	@sed 's/^  config:$$/  config:\n    hide_solutions: true/' _config.yml > _build/student.yml
+	$(VENV)/bin/jupyter-book build . --config _build/student.yml --toc book/_toc.yml --path-output _build/student -W --keep-going
+	@echo "The student edition: _build/student/_build/html/index.html"
 
 # Interrupted, it goes on: a run that is finished is not trained again, one that is half done is taken up.
 results: $(STAMP) ## every table and figure of the paper at PRESET: notebooks in runs/results, records in results/

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,9 +8,10 @@ import pytest
 
 from did import __version__, findings, ledger, paper
 from did.errors import DidError
-from did.experiments import EXPERIMENTS
+from did.experiments import EXPERIMENTS, rows_of
 
 NAN = float("nan")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -209,3 +211,25 @@ def test_the_wall_time_is_added_and_no_record_is_touched(outcome, tmp_path):
     assert table.minutes.tolist() == [10.0, 20.6]
     assert table.preset.tolist() == ["laptop"] * 2 and table.notebooks.tolist() == [9, 9] and (table.cores >= 1).all()
     assert len(ledger.load(tmp_path)) == 1
+
+
+def test_the_committed_ledger_fills_every_row_of_every_experiment():
+    """`results/` holds a record of each table and figure; no row of the paper is missing, and none passes for it."""
+    entries = {entry["experiment"]: entry for entry in ledger.load(ROOT / "results") if entry["bank"] == "drawn"}
+    assert set(entries) == set(EXPERIMENTS)
+    for name, what in EXPERIMENTS.items():
+        entry, rows = entries[name], pd.DataFrame(entries[name]["rows"])
+        assert (entry["preset"], entry["edition"]) == ("laptop", "stand-in")
+        assert len(entry["sentences"]) >= 1 and entry["provenance"]["minutes_runs"] > 0
+        assert "+changes" not in entry["provenance"]["commit"], f"{name}: commit the code before `make results`"
+        if what.tests and name != "fig6_saliency":
+            printed = {(row.name, *place): number for row in what.rows for place, number in row.paper.items()}
+            frames = rows[rows.level == "frame"].set_index(["row", "test", "metric"]).paper.dropna().to_dict()
+            assert frames == printed
+            assert set(rows.row[rows.run_here]) == {row.name for row in rows_of(what, "laptop") if row.task}
+            assert rows[rows.run_here][["ours", "low", "high"]].notna().all(axis=None)
+    assert all(len(entries[name]["seeds"]) >= 3 for name in ("table1_intra_cross", "table4_ablation"))
+    for name in ("table1_intra_cross", "table4_ablation"):
+        (portraits,) = [e for e in ledger.load(ROOT / "results") if (e["experiment"], e["bank"]) == (name, "portraits")]
+        assert len(portraits["seeds"]) >= 3
+    assert set(ledger.table(list(entries.values())).kind) == {"STAND-IN (drawn)"}
