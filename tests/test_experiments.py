@@ -38,8 +38,8 @@ each_preset = pytest.mark.parametrize("preset", PRESETS)
 def test_a_mistyped_parameter_gets_the_nearest_name(notebook):
     given = dict.fromkeys(PARAMETERS[notebook])
     check_parameters({**given, "In": [], "_i1": "", "np": types}, notebook)
-    with pytest.raises(DidError, match="unknown parameter 'edtion': did you mean 'edition'"):
-        check_parameters({**given, "edtion": "auto"}, notebook)
+    with pytest.raises(DidError, match="unknown parameter 'presst': did you mean 'preset'"):
+        check_parameters({**given, "presst": "smoke"}, notebook)
 
 
 @pytest.mark.parametrize("notebook", PARAMETERS)
