@@ -12,6 +12,7 @@ from did.baselines import BCETask
 from did.errors import DidError
 from did.settings import Settings
 from did.tasks import DIDTask
+from did.training import optimizer_for
 
 LITE = ["tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"]
 
@@ -116,6 +117,24 @@ def test_xception_serves_did_and_bce(task):
     module(batch, 0.5, 0).total.backward()
     assert module.model.backbone.body.conv1.weight.grad.abs().sum() > 0
     assert module.detector()(batch["image"]).shape == (5,)
+
+
+def test_xception_learns_a_batch_by_heart():
+    """Every parameter gets a gradient, and the rival's own loop step takes the loss of six images of noise near 0."""
+    torch.manual_seed(0)
+    task = BCETask(Settings.preset("smoke", backbone="legacy_xception", lr=1e-3, head_rate=1.0), 5)
+    optimizer = optimizer_for(task)
+    batch = {"image": torch.rand(6, 1, 64, 64), "label": torch.tensor([0, 1, 0, 1, 0, 1])}
+    for step in range(30):
+        optimizer.zero_grad()
+        loss = task(batch, 0.0, 0).total
+        loss.backward()
+        if step == 0:
+            assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in task.parameters())
+        optimizer.step()
+        if loss.item() < 0.01:
+            break
+    assert loss.item() < 0.01
 
 
 @pytest.mark.parametrize(
