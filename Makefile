@@ -85,7 +85,9 @@ book: $(STAMP) ## execute the book's notebooks and build the book into _build/ht
 	@echo "The book: _build/html/index.html"
 
 book-student: book ## the book without solutions, into _build/student
-	@sed 's/^  config:$$/  config:\n    hide_solutions: true/' _config.yml > _build/student.yml
+	@# Without the notebooks to download, too: they hold the solutions.
+	@sed 's/^  config:$$/&\n    hide_solutions: true\n    html_copy_source: false\n    html_theme_options: {use_download_button: false}/' \
+	  _config.yml > _build/student.yml
 	$(VENV)/bin/jupyter-book build . --config _build/student.yml --toc book/_toc.yml --path-output _build/student -W --keep-going
 	@echo "The student edition: _build/student/_build/html/index.html"
 
