@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from did import results
@@ -12,7 +13,8 @@ from did.data.prepare import FaceStore
 from did.errors import DidError
 from did.results import Run, evaluate, find_run, list_runs, remove_run, run, split_faces
 from did.settings import Settings
-from did.training import RESUME, score
+from did.tasks import DIDTask
+from did.training import BEST, RESUME, score
 
 
 def test_the_record_says_everything(tiny_run, tiny_settings):
@@ -43,6 +45,24 @@ def test_metrics_are_those_of_the_scores(tiny_run):
 def test_the_saved_weights_give_the_recorded_scores(tiny_run, tiny_source, tiny_settings):
     faces = split_faces(tiny_source[1], tiny_settings)["test"]
     assert np.allclose(score(tiny_run.task().detector(), faces), tiny_run.scores.score, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["another configuration", "cut", "missing"])
+def test_weights_that_are_not_the_runs_are_one_sentence(tiny_run, tmp_path, weights):
+    folder = tmp_path / tiny_run.folder.name
+    shutil.copytree(tiny_run.folder, folder)
+    if weights == "another configuration":
+        other = DIDTask(Settings.of({**tiny_run.record["settings"], "hidden": 24}), 5)
+        save_file({name: tensor.contiguous() for name, tensor in other.state_dict().items()}, folder / BEST)
+    elif weights == "cut":
+        (folder / BEST).write_bytes((folder / BEST).read_bytes()[:1000])
+    else:
+        (folder / BEST).unlink()
+    with pytest.raises(
+        DidError, match=r"the weights .*safetensors do not fit the run's settings .*`did runs rm \w+`"
+    ) as e:
+        Run(folder).task()
+    assert "\n" not in str(e.value)
 
 
 def test_asking_again_returns_the_run(tiny_run, tiny_source, tiny_settings, monkeypatch):

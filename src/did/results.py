@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -66,11 +67,23 @@ class Run:
         return Evaluation(self.folder).scores
 
     def task(self) -> DIDTask | BCETask | F3NetTask:
-        """The trained task with the selected weights, in evaluation mode."""
+        """The trained task with the selected weights, in evaluation mode.
+
+        Raises:
+            DidError: weights that are damaged, or of another configuration than the record's.
+        """
         record = self.record
         settings = dataclasses.replace(self.settings, pretrained="none")
         task: DIDTask | BCETask | F3NetTask = TASKS[record["task"]](settings, len(record["domains"]))
-        task.load_state_dict(load_file(self.folder / BEST))
+        weights = self.folder / BEST
+        try:
+            task.load_state_dict(load_file(weights))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()[:200]
+            raise DidError(
+                f"the weights {weights} do not fit the run's settings ({reason}): remove the run (`did runs rm "
+                f"{self.folder.name}`) and train it again"
+            ) from error
         return task.eval()
 
 
