@@ -321,6 +321,8 @@ def sentences(outcome: Outcome) -> list[str]:
 
 def _in_whose_place(outcome: Outcome) -> list[str]:
     """Which row ran on which backbone, where there are several: it may not be the one that the row is named after."""
+    if not len(outcome.table):
+        return []
     ran = outcome.table[outcome.table.run_here].drop_duplicates("row")
     if ran.runs_on.nunique() < 2:
         return []
