@@ -133,7 +133,7 @@ def interval(
     """
     if metric not in METRICS:
         raise DidError(f"unknown metric '{metric}': {nearest(metric, METRICS)}")
-    return _low_high(_bootstrap(labels, scores, groups, [metric], draws, seed)[0], level)
+    return low_high(_bootstrap(labels, scores, groups, [metric], draws, seed)[0], level)
 
 
 def _bootstrap(
@@ -165,7 +165,8 @@ def _bootstrap(
     return np.concatenate(values, axis=1)
 
 
-def _low_high(values: Array, level: float = 0.95) -> tuple[float, float]:
+def low_high(values: Array, level: float = 0.95) -> tuple[float, float]:
+    """The ends of the percentile interval of bootstrap draws, (draws,), at a coverage of `level`."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -234,14 +235,13 @@ def report(frames: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFra
     """
     rows = []
     for level, table in (("frame", frames), ("video", by_video(frames))):
-        methods = sorted(set(table.method[table.label == 1]))
-        for method in ["all", *methods]:
+        for method in _every_method(table):
             part = _against_reals(table, method)
             row: dict[str, Any] = {"level": level, "method": method}
             values = _bootstrap(part.label, part.score, part.video, list(METRICS), draws, seed)
             for name, metric, drawn in zip(METRICS, (auc, eer), values, strict=True):
                 row[name] = metric(part.label, part.score)
-                row[f"{name}_low"], row[f"{name}_high"] = _low_high(drawn)
+                row[f"{name}_low"], row[f"{name}_high"] = low_high(drawn)
             row["n_real"], row["n_fake"] = int((part.label == 0).sum()), int((part.label == 1).sum())
             rows.append(row)
     return pd.DataFrame(rows)
@@ -267,7 +267,7 @@ def difference(scored_a: pd.DataFrame, scored_b: pd.DataFrame, draws: int = 1000
     rows = []
     for level, one, two in (("frame", scored_a, scored_b), ("video", by_video(scored_a), by_video(scored_b))):
         drawn = [_bootstrap(part.label, part.score, part.video, ["auc"], draws, seed)[0] for part in (one, two)]
-        low, high = _low_high(drawn[0] - drawn[1])
+        low, high = low_high(drawn[0] - drawn[1])
         auc_a, auc_b = auc(one.label, one.score), auc(two.label, two.score)
         rows.append(
             {"level": level, "auc_a": auc_a, "auc_b": auc_b, "difference": auc_a - auc_b, "low": low, "high": high}
@@ -332,7 +332,11 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 1
 
     Source: Guo et al. (ICML 2017), Eq. 3, with 15 bins.
     """
-    table = reliability(labels, probabilities, bins)
+    return calibration_gap(reliability(labels, probabilities, bins))
+
+
+def calibration_gap(table: pd.DataFrame) -> float:
+    """The expected calibration error of a table of `reliability`; see `calibration_error`."""
     gap = (table.probability - table.share).abs()  # NaN in an empty bin, which the sum leaves out
     return float((gap * table.n).sum() / table.n.sum())
 
@@ -367,7 +371,9 @@ def mean_accuracy(table: pd.DataFrame) -> float:
     return float(np.nanmean(np.diag(table)))
 
 
-def over_seeds(scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+def over_seeds(
+    scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0, methods: Sequence[str] | None = None
+) -> pd.DataFrame:
     """AUC and EER as means over runs that differ in their seed, with 95% intervals over videos and seeds.
 
     A draw of the bootstrap takes videos with replacement, the same ones for every run, and runs with replacement: the
@@ -378,6 +384,7 @@ def over_seeds(scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0)
     Args:
         scored: one table a run, columns as for `report`, all about the same frames.
         draws, seed: of the bootstrap.
+        methods: `all` fakes or single methods; all of them by default.
 
     Returns:
         One row a level, method (all fakes, and each) and metric: level, method, metric, mean, std, low, high, seeds.
@@ -392,12 +399,12 @@ def over_seeds(scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0)
         _check_same_frames(scored[0], other)
     rows = []
     for level, tables in (("frame", scored), ("video", [by_video(one) for one in scored])):
-        for method in ["all", *sorted(set(tables[0].method[tables[0].label == 1]))]:
+        for method in methods or _every_method(tables[0]):
             parts = [_against_reals(one, method) for one in tables]
             drawn = _over_runs(_draws(parts, list(METRICS), draws, seed), seed)
             for number, (metric, value) in enumerate((("auc", auc), ("eer", eer))):
                 values = np.array([value(part.label, part.score) for part in parts])
-                low, high = _low_high(drawn[number])
+                low, high = low_high(drawn[number])
                 rows.append({"level": level, "method": method, "metric": metric, "mean": values.mean(), "std":
                 _std(values),
                              "low": low, "high": high, "seeds": len(values)})  # fmt: skip
@@ -405,14 +412,18 @@ def over_seeds(scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0)
 
 
 def difference_over_seeds(
-    scored_a: Sequence[pd.DataFrame], scored_b: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0
+    scored_a: Sequence[pd.DataFrame],
+    scored_b: Sequence[pd.DataFrame],
+    draws: int = 1000,
+    seed: int = 0,
+    methods: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """AUC of detector a less that of detector b, as means over runs paired by their seed, with 95% intervals over
     videos and seeds (see `over_seeds`); what makes a video, or a seed's batches, hard for both cancels.
 
     Args:
         scored_a, scored_b: one table a run, in the same order of seeds, all about the same frames.
-        draws, seed: of the bootstrap.
+        draws, seed, methods: as in `over_seeds`.
 
     Returns:
         One row a level and method: level, method, difference, std, low, high, seeds.
@@ -431,14 +442,18 @@ def difference_over_seeds(
         ("frame", scored_a, scored_b),
         ("video", [by_video(one) for one in scored_a], [by_video(one) for one in scored_b]),
     ):
-        for method in ["all", *sorted(set(side_a[0].method[side_a[0].label == 1]))]:
+        for method in methods or _every_method(side_a[0]):
             a, b = ([_against_reals(one, method) for one in side] for side in (side_a, side_b))
             drawn = _over_runs(_draws(a, ["auc"], draws, seed) - _draws(b, ["auc"], draws, seed), seed)
             values = np.array([auc(x.label, x.score) - auc(y.label, y.score) for x, y in zip(a, b, strict=True)])
-            low, high = _low_high(drawn[0])
+            low, high = low_high(drawn[0])
             rows.append({"level": level, "method": method, "difference": values.mean(), "std": _std(values),
                          "low": low, "high": high, "seeds": len(values)})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _every_method(table: pd.DataFrame) -> list[str]:
+    return ["all", *sorted(set(table.method[table.label == 1]))]
 
 
 def _against_reals(table: pd.DataFrame, method: str) -> pd.DataFrame:

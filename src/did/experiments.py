@@ -415,12 +415,12 @@ def conduct(
         for row in chosen
         if row.task
     }
-    tested = {(row, source): [_test(each, sources[source], progress) for each in of]
+    scored = {(row, source): [_test(each, sources[source], progress).scores for each in of]
               for row, of in runs.items() for source in {source for source, _ in what.tests.values()}}  # fmt: skip
-    table = _table(what, chosen, runs, tested)
+    table = _table(what, chosen, runs, scored)
     drawn = all(source.credit == DrawnBank.attribution for source in sources.values())
     bank = "licensed" if editions == {"licensed"} else "drawn" if drawn else "portraits"
-    return Outcome(what, preset, numbers, bank, sources, runs, table, _differences(what, runs, tested), started)
+    return Outcome(what, preset, numbers, bank, sources, runs, table, _differences(what, runs, scored), started)
 
 
 def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:
@@ -440,22 +440,20 @@ def _table(
     what: Experiment,
     rows: Sequence[Row],
     runs: Mapping[str, Sequence[Run]],
-    tested: Mapping[tuple[str, str], Sequence[Evaluation]],
+    scored: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
 ) -> pd.DataFrame:
-    reports = {key: evaluation.over_seeds([each.scores for each in of]) for key, of in tested.items()}
     found: list[dict[str, Any]] = []
     for row in rows:
         for test, (source, method) in what.tests.items():
+            if row.name in runs:
+                report = evaluation.over_seeds(scored[row.name, source], methods=[method])
             for level in ("frame", "video"):
                 for metric in what.metrics:
                     place = {"row": row.name, "runs_on": "", "test": test, "level": level, "metric": metric}
                     # The paper's systems are called frame-level: its numbers stand there.
                     printed = row.paper.get((test, metric), np.nan) if level == "frame" else np.nan
                     if row.name in runs:
-                        report = reports[row.name, source]
-                        mine = report[
-                            (report.level == level) & (report.method == method) & (report.metric == metric)
-                        ].iloc[0]
+                        mine = report[(report.level == level) & (report.metric == metric)].iloc[0]
                         ours = {"ours": mine["mean"], **mine[["std", "low", "high", "seeds"]].to_dict()}
                         place["runs_on"] = runs[row.name][0].settings.backbone
                     elif level == "frame":
@@ -467,7 +465,7 @@ def _table(
 
 
 def _differences(
-    what: Experiment, runs: Mapping[str, Sequence[Run]], tested: Mapping[tuple[str, str], Sequence[Evaluation]]
+    what: Experiment, runs: Mapping[str, Sequence[Run]], scored: Mapping[tuple[str, str], Sequence[pd.DataFrame]]
 ) -> pd.DataFrame:
     pairs = what.compared if what.default is None else [(name, what.default) for name in runs if name != what.default]
     printed = {row.name: row.paper for row in what.rows}
@@ -476,10 +474,9 @@ def _differences(
         if a not in runs or b not in runs:
             continue
         for test, (source, method) in what.tests.items():
-            of_a, of_b = ([each.scores for each in tested[name, source]] for name in (a, b))
-            both = evaluation.difference_over_seeds(of_a, of_b)
+            both = evaluation.difference_over_seeds(scored[a, source], scored[b, source], methods=[method])
             published = printed[a].get((test, "auc"), np.nan) - printed[b].get((test, "auc"), np.nan)
-            for row in both[both.method == method].to_dict("records"):
+            for row in both.to_dict("records"):
                 found.append(
                     {"a": a, "b": b, "test": test, **row, "paper": published if row["level"] == "frame" else np.nan}
                 )

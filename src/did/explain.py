@@ -23,7 +23,7 @@ from did.data.loading import Faces, ordered
 from did.data.prepare import MARGIN, align, detect
 from did.data.table import REAL
 from did.errors import DidError
-from did.evaluation import mean_draws
+from did.evaluation import low_high, mean_draws
 from did.model import DID
 from did.settings import nearest
 
@@ -272,8 +272,7 @@ def _mean_interval(values: ArrayLike, groups: ArrayLike, draws: int, seed: int) 
     """95% percentile interval of a mean by a bootstrap over groups; NaN with fewer than two groups."""
     if len(np.unique(np.asarray(groups))) < 2:
         return np.nan, np.nan
-    low, high = np.quantile(mean_draws(values, groups, draws, seed), [0.025, 0.975])
-    return float(low), float(high)
+    return low_high(mean_draws(values, groups, draws, seed))
 
 
 # --- embeddings (Fig. 7) ------------------------------------------------------------------------------------------

@@ -130,11 +130,11 @@ def domains(outcome: Outcome, draws: int = 1000, seed: int = 0) -> tuple[pd.Data
 def _row(
     test: str, row: str, metric: str, per_seed: Sequence[float], drawn: Any, printed: float, outcome: Outcome
 ) -> dict[str, Any]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = evaluation.low_high(drawn)
     std = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else np.nan
     return {
         "row": row, "runs_on": next(iter(outcome.runs.values()))[0].settings.backbone, "test": test, "level": "frame",
-        "metric": metric, "ours": float(np.mean(per_seed)), "std": std, "low": float(low), "high": float(high),
+        "metric": metric, "ours": float(np.mean(per_seed)), "std": std, "low": low, "high": high,
         "seeds": len(per_seed), "paper": printed, "run_here": True,
     }  # fmt: skip
 

@@ -24,6 +24,7 @@ from did.losses import auc_loss, classification_loss, jsd_mutual_information, ma
 from did.model import Estimator
 from did.results import provenance
 from did.settings import nearest
+from did.tasks import beta
 
 #: What the chapters take at a preset. Sizes only.
 SIZES: dict[str, dict[str, Any]] = {
@@ -270,8 +271,7 @@ def reversal_toy(
     step_by = torch.optim.SGD(groups, lr=lr) if optimizer == "sgd" else torch.optim.AdamW(groups, lr=lr, weight_decay=0)
     for step in range(steps):
         z = _blurred(points @ matrix.T, generator)
-        beta = 2 / (1 + math.exp(-5 * step / steps)) - 1
-        behind = z if reversal is None else gradient_reversal(z, reversal * beta)
+        behind = z if reversal is None else gradient_reversal(z, reversal * beta(step / steps))
         loss = _bce(heads["label"](z), labels) + _bce(heads["domain"](behind), domains)
         step_by.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

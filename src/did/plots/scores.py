@@ -9,7 +9,7 @@ import seaborn as sns
 
 from did.data.table import REAL
 from did.errors import DidError
-from did.evaluation import auc, mean_accuracy
+from did.evaluation import auc, calibration_gap, mean_accuracy
 from did.plots.base import GRAY, PALETTE, Plot, canvas, colours, in_order, in_words, legend_above, markers, put_stamp
 
 HERE, PUBLISHED = PALETTE[6], PALETTE[4]
@@ -255,8 +255,7 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
     for name, colour, marker in zip(names, colours(names).values(), markers(names).values(), strict=True):
         part = tables[name][tables[name].n > 0]
         weight = part.n / part.n.sum()
-        # Expected calibration error, as in did.evaluation.calibration_error.
-        error = float(((part.probability - part.share).abs() * weight).sum())
+        error = calibration_gap(part)
         axis.plot(part.probability, part.share, color=colour, lw=1, alpha=0.7)
         axis.scatter(
             part.probability, part.share, 12 + 250 * weight, color=colour, marker=marker, alpha=0.7, lw=0,
