@@ -8,18 +8,12 @@ from torch import nn
 from did.layers import gradient_reversal
 from did.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
 from did.model import Estimator
+from did.toys import auc_loss_by_pairs
 
 
 def auc_loss_by_loops(scores, labels, margin, power):
-    """Eq. 7 and 8, pair by pair, in Python's float64."""
-    fake = [s for s, y in zip(scores.tolist(), labels.tolist(), strict=True) if y == 1]
-    real = [s for s, y in zip(scores.tolist(), labels.tolist(), strict=True) if y == 0]
-    total = 0.0
-    for i in fake:
-        for j in real:
-            if i - j < margin:
-                total += (-(i - j - margin)) ** power
-    return total / (len(fake) * len(real))
+    """The pair-by-pair reference, which tests/test_toys.py holds against a calculation by hand."""
+    return auc_loss_by_pairs(scores.tolist(), labels.tolist(), margin, power)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from did.data.sources import Source, face_store, open_source
 from did.data.standin.drawn import DrawnBank
 from did.errors import DidError
 from did.results import Evaluation, Run, evaluate, provenance, run
-from did.settings import Settings, nearest
+from did.settings import Settings, nearest, of_preset
 
 _COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
 _RESULT = ("preset", "edition", "faces", "data_root", "seeds")
@@ -397,8 +397,7 @@ def conduct(
     """
     started = time.monotonic()
     what = experiment(name)
-    if preset not in BACKBONES:
-        raise DidError(f"unknown preset '{preset}': {nearest(preset, BACKBONES)}")
+    of_preset(BACKBONES, preset)
     numbers = seed_list(seeds, 1 if preset == "smoke" else what.seeds)
     chosen = rows_of(what, preset, rows)
     names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])

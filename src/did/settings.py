@@ -9,9 +9,11 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from did.errors import DidError
+
+T = TypeVar("T")
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -20,6 +22,13 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}valid: {', '.join(words)}"
+
+
+def of_preset(table: Mapping[str, T], preset: str) -> T:
+    """What a table has for a preset. Raises DidError on one that it has not; the sentence names the nearest."""
+    if preset not in table:
+        raise DidError(f"unknown preset '{preset}': {nearest(preset, table)}")
+    return table[preset]
 
 
 def _stated(default: Any, where: str, says: str, trials: tuple[Any, ...] = ()) -> Any:
@@ -137,9 +146,7 @@ class Settings:
         Raises:
             DidError: an unknown preset, field or value; the sentence names the nearest valid one.
         """
-        if name not in PRESETS:
-            raise DidError(f"unknown preset '{name}': {nearest(name, PRESETS)}")
-        return cls.of({**PRESETS[name], **changes})
+        return cls.of({**of_preset(PRESETS, name), **changes})
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Settings":

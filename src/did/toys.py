@@ -23,7 +23,7 @@ from did.layers import gradient_reversal
 from did.losses import auc_loss, classification_loss, jsd_mutual_information, marginal_permutation
 from did.model import Estimator
 from did.results import provenance
-from did.settings import nearest
+from did.settings import of_preset
 from did.tasks import beta
 
 #: What the chapters take at a preset. Sizes only.
@@ -47,9 +47,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 def sizes(preset: str) -> dict[str, Any]:
     """The sizes of a chapter's experiments. Raises DidError on a preset that has none."""
-    if preset not in SIZES:
-        raise DidError(f"unknown preset '{preset}': {nearest(preset, SIZES)}")
-    return SIZES[preset]
+    return of_preset(SIZES, preset)
 
 
 def stamp(preset: str, seeds: Sequence[int] = (0,)) -> str:

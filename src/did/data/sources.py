@@ -18,7 +18,7 @@ from did.data.prepare import FaceStore, prepare
 from did.data.standin import GENERATOR, london, write
 from did.errors import DidError
 from did.files import alone, home
-from did.settings import Settings, nearest
+from did.settings import Settings, nearest, of_preset
 
 #: The paper's data sets, each with its layout.
 LAYOUTS: dict[str, ModuleType] = {"ffpp": ffpp, "cdf2": cdf2, "dffd": dffd, "diff": diff}
@@ -114,8 +114,7 @@ def open_source(
         raise DidError(f"unknown source '{name}': {nearest(name, SOURCES)}")
     if edition not in EDITIONS:
         raise DidError(f"unknown edition '{edition}': {nearest(edition, EDITIONS)}")
-    if preset not in STANDIN_SIZES:
-        raise DidError(f"unknown preset '{preset}': {nearest(preset, STANDIN_SIZES)}")
+    of_preset(STANDIN_SIZES, preset)
     if kind == folder.NAME:
         return _own_folder(variant, edition, data_root, faces, strict)
     return _data_set(kind, variant, edition, data_root, faces, preset, progress, strict)

@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from did.data.loading import BalancedBatches, UniformBatches
-from did.errors import DidError
 from did.plots.base import GRAY, HATCHES, PALETTE, Plot, canvas, legend_above, put_stamp
-from did.settings import Settings, nearest
+from did.settings import Settings, of_preset
 from did.tasks import DIDTask, adversary_scales, beta
 from did.training import optimizer_for, train_step
 
@@ -43,9 +42,7 @@ TERMS = ("cls", "dom", "dec")
 
 def sizes(preset: str) -> dict[str, int]:
     """The sizes of a preset. Raises DidError on an unknown one; the sentence names the nearest."""
-    if preset not in SIZES:
-        raise DidError(f"unknown preset '{preset}': {nearest(preset, SIZES)}")
-    return SIZES[preset]
+    return of_preset(SIZES, preset)
 
 
 # --- batches --------------------------------------------------------------------------------------------------------
