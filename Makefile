@@ -5,9 +5,8 @@ SOURCE ?= ffpp
 PRESET ?= laptop
 FACES ?=
 ARGS ?=
-CHAPTERS = data train adversary
-METHOD = method_1_decomposition method_2_attention method_3_mutual_information method_4_ranking method_5_together \
-         arithmetic
+# OWNER/NAME, where this copy comes from GitHub: then each chapter gets a button to Binder.
+REPOSITORY ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's,.*github\.com[:/]([^/]+/[^/]+)$$,\1,p' | sed 's,\.git$$,,')
 RESULTS = table1_intra_cross table2_diffusion table3_backbones fig4_alpha table4_ablation \
           fig5_domains fig6_saliency fig7_embeddings open_choices
 
@@ -18,7 +17,7 @@ NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval_sanit
 PAPERMILL = -p source "$(SOURCE)" -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-newest lint format notebooks results book book-student bench lock clean
+.PHONY: help install train test test-all test-newest lint format notebooks results book book-student book-quick book-browser bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,45 +50,40 @@ lint: $(STAMP) ## style and types
 TESTS = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && DID_HOME=$$home $(PY) -m pytest $(NBVAL) tests notebooks
 
 test: lint ## style, types, the quick tests and the committed notebooks
-	@$(TESTS) -m "not slow"
+	@$(TESTS) -m "not slow and not browser"
 
 test-all: lint ## as `test`, with the slow tests
-	@$(TESTS)
+	@$(TESTS) -m "not browser"
 
 test-newest: ## the quick tests with the newest packages that pyproject.toml allows
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install -e '.[test,dev]'
-	@$(subst $(PY),.venv-newest/bin/python,$(TESTS)) -m "not slow"
+	@$(subst $(PY),.venv-newest/bin/python,$(TESTS)) -m "not slow and not browser"
 
 format: $(STAMP) ## put code and notebooks into the project's style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
 notebooks: $(STAMP) ## execute the committed notebooks again, at preset smoke
-	@mkdir -p runs
-	@set -e; for nb in notebooks/*.ipynb; do \
-	  $(PY) -m papermill "$$nb" runs/executing.ipynb --cwd notebooks -p preset smoke </dev/null; \
-	  mv runs/executing.ipynb "$$nb"; \
-	done
+	$(VENV)/bin/did book refresh
 	$(PY) -m ruff format notebooks
 
-book: $(STAMP) ## execute the book's notebooks and build the book into _build/html
-	@rm -rf _build book/executed && mkdir -p book/executed
-	@set -e; for nb in $(CHAPTERS); do \
-	  $(PY) -m papermill notebooks/$$nb.ipynb book/executed/$$nb.ipynb $(PAPERMILL); done; \
-	for nb in $(METHOD) $(RESULTS); do \
-	  $(PY) -m papermill notebooks/$$nb.ipynb book/executed/$$nb.ipynb -p preset "$(PRESET)" </dev/null; done
-	$(VENV)/bin/jupyter-book build . --toc book/_toc.yml -W --keep-going
-	@for page in index book/intro $(patsubst %,book/executed/%,$(CHAPTERS) $(METHOD) $(RESULTS)); do \
-	  test -s _build/html/$$page.html || { echo "make book: $$page.html was not built"; exit 1; }; done
-	@echo "The book: _build/html/index.html"
+# A second build executes only the notebooks that have changed, or that stand on code that has.
+BOOK = $(VENV)/bin/did book build $(if $(REPOSITORY),--repository "$(REPOSITORY)")
+EXECUTE = --preset "$(PRESET)" --source "$(SOURCE)" $(if $(FACES),--faces "$(FACES)")
 
-book-student: book ## the book without solutions, into _build/student
-	@# Without the notebooks to download, too: they hold the solutions.
-	@sed 's/^  config:$$/&\n    hide_solutions: true\n    html_copy_source: false\n    html_theme_options: {use_download_button: false}/' \
-	  _config.yml > _build/student.yml
-	$(VENV)/bin/jupyter-book build . --config _build/student.yml --toc book/_toc.yml --path-output _build/student -W --keep-going
-	@echo "The student edition: _build/student/_build/html/index.html"
+book: $(STAMP) ## execute the book's notebooks at PRESET, build the book, check it
+	$(BOOK) $(EXECUTE)
+
+book-student: $(STAMP) ## the book without solutions
+	$(BOOK) $(EXECUTE) --student
+
+book-quick: $(STAMP) ## the book from the committed notebooks, in a minute; its numbers mean nothing
+	$(BOOK) --committed
+
+book-browser: $(STAMP) ## read the built book in Chromium, which must be installed: errors, search, dark mode, axe-core
+	$(PY) -m pip install --quiet --constraint requirements.lock '.[browser]'
+	$(PY) -m pytest -m browser tests/browser
 
 # Interrupted, it goes on: a run that is finished is not trained again, one that is half done is taken up.
 results: $(STAMP) ## every table and figure of the paper at PRESET: notebooks in runs/results, records in results/

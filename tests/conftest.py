@@ -57,6 +57,7 @@ def tiny_source(tmp_path_factory):
     (root / "quarantine.csv").write_text("path,frame,reason\n")
     (root / "store.json").write_text("{}")
     index = manifest.drop_duplicates("video")[list(COLUMNS)]
+    index.to_csv(root / "index.csv", index=False)
     return Source("ffpp", "stand-in", root, "bars on noise", index), FaceStore(root)
 
 

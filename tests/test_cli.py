@@ -39,7 +39,7 @@ def did(*arguments: object) -> tuple[int, str, str]:
 def test_prepare_says_what_it_did_and_where(standin, project):
     code, out, err = did("prepare", "ffpp", "--root", standin, "--frames", 2, "--size", 64)
     assert code == 0, err
-    assert "a stand-in, not the licensed data" in out
+    assert "STAND-IN, not the licensed data" in out
     assert "FaceSwap" in out and "crops" in out
     (store,) = (project / "data" / "faces").glob("ffpp-*-2x64-m0.3")
     assert f"The crops are in {store}" in out

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from did import evaluation
 from did.errors import DidError
 from did.evaluation import (
     auc,
@@ -610,3 +611,46 @@ def test_half_a_million_scores_take_less_than_two_seconds():
     start = time.process_time()
     auc(labels, scores), eer(labels, scores), delong(labels, scores)
     assert time.process_time() - start < 2
+
+
+# --- several methods on the same draws -------------------------------------------------------------------------------
+
+
+def scored_methods(seed, shift=0.0, videos=6, frames=3):
+    """Made-up scores: reals and the methods A and B, which score higher by 1 + shift and by 0.5."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        {"video": f"{method}/{video}", "frame": frame, "label": int(method != "real"), "method": method,
+         "identity": f"{video}", "score": rng.normal() + lift}
+        for method, lift in (("real", 0.0), ("A", 1.0 + shift), ("B", 0.5))
+        for video in range(videos)
+        for frame in range(frames)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_draws_over_methods_are_those_of_copied_rows():
+    """Each draw again by the plain way: the rows of a video as often as it was drawn, and another library's AUC."""
+    scored = [scored_methods(0), scored_methods(1, 0.5).sample(frac=1, random_state=0)]
+    drawn = evaluation.auc_draws(scored, ["A", "B"], draws=20, seed=3)
+    videos = sorted(set(scored[0].video))
+    times = np.random.default_rng(3).multinomial(len(videos), np.full(len(videos), 1 / len(videos)), size=20)
+    kept = []
+    for count in times:
+        often = dict(zip(videos, count, strict=True))
+        if not all(any(n and v.startswith(m) for v, n in often.items()) for m in ("real", "A", "B")):
+            continue
+        copies = [one.loc[one.index.repeat(one.video.map(often))] for one in scored]
+        parts = [[of[of.method.isin(["real", method])] for method in "AB"] for of in copies]
+        kept.append([[roc_auc_score(part.label, part.score) for part in of] for of in parts])
+    assert drawn.shape == (2, 2, len(kept)) and len(kept) > 15
+    assert np.allclose(drawn, np.moveaxis(np.array(kept), 0, -1), rtol=0, atol=1e-12)
+
+
+def test_draws_over_methods_need_methods_and_the_same_frames():
+    with pytest.raises(DidError, match="need both classes"):
+        evaluation.auc_draws([scored_methods(0)], ["C"])
+    with pytest.raises(DidError, match="not about the same frames"):
+        evaluation.auc_draws([scored_methods(0), scored_methods(1, videos=5)], ["A"])
+    with pytest.raises(DidError, match="at least one detector"):
+        evaluation.auc_draws([], ["A"])

@@ -5,10 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from did import evaluation, explain, findings
-from did.experiments import EXPERIMENTS
+from did.errors import DidError
+from did.experiments import EXPERIMENTS, rows_of
 from did.results import split_faces
+from did.settings import PRESETS, Settings
 
 NAN = float("nan")
 LIVING, LITERAL = "DID, T's own step × 1", "DID, T's own step × λ_dec"
@@ -463,3 +466,146 @@ def test_rows_on_other_backbones_say_which(tiny_outcome):
     table = [row("BCE", "CDF2", 0.6), {**row("Xception", "CDF2", 0.5), "runs_on": "lite1"}]
     said = told(tiny_outcome, "table2_diffusion", table, [apart("BCE", "Xception", "CDF2", 0.1, 0.05, 0.15, 0.1)])
     assert said[-1] == "What ran here: BCE on lite0; Xception on lite1."
+
+
+# --- trained on one method, tested on each ----------------------------------------------------------------------------
+
+
+def made_up_tests(lift):
+    """Detectors A, B and `all` on scores by hand: (train, test) -> how much higher a forged face scores."""
+    found = {}
+    for number, train in enumerate(("A", "B", "all")):
+        rng = np.random.default_rng(number)
+        rows = [
+            {"video": f"{method}/{video}", "frame": frame, "label": int(method != "real"), "method": method,
+             "identity": f"{video}", "score": rng.normal() + lift.get((train, method), 0.0)}
+            for method in ("real", "A", "B")
+            for video in range(12)
+            for frame in range(2)
+        ]  # fmt: skip
+        scores = pd.DataFrame(rows)
+        found[train] = SimpleNamespace(scores=scores, metrics=evaluation.report(scores))
+    return found
+
+
+APART = {("A", "A"): 4.0, ("B", "B"): 4.0, ("all", "A"): 2.0, ("all", "B"): 2.0}
+
+
+def test_the_matrix_over_methods_is_that_of_the_scores():
+    tests = made_up_tests(APART)
+    table = findings.across_methods(tests)
+    places = [("A", "A", "own"), ("A", "B", "other"), ("B", "A", "other"), ("B", "B", "own"), ("all", "A", "all"),
+              ("all", "B", "all")]  # fmt: skip
+    assert list(table[["train", "test", "kind"]].itertuples(index=False, name=None)) == places
+    for line in table.itertuples():
+        scores = tests[line.train].scores
+        part = scores[scores.method.isin(["real", line.test])]
+        assert line.auc == pytest.approx(roc_auc_score(part.label, part.score), abs=1e-12)
+        assert (line.low, line.high) == evaluation.interval(part.label, part.score, part.video)
+    wide = findings.method_matrix(table)
+    assert wide.shape == (3, 2) and wide.index.tolist() == ["A", "B", "all"]
+    own, other = table.iloc[0], table.iloc[2]
+    assert wide.loc["A", "A"] == f"{own.auc:.3f} [{own.low:.3f}, {own.high:.3f}] (own)"
+    assert wide.loc["B", "A"] == f"{other.auc:.3f} [{other.low:.3f}, {other.high:.3f}]"
+
+
+def test_drops_over_methods_are_paired():
+    tests = made_up_tests(APART)
+    drops = findings.method_drops(tests, draws=200).set_index("train")
+    auc = findings.across_methods(tests).set_index(["train", "test"]).auc
+    assert drops.index.tolist() == ["A", "B", "mean"]
+    assert drops["drop"]["A"] == pytest.approx(auc["A", "A"] - auc["A", "B"], abs=1e-12)
+    assert drops["drop"]["mean"] == pytest.approx((drops["drop"]["A"] + drops["drop"]["B"]) / 2, abs=1e-12)
+    drawn = evaluation.auc_draws([tests[name].scores for name in "AB"], ["A", "B"], 200)
+    both = ((drawn[0, 0] - drawn[0, 1]) + (drawn[1, 1] - drawn[1, 0])) / 2
+    assert (drops.low["mean"], drops.high["mean"]) == pytest.approx(evaluation.low_high(both))
+    # Two detectors are steadier than one.
+    width = drops.high - drops.low
+    assert width["mean"] < min(width["A"], width["B"])
+    shown = findings.drop_table(drops.reset_index())
+    assert shown.index.tolist() == ["A", "B", "mean"] and shown.so["mean"] == "drops"
+
+
+@pytest.mark.parametrize(
+    ("lift", "third", "how"),
+    [
+        (APART, "The interval lies above 0: on forgeries of a kind", "AUC drops for 2 of 2, trained on A (+"),
+        ({("A", "B"): 5, ("B", "A"): 5, ("A", "A"): 1.2, ("B", "B"): 1.2}, "The interval lies below 0", "AUC rises"),
+        (dict.fromkeys([(a, b) for a in "AB" for b in "AB"], 2.0), "The interval holds 0: these runs do not show",
+         "The interval of the drop holds 0 for 2 of 2"),
+    ],
+)  # fmt: skip
+def test_the_sentences_over_methods_follow_the_drop(lift, third, how):
+    tests = made_up_tests(lift)
+    table, drops = findings.across_methods(tests), findings.method_drops(tests)
+    said = findings.method_sentences(table, drops)
+    mean = drops.iloc[-1]
+    assert said[0].startswith(f"On the method that they were trained on, the 2 detectors have an AUC of {mean.own:.3f}")
+    assert f"never saw, {mean.others:.3f}. That is a drop of {mean['drop']:.3f} [{mean.low:.3f}, " in said[0]
+    assert said[1] == "2 of 2 detectors beat guessing on their own method with their whole interval."
+    assert said[2].startswith(third)
+    assert said[3].startswith(how)
+    other = table[table.kind == "other"]
+    assert f"Of the 2 AUCs on a method that was never seen, {(other.low <= 0.5).sum()} are not told" in said[-2]
+    assert f"the lowest is {other.auc.min():.3f} [" in said[-2]
+    everywhere = table.auc[table.kind == "all"].mean()
+    assert said[-1] == f"One detector that was trained on all methods has {everywhere:.3f} on average over them."
+
+
+def test_where_nothing_is_learnt_the_sentences_say_so_and_claim_no_failure():
+    tests = made_up_tests({})
+    del tests["all"]
+    said = findings.method_sentences(findings.across_methods(tests), findings.method_drops(tests))
+    assert "0 of 2 detectors beat guessing" in said[1] and "Nothing was learnt, so that nothing could fail" in said[1]
+    assert not any("The interval lies" in sentence or "trained on all" in sentence for sentence in said)
+
+
+# --- what the paper leaves open ---------------------------------------------------------------------------------------
+
+
+def test_every_open_setting_is_listed_with_its_other_values():
+    found = findings.open_choices("laptop").set_index("setting")
+    fields = {field.name: field.metadata for field in dataclasses.fields(Settings)}
+    assert {name for name, of in fields.items() if of.get("open")} < set(found.index)
+    assert set(found.index) - {name for name, of in fields.items() if of.get("open")} == {"attention_rate"}
+    assert found.loc["adaptive_pool"].tolist()[1:] == ["§3.2", "mean", "sum", "sum"]
+    assert found.loc["adversary", "the paper"] == "§3.3 against Eq. 12"
+    assert found.loc["attention_rate"].tolist()[1:] == ["§4.1.3 states 10", "1.0", "10.0", "3.0, 10.0"]
+    assert found.loc["hidden", "tried instead"] == "not measured"
+    assert found.loc["pretrained", "default here"] == "package"
+    assert findings.open_choices("paper").set_index("setting").loc["adaptive_pool", "tried instead"] == "mean"
+    with pytest.raises(DidError, match="unknown preset 'labtop': did you mean 'laptop'"):
+        findings.open_choices("labtop")
+
+
+def test_choices_are_joined_with_what_was_measured():
+    literal = "literal: the paper's values of all three"
+    table = pd.DataFrame(
+        [
+            apart("merge = product", "default", "FF++", -0.1, -0.2, -0.05),
+            apart("merge = product", "default", "CDF2", 0.1, -0.1, 0.2),
+            apart("merge = product", "default", "CDF2", 0.5, 0.4, 0.6, level="video"),
+            apart(literal, "default", "FF++", 0.1, 0.05, 0.2),
+            apart(literal, "default", "CDF2", 0.1, 0.05, 0.2),
+        ]
+    )
+    found = findings.measured_choices(table, "laptop").set_index(["setting", "tried"])
+    assert found.loc["merge", "product"].tolist() == [
+        "Fig. 3, left open", "sum", "-0.100 [-0.200, -0.050], behind", "0.100 [-0.100, 0.200], undecided"
+    ]  # fmt: skip
+    assert set(found.loc["hidden", "-"][["on FF++", "on CDF2"]]) == {"not measured"}
+    assert set(found.loc["wiring", "sequential"][["on FF++", "on CDF2"]]) == {"not run"}
+    assert found.index[-1] == ("the paper's values of all three", "literal")
+    assert found.iloc[-1]["on CDF2"].endswith("ahead") and len(found) == found.index.nunique()
+    assert set(findings.measured_choices(table[:0], "laptop")["on CDF2"]) == {"not run", "not measured"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_row_of_the_experiment_has_its_place_in_the_table(preset):
+    """None but the row that changes several settings is left for the end."""
+    rows = [row.name for row in rows_of(EXPERIMENTS["open_choices"], preset) if row.name != "default"]
+    table = pd.DataFrame([apart(name, "default", test, 0.1, 0.05, 0.2) for name in rows for test in ("FF++", "CDF2")])
+    found = findings.measured_choices(table, preset)
+    assert found["on CDF2"].str.endswith("ahead").sum() == len(rows)
+    assert (found["on CDF2"] == "not run").sum() == 0
+    assert set(found.setting[found["the paper"] == "-"]) <= {"the paper's values of all three"}

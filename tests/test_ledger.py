@@ -233,3 +233,210 @@ def test_the_committed_ledger_fills_every_row_of_every_experiment():
         (portraits,) = [e for e in ledger.load(ROOT / "results") if (e["experiment"], e["bank"]) == (name, "portraits")]
         assert len(portraits["seeds"]) >= 3
     assert set(ledger.table(list(entries.values())).kind) == {"STAND-IN (drawn)"}
+
+
+# --- the page "Paper against ours" ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return ledger.load(ROOT / "results")
+
+
+def made_up(name, differences=(), rows=(), quote="DID outperforms MDD", **more):
+    """A record as `ledger.load` gives it. differences: (a, b, test, low, high, published)."""
+    apart = [
+        {"a": a, "b": b, "test": test, "level": level, "difference": (low + high) / 2, "std": None, "low": low,
+         "high": high, "seeds": 1, "paper": published if level == "frame" else None}
+        for a, b, test, low, high, published in differences for level in ("frame", "video")
+    ]  # fmt: skip
+    machine = {"cores": 2, "gpu": None}
+    made = {"commit": "abc", "date": "2026-01-02T03:04:05", "machine": machine, "minutes": 1.0, "minutes_runs": 2.0}
+    entry = {
+        "experiment": name, "title": name, "claim": {"quote": quote, "where": "§9"}, "preset": "laptop",
+        "edition": "stand-in", "bank": "drawn", "data": {"ffpp": "bars"}, "protocol": "frames", "seeds": [0],
+        "rows": list(rows), "differences": apart, "sentences": ["Said."], "runs": {}, "provenance": made,
+    }  # fmt: skip
+    return {**entry, **more}
+
+
+def a_row(name, test, ours, printed=None, level="frame", metric="auc", **more):
+    known = {"low": None, "high": None, "std": None} | more
+    return {"row": name, "runs_on": "lite0" if ours else "", "test": test, "level": level, "metric": metric,
+            "ours": ours, "seeds": 1, "paper": printed, "run_here": ours is not None, **known}  # fmt: skip
+
+
+def test_a_page_reads_the_home_or_else_the_checkout_and_no_smoke(tmp_path, monkeypatch):
+    home, checkout = tmp_path / "home", tmp_path / "checkout"
+    (checkout / "src/did").mkdir(parents=True)
+    (checkout / "src/did/__init__.py").touch()
+    for place in (checkout / "results", checkout / "notebooks", home / "results"):
+        place.mkdir(parents=True)
+    (checkout / "results/table1_intra_cross-laptop-drawn.json").touch()
+    monkeypatch.setenv("DID_HOME", str(home))
+    monkeypatch.chdir(checkout / "notebooks")
+    assert ledger.nearest() == checkout / "results"
+    (home / "results/fig4_alpha-smoke-drawn.json").touch()
+    assert ledger.nearest() == checkout / "results"
+    (home / "results/fig4_alpha-laptop-drawn.json").touch()
+    assert ledger.nearest() == home / "results"
+    assert ledger.nearest(str(tmp_path)) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    (home / "results/fig4_alpha-laptop-drawn.json").unlink()
+    assert ledger.nearest() == home / "results"  # nowhere: the sentence of `load` names this one
+
+
+def test_smoke_is_never_shown():
+    entries = [made_up("fig4_alpha"), made_up("fig4_alpha", preset="smoke")]
+    assert ledger.without_smoke(entries) == entries[:1]
+    assert ledger.left_out(entries) == ["Left out, since their numbers mean nothing: 1 of preset smoke."]
+    assert ledger.left_out(entries[:1]) == []
+    with pytest.raises(DidError, match="every record is of preset smoke"):
+        ledger.without_smoke(entries[1:])
+
+
+def test_comparisons_are_on_frames_in_the_papers_order():
+    pair = ("α = 0.5", "α = 1", "CDF2", 0.01, 0.03, 0.016)
+    entries = [made_up("fig4_alpha", [pair]), made_up("table1_intra_cross", [("DID", "BCE", "CDF2", -0.3, -0.1, None)]),
+               made_up("gone", [pair])]  # fmt: skip
+    found = ledger.comparisons(entries)
+    assert found.of.tolist() == ["Table 1", "Fig. 4"] and found.so.tolist() == ["behind", "ahead"]
+    assert found.difference.tolist() == pytest.approx([-0.2, 0.02]) and np.isnan(found.paper[0])
+    assert set(found.kind) == {"STAND-IN (drawn)"}
+    assert list(ledger.comparisons([]).columns) == list(found.columns)
+
+
+def test_both_numbers_to_read():
+    rows = [a_row("DID", "CDF2", 0.61234, 0.779, low=0.5, high=0.7), a_row("DID", "CDF2", 0.8, level="video"),
+            a_row("MDD", "CDF2", None, 0.674), a_row("DID", "CDF2", 0.4, metric="eer")]  # fmt: skip
+    found = ledger.against([made_up("table1_intra_cross", rows=rows)])
+    assert found.iloc[0].to_dict() == {
+        "on": "CDF2", "metric": "AUC", "published": "0.779", "here": "0.612 [0.500, 0.700]", "seeds": "1",
+        "videos": "0.800", "backbone": "lite0", "kind": "STAND-IN (drawn)",
+    }  # fmt: skip
+    assert found.index.tolist() == ["DID", "MDD", "DID"]
+    assert found.loc["MDD", ["published", "here", "seeds", "videos"]].tolist() == ["0.674", "not run here", "-", "-"]
+    assert found.iloc[2][["metric", "videos"]].tolist() == ["EER", "-"]  # the video level's AUC is not its EER
+    figure = ledger.against([made_up("fig6_saliency", rows=[a_row("I_df on A", "ffpp", 0.4, area=0.3)])])
+    assert figure["by chance"].tolist() == ["0.300"] and "videos" not in figure
+
+
+def test_every_printed_number_stands_in_the_committed_records(committed):
+    assert ledger.unpublished(committed) == []
+    everything = {number for pair in paper.TABLE_1.values() for number in pair if number}
+    everything |= {number for of in paper.TABLE_2.values() for number in of.values()}
+    everything |= {number for of in (paper.TABLE_3, paper.TABLE_4) for pair in of.values() for number in pair}
+    everything |= {*paper.FIGURE_4.values(), *paper.FIGURE_5.values()}
+    assert everything <= set(ledger.table(committed).paper)
+
+
+@pytest.mark.parametrize(("name", "row", "words"), [
+    ("table1_intra_cross", "MDD", "Table 1 prints 0.998 for MDD on FF++, and no record"),
+    ("fig5_domains", "FaceSwap", "Fig. 5 prints 0.990 for FaceSwap on Domains"),
+])  # fmt: skip
+def test_a_number_that_is_lost_or_changed_is_named(committed, name, row, words):
+    (entry,) = [entry for entry in committed if entry["experiment"] == name and entry["bank"] == "drawn"]
+    without = {**entry, "rows": [each for each in entry["rows"] if each["row"] != row]}
+    changed = [{**each, "paper": 0.5} if each["row"] == row else each for each in entry["rows"]]
+    for damaged in (without, {**entry, "rows": changed}):
+        assert words in ledger.unpublished([damaged])[0]
+    assert ledger.unpublished([entry]) == []
+
+
+UP, DOWN, ZERO = (0.01, 0.2), (-0.2, -0.01), (-0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "answer"),
+    [([UP, UP], "Yes"), ([UP, ZERO], "In part"), ([UP, DOWN], "In part"), ([DOWN, ZERO], "No"), ([DOWN, DOWN], "No"),
+     ([ZERO, ZERO], "Undecided"), ([], "Not tested")],
+)  # fmt: skip
+def test_a_claim_is_put_to_the_test_where_the_papers_numbers_are_ahead(ends, answer):
+    claimed = [("DID", f"rival {k}", "CDF2", *pair, 0.1) for k, pair in enumerate(ends)]
+    # Neither a pair that the paper has behind, nor one that it does not print, is in the claim.
+    others = [("DID", "Xception", "FF++", *UP, -0.03), ("DID", "BCE", "FF++", *DOWN, None)]
+    said = ledger.holds(made_up("table1_intra_cross", [*claimed, *others], [a_row("MDD", "CDF2", None, 0.6)]))
+    assert said[0].startswith(f"{answer}: ") and said[0].split(":")[0] in ledger.ANSWERS
+    assert said[1:] == ["Named by the claim and not run here: MDD."]
+    if ends:
+        assert f"of {len(ends)} pairs" in said[0] and ("behind: DID − rival" in said[0]) == (DOWN in ends)
+
+
+def domain(name, ours, low, high, printed=None):
+    return a_row(name, "Domains", ours, printed, metric="accuracy", low=low, high=high)
+
+
+@pytest.mark.parametrize(("mean_high", "best", "answer"), [(0.95, 0.99, "Yes"), (0.9, 0.99, "In part"),
+                                                           (0.95, 0.5, "In part"), (0.9, 0.5, "No")])  # fmt: skip
+def test_fig_5_holds_by_its_mean_and_its_best_domain(mean_high, best, answer):
+    rows = [domain("real", 0.8, 0.7, 0.9), domain("FaceSwap", best, 0.4, 1, 0.99), domain("mean", 0.85, 0.8, mean_high,
+            0.91)]  # fmt: skip
+    said = ledger.holds(made_up("fig5_domains", rows=rows))[0]
+    assert said.startswith(f"{answer}: the mean, 0.850 [0.800, ")
+    assert ("told best is FaceSwap, as published" in said) == (best > 0.8)
+
+
+@pytest.mark.parametrize(("lows", "answer"), [((0.6, 0.6), "Yes"), ((0.6, 0.3), "In part"), ((0.3, 0.3), "No"),
+                                              ((), "Not tested")])  # fmt: skip
+def test_fig_6_holds_by_maps_whose_shares_lie_apart(lows, answer):
+    rows = [
+        a_row(f"{name} on {k}", "ffpp", 0.5, metric="share", low=low, high=0.7 if name == "I_df" else 0.5, area=0.2)
+        for k, mine in enumerate(lows) for name, low in (("I_df", mine), ("I_dom", 0.4))
+    ]  # fmt: skip
+    said = ledger.holds(made_up("fig6_saliency", rows=rows))
+    assert said[0].startswith(f"{answer}: ") and len(said) == 1
+
+
+@pytest.mark.parametrize(("ours", "std", "answer"), [(0.9, 0.05, "Yes"), (0.7, 0.05, "No"), (0.82, 0.05, "Undecided"),
+                                                     (0.9, None, "Undecided")])  # fmt: skip
+def test_fig_7_holds_by_a_gain_beyond_the_seeds_spread(ours, std, answer):
+    rows = [a_row("DID: label", "I_df", ours, metric="probe accuracy", std=std),
+            a_row("BCE: label", "I_X", 0.8, metric="probe accuracy", std=std)]  # fmt: skip
+    said = ledger.holds(made_up("fig7_embeddings", rows=rows))[0]
+    assert said.startswith(f"{answer}: a line reads real from fake {ours - 0.8:+.3f} better")
+    assert ledger.holds(made_up("fig7_embeddings", rows=rows[:1]))[0].startswith("Not tested")
+
+
+def test_the_summary_has_every_claim_and_says_what_was_not_run(committed):
+    table = ledger.summary(committed)
+    assert list(dict.fromkeys(table.index)) == [ledger.label(name) for name in paper.CLAIMS]
+    assert len(table) == sum(entry["experiment"] in paper.CLAIMS for entry in committed)
+    assert table["data"].str.startswith("STAND-IN").all()
+    assert table["does it hold here"].str.match("|".join(ledger.ANSWERS)).all()
+    said = ledger.summary_sentences(committed)
+    assert said[0].startswith(f"{len(table)} answers") and "no claim of the paper is confirmed" in said[-1]
+    entry = made_up("table4_ablation", [("DID", "w/o T", "CDF2", *UP, 0.02), ("DID", "BCE", "CDF2", *ZERO, None)],
+                    edition="licensed", bank="licensed")  # fmt: skip
+    alone = ledger.summary([entry])
+    assert alone.loc["Table 4", "these runs"] == "2 compared: 1 ahead, 0 behind, 1 undecided"
+    assert alone.loc["Table 4", "data"].startswith("licensed: bars") and alone.loc["Fig. 5", "data"] == "-"
+    said = ledger.summary_sentences([entry])
+    assert said[0] == "1 answer, one for each claim and kind of data: yes 1." and said[1].startswith("Not run: Table 1")
+    assert len(said) == 2
+
+
+def test_a_section_holds_claim_numbers_differences_and_sentences():
+    rows = [a_row("DID", "CDF2", 0.6, 0.779)]
+    entries = [made_up("table1_intra_cross", [("DID", "BCE", "CDF2", *UP, None)], rows),
+               made_up("table1_intra_cross", rows=rows, bank="portraits")]  # fmt: skip
+    claim, numbers, words, apart, drawn, portraits = ledger.section(entries, "table1_intra_cross")
+    assert claim == "> “DID outperforms MDD” (§9)" and claim._repr_markdown_() == claim
+    assert numbers.kind.tolist() == ["STAND-IN (drawn)", "STAND-IN (portraits)"]
+    assert words.startswith("Differences of AUCs, 1 in all") and apart.so.tolist() == ["ahead"]
+    assert drawn.endswith("bars; frames.\n\n- Said.") and portraits.startswith("**STAND-IN (portraits)**")
+    (missing,) = ledger.section(entries, "fig4_alpha")
+    assert missing.startswith("Fig. 4 has not been run: `papermill notebooks/fig4_alpha.ipynb ")
+
+
+def test_the_stamp_names_the_records():
+    entries = [made_up("fig4_alpha"), made_up("fig5_domains", bank="portraits"), made_up("fig4_alpha")]
+    entries[1]["provenance"] = entries[1]["provenance"] | {
+        "commit": "def", "date": "2026-02-03T00", "machine": {"cores": 8, "gpu": "H200"}
+    }  # fmt: skip
+    assert ledger.stamp(entries) == (
+        "STAND-IN (drawn, portraits), no reproduction of a published number. 3 records; preset laptop; "
+        "commit abc, def; 2026-01-02 to 2026-02-03; 2 cores or 8 cores, H200."
+    )
+    licensed = made_up("fig4_alpha", edition="licensed", bank="licensed")
+    assert ledger.stamp([licensed]) == "1 record; preset laptop; commit abc; 2026-01-02; 2 cores."
+    assert "2 records, 1 of them from licensed data" in ledger.stamp([entries[0], licensed])

@@ -32,9 +32,12 @@ def test_decompositions_are_complementary(model, images):
     assert torch.allclose(out.deepfake + out.other, out.features, rtol=0, atol=1e-12)
     assert torch.allclose(out.domain + out.residual, out.other, rtol=0, atol=1e-12)
     # Eq. 1 and 2 as printed
+    assert torch.equal(out.deepfake_map, model.deepfake_attention(out.features))
+    assert torch.equal(out.domain_map, model.domain_attention(out.other))
     assert torch.allclose(out.other, (1 - out.deepfake_map) * out.features, rtol=1e-9, atol=1e-12)
     assert torch.allclose(out.residual, (1 - out.domain_map) * out.other, rtol=1e-9, atol=1e-12)
     assert torch.equal(out.deepfake, out.deepfake_map * out.features)
+    assert torch.allclose(out.domain, out.domain_map * out.other, rtol=1e-9, atol=1e-12)
     for m in (out.deepfake_map, out.domain_map):
         assert m.min() >= 0
         assert m.max() <= 1

@@ -20,7 +20,7 @@ def plot(request, tiny_run, tiny_source, tiny_settings):
 
 
 def test_every_plot_has_a_picture_its_data_and_words(plot):
-    bundle = plot._repr_mimebundle_()
+    bundle, _ = plot._repr_mimebundle_()
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert len(bundle["image/png"]) > 5000
     assert bundle["text/plain"] == plot.alt

@@ -44,6 +44,7 @@ class BCETask(nn.Module):
         ]
 
     def rate_factor(self, group: str, progress: float) -> float:
+        """What a group's rate is multiplied by: always 1."""
         return 1.0
 
     def detector(self) -> nn.Module:

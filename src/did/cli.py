@@ -1,4 +1,4 @@
-"""`did`: the command line, thin over the package.
+"""`did`: the command line, thin over the package::
 
     did prepare ffpp --root /path/to/FaceForensics++
     did data check ffpp --root /path/to/FaceForensics++
@@ -205,6 +205,38 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
     click.echo("\n\n".join(records.shown(entry) for entry in entries))
     click.echo("\nMinutes")
     _show(records.timings(entries).round(1))
+
+
+@main.group()
+def book() -> None:
+    """The book: execute its notebooks, build it, check it."""
+
+
+@book.command()
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--source", default="ffpp", show_default=True, help="Data set of the first chapters.")
+@click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
+@click.option("--committed", is_flag=True, help="From the committed notebooks, at preset smoke, executing none.")
+@click.option("--student", is_flag=True, help="Without solutions.")
+@click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
+def build(preset: str, source: str, faces: str | None, committed: bool, student: bool, repository: str) -> None:
+    """Execute what is stale, write the pages, build them, check what was built."""
+    from did.book.build import build as build_book
+    from did.files import home
+
+    given = {"preset": preset, "source": source} | ({"faces": faces} if faces else {})
+    html = build_book(home(), given, committed, student, repository)
+    click.echo(f"The book: {html / 'index.html'}")
+
+
+@book.command()
+@click.argument("notebooks", nargs=-1)
+def refresh(notebooks: tuple[str, ...]) -> None:
+    """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
+    from did.book.chapters import refresh as refresh_notebooks
+    from did.files import home
+
+    refresh_notebooks(home(), notebooks)
 
 
 if __name__ == "__main__":

@@ -452,6 +452,49 @@ def difference_over_seeds(
     return pd.DataFrame(rows)
 
 
+def auc_draws(scored: Sequence[pd.DataFrame], methods: Sequence[str], draws: int = 1000, seed: int = 0) -> Array:
+    """Frame AUC of several detectors on several methods, each against all reals, over the same draws of all videos.
+
+    `report` draws the videos of each method apart. Here one draw serves every detector and method, so that AUCs on
+    different methods can be averaged and subtracted draw by draw.
+
+    Args:
+        scored: one table a detector, columns as for `difference`, all about the same frames.
+        methods: `all` fakes or single methods.
+        draws, seed: of the bootstrap; draws in which a method, or the reals, have no video are left out.
+
+    Returns:
+        (detectors, methods, draws that are left).
+
+    Raises:
+        DidError: no table, tables about other frames, a method without fakes, or no draw that is left.
+    """
+    if not len(scored):
+        raise DidError("a comparison over methods needs the scores of at least one detector")
+    for other in scored[1:]:
+        _check_same_frames(scored[0], other)
+    videos = pd.Index(sorted(set(scored[0].video)))
+    times = np.random.default_rng(seed).multinomial(len(videos), np.full(len(videos), 1 / len(videos)), size=draws)
+    parts = [[_against_reals(one, method) for method in methods] for one in scored]
+    for part in parts[0]:
+        y = _checked(part.label, part.score)[0]
+        held = [(times[:, videos.get_indexer(part.video[y == side].unique())] > 0).any(1) for side in (0, 1)]
+        times = times[held[0] & held[1]]
+    if not len(times):
+        raise DidError(f"none of the {draws} draws of the bootstrap holds every method; ask for more draws")
+    return np.array([[_drawn_auc(part, videos, times) for part in of] for of in parts])
+
+
+def _drawn_auc(part: pd.DataFrame, videos: pd.Index, times: Array) -> Array:
+    y, s = _checked(part.label, part.score)
+    column = videos.get_indexer(part.video)
+    ranking = [(column[rows], counts) for rows, counts in _ranking(y, s)]
+    share = max(1, 1_000_000 // len(y))  # draws at once: memory stays bounded
+    return np.concatenate(
+        [_area(*_curves(ranking, times[first : first + share])) for first in range(0, len(times), share)]
+    )
+
+
 def _every_method(table: pd.DataFrame) -> list[str]:
     return ["all", *sorted(set(table.method[table.label == 1]))]
 

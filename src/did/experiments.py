@@ -1,5 +1,5 @@
 """The paper's tables and figures as data: which runs each takes, and on what they are tested; and the notebooks'
-parameters.
+parameters. The call ::
 
     outcome = conduct("table1_intra_cross", preset="laptop")
 
@@ -17,10 +17,11 @@ import pandas as pd
 
 from did import evaluation, paper
 from did.data.prepare import FaceStore
-from did.data.sources import Source, face_store, open_source
+from did.data.sources import STANDIN, Source, face_store, open_source
 from did.data.standin.drawn import DrawnBank
+from did.data.table import REAL
 from did.errors import DidError
-from did.results import Evaluation, Run, evaluate, provenance, run
+from did.results import Evaluation, Run, evaluate, run, stamp
 from did.settings import Settings, nearest, of_preset
 
 _COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
@@ -28,6 +29,7 @@ _RESULT = ("preset", "edition", "faces", "data_root", "seeds")
 PARAMETERS = {
     "data": ("source", "edition", "faces", "data_root", "preset"),
     "train": (*_COMMON, "backbone", "pretrained", "options"),
+    "start": ("source", "edition", "faces", "data_root", "preset", "seed"),
     "adversary": _COMMON,
     **{
         f"method_{name}": ("preset",)
@@ -43,6 +45,7 @@ PARAMETERS = {
     "fig6_saliency": (*_RESULT, "people"),
     "fig7_embeddings": _RESULT,
     "open_choices": (*_RESULT, "rows"),
+    "paper_against_ours": ("preset", "records"),
 }
 
 # Readings of the game between T and the features, as changes to a preset of small size: §3.3 and Eq. 12 contradict
@@ -289,6 +292,7 @@ class Outcome:
 
     @property
     def edition(self) -> str:
+        """`licensed` or `stand-in`: that of the training data."""
         return next(iter(self.sources.values())).edition
 
     @property
@@ -307,17 +311,14 @@ class Outcome:
     @property
     def stamp(self) -> str:
         """What stands under every figure and table."""
-        where = provenance()
-        warning = "" if self.edition == "licensed" else "STAND-IN, no reproduction of a published number. "
-        return (
-            f"{warning}{self.label}. Preset {self.preset}, seeds {', '.join(map(str, self.seeds))}, "
-            f"{self.minutes:.1f} min, "
-            f"commit {where['commit']}, {where['date'][:10]}, {where['machine']['cores']} cores"
-            + (f", {where['machine']['gpu']}" if where["machine"]["gpu"] else "")
-        )
+        warning = "" if self.edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
+        runs = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
+        minutes = f"{self.minutes:.1f} min (training its {len(runs)} runs, now or before: {sum(runs.values()):.1f} min)"
+        return stamp(warning + self.label, self.preset, self.seeds, minutes)
 
     @property
     def minutes(self) -> float:
+        """Since the experiment was opened."""
         return (time.monotonic() - self.started) / 60
 
     def source(self, name: str) -> tuple[Source, FaceStore]:
@@ -420,6 +421,36 @@ def conduct(
     drawn = all(source.credit == DrawnBank.attribution for source in sources.values())
     bank = "licensed" if editions == {"licensed"} else "drawn" if drawn else "portraits"
     return Outcome(what, preset, numbers, bank, sources, runs, table, _differences(what, runs, scored), started)
+
+
+def train_on_each(
+    settings: Settings, source: Source, store: FaceStore, progress: bool = True
+) -> dict[str, tuple[Run, Evaluation]]:
+    """Plain detectors (BCE), each trained on the real faces and one forgery method, all tested on every method.
+
+    A detector's training and validation hold its own method alone; the settings are the same for all, and each test
+    is on the whole test split. What is there already is taken as it is.
+
+    Args:
+        settings: of all runs.
+        source, store: the data and its crops.
+
+    Returns:
+        Method -> its run and that run's test on all methods; last `all`, one detector trained on all of them (the run
+        "BCE" of Table 1 under that table's settings).
+
+    Raises:
+        DidError: fewer than two methods, or what training raises.
+    """
+    methods = sorted(set(store.manifest["method"]) - {REAL})
+    if len(methods) < 2:
+        raise DidError(f"{source.label} has {len(methods)} forgery method; name a source with two or more")
+    parts = {method: (f"{source.label}, {method} alone", store.only(method)) for method in methods}
+    found = {}
+    for name, (label, part) in {**parts, "all": (source.label, store)}.items():
+        one = run(settings, dataclasses.replace(source, label=label), part, "bce", progress=progress)
+        found[name] = one, evaluate(one, source, store, progress)
+    return found
 
 
 def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:

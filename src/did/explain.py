@@ -178,11 +178,11 @@ def overlap(maps: NDArray, regions: Sequence[NDArray | None]) -> pd.DataFrame:
         regions: n regions (H, W) in [0, 1]; a pixel is inside from .5 on. None for a face that was not forged.
 
     Returns:
-        share: of the map's mass that lies inside.
-        area: of the crop that lies inside: the share that a uniform map has, and the hits of a random point.
-        fixed: share of the mean of all the maps: what one picture for every face, which looks at none, would have.
-        hit: 1 where the map's maximum lies inside, else 0 (the pointing game).
-        note: why the numbers are NaN: "not forged", "whole crop forged", "nothing forged in the crop" or "empty map".
+        - share: of the map's mass that lies inside.
+        - area: of the crop that lies inside: the share that a uniform map has, and the hits of a random point.
+        - fixed: share of the mean of all the maps: what one picture for every face, which looks at none, would have.
+        - hit: 1 where the map's maximum lies inside, else 0 (the pointing game).
+        - note: why the numbers are NaN: "not forged", "whole crop forged", "nothing forged in the crop" or "empty map".
 
     Source of the pointing game: Zhang et al. (ECCV 2016), arXiv:1608.00507; without its tolerance of 15 pixels.
     """

@@ -88,7 +88,7 @@ class Decomposition(nn.Module):
 
 
 class LocalStatistics(nn.Module):
-    """LFS, local frequency statistics: how much of each band a sliding window holds, log10 Σ |D(window) ⊙ filter|.
+    """LFS, local frequency statistics: how much of each band a sliding window holds, `log10 Σ |D(window) ⊙ filter|`.
 
     Shapes: (n, 1, H, W) -> (n, M, H // 2, W // 2). The image is mirrored at its rim by 4 pixels.
     """
@@ -243,6 +243,7 @@ class F3NetTask(nn.Module):
         ]
 
     def rate_factor(self, group: str, progress: float) -> float:
+        """What a group's rate is multiplied by: always 1."""
         return 1.0
 
     def detector(self) -> nn.Module:

@@ -1,5 +1,6 @@
 """What came out: results as tables to read, the numbers behind Fig. 5 to 7, and plain sentences computed from them."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from did import evaluation, explain, paper
 from did.data.loading import Faces
 from did.data.table import REAL
-from did.experiments import Outcome
-from did.results import Run, domain_predictions, split_faces
+from did.experiments import BACKBONES, Outcome, experiment
+from did.results import Evaluation, Run, domain_predictions, split_faces
+from did.settings import Settings, of_preset
 
 #: What T and M_df are doing; means over the last ten logged iterations.
 STATE = ("estimate", "T accuracy", "gradient from T", "gradient from C", "M_df mean", "M_df saturated", "M_df channels",
@@ -20,7 +22,8 @@ STATE = ("estimate", "T accuracy", "gradient from T", "gradient from C", "M_df m
 MAPS = ("I_df", "I_dom")
 
 
-def _number(value: float, low: float = np.nan, high: float = np.nan) -> str:
+def digits(value: float, low: float = np.nan, high: float = np.nan) -> str:
+    """A number to read, three decimals, with its interval where it has one; `-` where there is none."""
     if not np.isfinite(value):
         return "-"
     return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
@@ -39,13 +42,13 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
         metric = row["metric"].upper() if row["metric"] in evaluation.METRICS else row["metric"]
         name = f"{row['test']} {metric}"
         if row["level"] == "video":
-            line[f"{name}, videos"] = _number(row["ours"])
+            line[f"{name}, videos"] = digits(row["ours"])
             continue
         if table.paper[(table.test == row["test"]) & (table.metric == row["metric"])].notna().any():
-            line[f"{name}, published"] = _number(row["paper"])
-        line[f"{name}, here"] = _number(row["ours"], row["low"], row["high"]) if row["run_here"] else "not run here"
+            line[f"{name}, published"] = digits(row["paper"])
+        line[f"{name}, here"] = digits(row["ours"], row["low"], row["high"]) if row["run_here"] else "not run here"
         if row["seeds"] > 1:
-            line[f"{name}, ± seeds"] = _number(row["std"])
+            line[f"{name}, ± seeds"] = digits(row["std"])
     return pd.DataFrame.from_dict(found, orient="index").fillna("-")
 
 
@@ -56,9 +59,9 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
             "AUC of": row["a"],
             "less that of": row["b"],
             "on": row["test"],
-            "published": _number(row["paper"]),
-            "here": _number(row["difference"], row["low"], row["high"]),
-            "± seeds": _number(row["std"]),
+            "published": digits(row["paper"]),
+            "here": digits(row["difference"], row["low"], row["high"]),
+            "± seeds": digits(row["std"]),
             "so": verdict(row["low"], row["high"]),
         }
         for row in table[table.level == "frame"].to_dict("records")
@@ -270,6 +273,85 @@ def embeddings(outcome: Outcome) -> dict[str, dict[str, Any]]:
     }
 
 
+# --- trained on one method, tested on each ------------------------------------------------------------------------
+
+
+def across_methods(tests: Mapping[str, Evaluation]) -> pd.DataFrame:
+    """Frame AUC of each detector on each method, with 95% intervals over videos.
+
+    Args:
+        tests: what a detector was trained on, a method or `all` -> its test on all methods.
+
+    Returns:
+        One row a (train, test): train, test, auc, low, high, kind: `own` method, `other` method, or `all`.
+    """
+    methods = [name for name in tests if name != "all"]
+    rows = []
+    for train, tested in tests.items():
+        metrics = tested.metrics.query("level == 'frame'").set_index("method")
+        for test in methods:
+            auc, low, high = metrics.loc[test, ["auc", "auc_low", "auc_high"]]
+            kind = "all" if train == "all" else "own" if train == test else "other"
+            rows.append({"train": train, "test": test, "auc": auc, "low": low, "high": high, "kind": kind})
+    return pd.DataFrame(rows)
+
+
+def method_drops(tests: Mapping[str, Evaluation], draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """How far each detector's frame AUC drops from its own method to the mean of the others, with 95% intervals.
+
+    Both sides of a drop see the same draws of videos.
+
+    Args:
+        tests: as for `across_methods`; `all` is left out, as it has seen every method.
+        draws, seed: of the bootstrap.
+
+    Returns:
+        One row a detector, and `mean` over them: train, own, others, drop, low, high.
+    """
+    methods = [name for name in tests if name != "all"]
+    scored = [tests[name].scores for name in methods]
+    drawn = evaluation.auc_draws(scored, methods, draws, seed)
+    measured = across_methods(tests).pivot(index="train", columns="test", values="auc").loc[methods, methods]
+    own, others = _own_and_others(measured.to_numpy()[..., None])
+    own_drawn, others_drawn = _own_and_others(drawn)
+    rows = []
+    for name, at in [*((name, [k]) for k, name in enumerate(methods)), ("mean", list(range(len(methods))))]:
+        low, high = evaluation.low_high((own_drawn - others_drawn)[at].mean(0))
+        mine, theirs = float(own[at].mean()), float(others[at].mean())
+        rows.append({"train": name, "own": mine, "others": theirs, "drop": mine - theirs, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def _own_and_others(values: NDArray) -> tuple[NDArray, NDArray]:
+    """(k, k, draws) -> the diagonal, and the mean of the rest of each row, (k, draws) both."""
+    diagonal = np.einsum("kkd->kd", values)
+    return diagonal, (values.sum(1) - diagonal) / (len(values) - 1)
+
+
+def method_matrix(table: pd.DataFrame) -> pd.DataFrame:
+    """`across_methods` to read: a row a detector, a column a method that it is tested on; its own method is marked."""
+    shown = [
+        digits(*ends) + (" (own)" if kind == "own" else "")
+        for *ends, kind in table[["auc", "low", "high", "kind"]].itertuples(index=False)
+    ]
+    wide = table.assign(shown=shown).pivot(index="train", columns="test", values="shown")
+    wide = wide.loc[table.train.unique(), table.test.unique()]
+    return wide.rename_axis(index="trained on", columns="tested on")
+
+
+_FALLS = {"ahead": "drops", "behind": "rises", "undecided": "undecided"}
+
+
+def drop_table(drops: pd.DataFrame) -> pd.DataFrame:
+    """`method_drops` to read."""
+    rows = {
+        row.train: {"own method": digits(row.own), "mean of the others": digits(row.others),
+                    "drop": digits(row.drop, row.low, row.high), "so": _FALLS[verdict(row.low, row.high)]}
+        for row in drops.itertuples()
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("trained on")
+
+
 # --- sentences ----------------------------------------------------------------------------------------------------
 
 _SO = {
@@ -366,7 +448,7 @@ def _alpha_zero(outcome: Outcome) -> list[str]:
     top = best.loc[best.ours.idxmax()]
     where = "above" if at.low > 0.5 else "below" if at.high < 0.5 else "not told from"
     return [
-        f"α = 0, the AUC loss alone, gives {_number(at.ours, at.low, at.high)} on CDF2, {where} chance; published: "
+        f"α = 0, the AUC loss alone, gives {digits(at.ours, at.low, at.high)} on CDF2, {where} chance; published: "
         f"{at.paper:.3f}. The highest mean is that of {top.row}, {top.ours:.3f}."
     ]
 
@@ -389,9 +471,9 @@ def domain_sentences(table: pd.DataFrame) -> list[str]:
     mean, methods = of.loc["mean"], of.drop(index="mean")
     best, chance = methods.ours.idxmax(), 1 / len(methods)
     return [
-        f"The mean accuracy over domains is {_number(mean.ours, mean.low, mean.high)} over {_seeds(int(mean.seeds))}; "
+        f"The mean accuracy over domains is {digits(mean.ours, mean.low, mean.high)} over {_seeds(int(mean.seeds))}; "
         f"published: {mean.paper:.3f}, chance: {chance:.3f}.",
-        f"The domain told best is {best} ({_number(*methods.loc[best, ['ours', 'low', 'high']])}); in the paper it "
+        f"The domain told best is {best} ({digits(*methods.loc[best, ['ours', 'low', 'high']])}); in the paper it "
         f"is FaceSwap ({paper.FIGURE_5['FaceSwap']:.3f}).",
     ]
 
@@ -437,3 +519,128 @@ def probe_sentences(table: pd.DataFrame, panels: Mapping[str, Mapping[str, Any]]
         f"(chance {chance['I_df', 'domain']:.3f}), from I_dom with {mean['I_dom', 'domain']:.3f}: I_df "
         + ("still tells the methods apart here." if leak else "tells the methods little better than chance here."),
     ]
+
+
+_FAILS = {
+    "ahead": "The interval lies above 0: on forgeries of a kind that they never saw, they do fail here.",
+    "behind": "The interval lies below 0: here they do better on the methods that they never saw.",
+    "undecided": "The interval holds 0: these runs do not show that they fail on methods that they never saw.",
+}
+
+
+def method_sentences(table: pd.DataFrame, drops: pd.DataFrame) -> list[str]:
+    """On training with one method, from the tables of `across_methods` and `method_drops`."""
+    own, other, both = (table[table.kind == kind] for kind in ("own", "other", "all"))
+    mean, each = drops[drops.train == "mean"].iloc[0], drops[drops.train != "mean"]
+    learnt = int((own.low > 0.5).sum())
+    said = [
+        f"On the method that they were trained on, the {len(own)} detectors have an AUC of {mean.own:.3f} on average; "
+        f"on the methods that they never saw, {mean.others:.3f}. "
+        f"That is a drop of {digits(mean['drop'], mean.low, mean.high)}.",
+        f"{learnt} of {len(own)} detectors beat guessing on their own method with their whole interval."
+        + ("" if learnt else " Nothing was learnt, so that nothing could fail: train longer, as at preset laptop."),
+    ]
+    if learnt:
+        said.append(_FAILS[verdict(mean.low, mean.high)])
+    for so, how in (("ahead", "AUC drops"), ("behind", "AUC rises"), ("undecided", "The interval of the drop holds 0")):
+        part = [row for row in each.itertuples() if verdict(row.low, row.high) == so]
+        if part:
+            names = ", ".join(f"{row.train} ({row.own - row.others:+.3f})" for row in part)
+            said.append(f"{how} for {len(part)} of {len(each)}, trained on {names}.")
+    worst, guessing = other.loc[other.auc.idxmin()], int((other.low <= 0.5).sum())
+    said.append(
+        f"Of the {len(other)} AUCs on a method that was never seen, {guessing} are not told from guessing, or lie "
+        f"below it; the lowest is {digits(worst.auc, worst.low, worst.high)}, trained on {worst.train} and tested on "
+        f"{worst.test}."
+    )
+    if len(both):
+        said.append(f"One detector that was trained on all methods has {both.auc.mean():.3f} on average over them.")
+    return said
+
+
+# --- what the paper leaves open -----------------------------------------------------------------------------------
+
+
+def open_choices(preset: str) -> pd.DataFrame:
+    """Every choice that the paper leaves open or contradicts itself on, and every stated one that is tried otherwise,
+    from the settings' own table: one row a setting.
+
+    Args:
+        preset: whose values are `default here`.
+
+    Returns:
+        setting, `what it decides`, `the paper` (where it speaks of it, or `left open`), `default here`,
+        `at preset paper`, `tried instead` (`not measured` where no other value is).
+
+    Raises:
+        DidError: an unknown preset.
+    """
+    rows = []
+    for field, default, paper_default, others in _choices(preset):
+        rows.append(
+            {
+                "setting": field.name,
+                "what it decides": field.metadata["says"],
+                "the paper": _paper_says(field),
+                "default here": default,
+                "at preset paper": paper_default,
+                "tried instead": ", ".join(others) or "not measured",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _choices(preset: str) -> list[tuple[Any, str, str, list[str]]]:
+    """(field, default at the preset, default at preset paper, other values that the experiment tries)."""
+    of_preset(BACKBONES, preset)
+    what = experiment("open_choices")
+    here, printed = (what.rows[0].settings(name, 0, what.train) for name in (preset, "paper"))
+    found = []
+    for field in dataclasses.fields(Settings):
+        trials = field.metadata.get("trials", ())
+        if not (field.metadata.get("open") or trials):
+            continue
+        default = getattr(here, field.name)
+        others = [str(value) for value in trials if value != default]
+        found.append((field, str(default), str(getattr(printed, field.name)), others))
+    return found
+
+
+def _paper_says(field: Any) -> str:
+    where = field.metadata["where"]
+    return where if field.metadata.get("open") else f"{where} states {field.default:g}"
+
+
+def measured_choices(differences: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """`open_choices` joined with what each other value did: one row a setting and value tried.
+
+    Args:
+        differences: `Outcome.differences` of the experiment `open_choices`; frame level is taken.
+        preset: of its runs.
+
+    Returns:
+        setting, `the paper`, `default here`, tried, and for each test its AUC less the default's with its interval and
+        what that says; `not measured` where nothing else is tried, `not run` where these runs left it out. Last, what
+        changes several settings at once.
+    """
+    frame = differences[differences.level == "frame"]
+    tests = list(dict.fromkeys(frame.test)) or list(experiment("open_choices").tests)
+    said = {
+        (row.a, row.test): f"{digits(row.difference, row.low, row.high)}, {verdict(row.low, row.high)}"
+        for row in frame.itertuples()
+    }
+    rows, seen = [], set()
+    for field, default, _, others in _choices(preset):
+        for other in others or [""]:
+            name = f"{field.name} = {other}"
+            seen.add(name)
+            lacking = "not run" if other else "not measured"
+            line = {"setting": field.name, "the paper": _paper_says(field), "default here": default}
+            line |= {"tried": other or "-", **{f"on {test}": said.get((name, test), lacking) for test in tests}}
+            rows.append(line)
+    for name in dict.fromkeys(frame.a):
+        if name not in seen:
+            head, _, what = str(name).partition(": ")
+            line = {"setting": what or head, "the paper": "-", "default here": "-", "tried": head if what else "-"}
+            rows.append({**line, **{f"on {test}": said[name, test] for test in tests}})
+    return pd.DataFrame(rows)

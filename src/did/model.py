@@ -19,17 +19,17 @@ class Decomposed:
     T's scores are there only in training, when a partner for each image is given.
     """
 
-    features: Tensor  # I_X, (n, c, h, w)
-    deepfake_map: Tensor  # M_df, (n, c, h, w)
-    deepfake: Tensor  # I_df, (n, c, h, w)
-    other: Tensor  # I_os, (n, c, h, w)
-    domain_map: Tensor  # M_dom, (n, c, h, w)
-    domain: Tensor  # I_dom, (n, c, h, w)
-    residual: Tensor  # I_res, (n, c, h, w)
-    score: Tensor  # C(I_df), (n,), a logit: above 0 is fake
-    domain_logits: Tensor  # C̄(I_dom), (n, k + 1)
-    joint_scores: Tensor | None = None  # T on (I_df, I_os) of the same image, (n,)
-    marginal_scores: Tensor | None = None  # T on I_df and another image's I_os, (n,)
+    features: Tensor  #: I_X, (n, c, h, w)
+    deepfake_map: Tensor  #: M_df, (n, c, h, w)
+    deepfake: Tensor  #: I_df, (n, c, h, w)
+    other: Tensor  #: I_os, (n, c, h, w)
+    domain_map: Tensor  #: M_dom, (n, c, h, w)
+    domain: Tensor  #: I_dom, (n, c, h, w)
+    residual: Tensor  #: I_res, (n, c, h, w)
+    score: Tensor  #: C(I_df), (n,), a logit: above 0 is fake
+    domain_logits: Tensor  #: C̄(I_dom), (n, k + 1)
+    joint_scores: Tensor | None = None  #: T on (I_df, I_os) of the same image, (n,)
+    marginal_scores: Tensor | None = None  #: T on I_df and another image's I_os, (n,)
 
 
 class Head(nn.Module):

@@ -9,7 +9,7 @@ CITATION = (
     "Front. Big Data 8:1669488, doi:10.3389/fdata.2025.1669488"
 )
 
-# Table 1: AUC, trained on FF++ (c23), tested on (FF++, CDF2). None where the paper prints a dash.
+#: Table 1: AUC, trained on FF++ (c23), tested on (FF++, CDF2). None where the paper prints a dash.
 TABLE_1: dict[str, tuple[float | None, float | None]] = {
     "Xception": (0.997, 0.653),
     "Multi-task": (0.763, 0.543),
@@ -24,7 +24,7 @@ TABLE_1: dict[str, tuple[float | None, float | None]] = {
     "DID": (0.970, 0.779),
 }
 
-# Table 2: AUC, trained on FF++, tested on DiFF's subsets.
+#: Table 2: AUC, trained on FF++, tested on DiFF's subsets.
 TABLE_2: dict[str, dict[str, float]] = {
     "Xception": {"T2I": 0.624, "I2I": 0.568, "FS": 0.860, "FE": 0.586},
     "F3-Net": {"T2I": 0.669, "I2I": 0.676, "FS": 0.810, "FE": 0.606},
@@ -32,7 +32,7 @@ TABLE_2: dict[str, dict[str, float]] = {
     "DID": {"T2I": 0.802, "I2I": 0.741, "FS": 0.817, "FE": 0.676},
 }
 
-# Table 3: (AUC, EER), trained on DFFD, tested on CDF2.
+#: Table 3: (AUC, EER), trained on DFFD, tested on CDF2.
 TABLE_3: dict[tuple[str, str], tuple[float, float]] = {
     ("ResNet50", "BCE"): (0.620, 0.411),
     ("ResNet50", "DID"): (0.727, 0.332),
@@ -40,20 +40,20 @@ TABLE_3: dict[tuple[str, str], tuple[float, float]] = {
     ("EfficientNet-v2-L", "DID"): (0.763, 0.302),
 }
 
-# Table 4: (AUC, EER), trained on FF++, tested on CDF2.
+#: Table 4: (AUC, EER), trained on FF++, tested on CDF2.
 TABLE_4: dict[str, tuple[float, float]] = {
     "w/o A_dom": (0.763, 0.302),
     "w/o T": (0.759, 0.305),
     "DID": (0.779, 0.286),
 }
 
-# Fig. 4: AUC on CDF2 against alpha; the text prints three of the five points.
+#: Fig. 4: AUC on CDF2 against alpha; the text prints three of the five points.
 FIGURE_4: dict[float, float] = {0.0: 0.380, 0.5: 0.779, 1.0: 0.763}
 
-# Fig. 5: accuracy of the domain classifier, from the text.
+#: Fig. 5: accuracy of the domain classifier, from the text.
 FIGURE_5: dict[str, float] = {"mean": 0.91, "FaceSwap": 0.99}
 
-# What the paper says of each result, in its own words, and where: the claims that the notebooks put to the test.
+#: What the paper says of each result, in its own words, and where: the claims that the notebooks put to the test.
 CLAIMS: dict[str, tuple[str, str]] = {
     "table1_intra_cross": (
         "our DID method demonstrates impressive generalization capability, outperforming the CFFs (Yu et al., "
@@ -99,9 +99,9 @@ CLAIMS: dict[str, tuple[str, str]] = {
     ),
 }
 
-# Every relative gain that the text prints, in its order; `did.arithmetic` computes them again from the tables above.
-# `printed` is in per cent with the decimals as printed. `table`, `column`, `ours` and `theirs` say which two numbers it
-# is about. `pair` holds the two numbers that the text prints beside it, ours first, or is empty.
+#: Every relative gain that the text prints, in its order; `did.arithmetic` computes them again from the tables above.
+#: `printed` is in per cent with the decimals as printed. `table`, `column`, `ours` and `theirs` say which two numbers
+#: it is about. `pair` holds the two numbers that the text prints beside it, ours first, or is empty.
 GAINS: tuple[dict[str, str], ...] = (
     {
         "where": "§4.3.1",

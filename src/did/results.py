@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Run:
 
     @property
     def settings(self) -> Settings:
+        """Those that the record holds."""
         return Settings.of(self.record["settings"])
 
     @property
@@ -358,6 +360,21 @@ def provenance() -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
+
+
+def stamp(data: str, preset: str, seeds: Sequence[int] = (0,), minutes: str = "") -> str:
+    """What stands under every figure and table.
+
+    Args:
+        data: what the numbers are from, with its edition; see `Source.banner`.
+        preset, seeds: of the runs.
+        minutes: how long it took, in words.
+    """
+    where = provenance()
+    machine = f"{where['machine']['cores']} cores" + (f", {where['machine']['gpu']}" if where["machine"]["gpu"] else "")
+    named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    parts = (f"Preset {preset}", named, minutes, f"commit {where['commit']}", where["date"][:10], machine)
+    return f"{data.rstrip('.')}. {', '.join(part for part in parts if part)}"
 
 
 def commit() -> str:

@@ -27,6 +27,7 @@ class Step:
 
     @property
     def total(self) -> Tensor:
+        """The sum of the terms, a scalar."""
         return torch.stack(list(self.terms.values())).sum()
 
 
@@ -39,14 +40,16 @@ def adversary_scales(settings: Settings, progress: float) -> tuple[float, float,
     """How λ_dec and β enter the game between T and the features, by the reading that the settings name.
 
     Returns:
-        weight: of T's own loss term, -Î.
-        reversal: the GRL's factor, so that weight · reversal scales the gradient that G and A_df descend.
-        rate: factor of T's learning rate.
+        - weight: of T's own loss term, -Î.
+        - reversal: the GRL's factor, so that weight · reversal scales the gradient that G and A_df descend.
+        - rate: factor of T's learning rate.
 
-    | adversary | T's step | G's and A_df's gradient of Î |
-    |---|---|---|
-    | grl (§3.3) | weight | λ_dec · β |
-    | eq12 (Eq. 12 as printed) | weight · β | λ_dec |
+    =========================  ==========  ===========================
+    adversary                  T's step    G's and A_df's gradient of Î
+    =========================  ==========  ===========================
+    grl (§3.3)                 weight      λ_dec · β
+    eq12 (Eq. 12 as printed)   weight · β  λ_dec
+    =========================  ==========  ===========================
 
     The weight of T's own step is λ_dec in Eq. 11 and 12 (`estimator_weight="lambda_dec"`) or 1. Adam's steps do not
     depend on the scale of the gradient, so that Eq. 12's β on T's update scales its rate.
@@ -75,11 +78,13 @@ class DIDTask(nn.Module):
         )
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
-        """Args:
-        batch: `image` (n, 1, H, W), `label` (n,), `domain` (n,).
-        progress: share of the iterations done, in [0, 1].
-        seed: of the marginal's permutation.
-        details: also log the maps' statistics and the gradients that reach G, which take a partial backward pass.
+        """The losses of a batch by Eq. 11, with T's by the reading that the settings name.
+
+        Args:
+            batch: `image` (n, 1, H, W), `label` (n,), `domain` (n,).
+            progress: share of the iterations done, in [0, 1].
+            seed: of the marginal's permutation.
+            details: also log the maps' statistics and the gradients that reach G, which take a partial backward pass.
         """
         s = self.settings
         weight, reversal, _ = adversary_scales(s, progress)

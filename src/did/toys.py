@@ -17,12 +17,12 @@ from scipy.special import expit, ndtr
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+from did import results
 from did.errors import DidError
 from did.evaluation import auc, calibration_error
 from did.layers import gradient_reversal
 from did.losses import auc_loss, classification_loss, jsd_mutual_information, marginal_permutation
 from did.model import Estimator
-from did.results import provenance
 from did.settings import of_preset
 from did.tasks import beta
 
@@ -53,11 +53,7 @@ def sizes(preset: str) -> dict[str, Any]:
 def stamp(preset: str, seeds: Sequence[int] = (0,)) -> str:
     """What stands under a figure of these experiments. Raises DidError on a preset that has no sizes."""
     sizes(preset)
-    where, named = provenance(), ", ".join(map(str, seeds))
-    return (
-        f"Made-up numbers, no faces. Preset {preset}, seeds {named}, commit {where['commit']}, {where['date'][:10]}, "
-        f"{where['machine']['cores']} cores"
-    )
+    return results.stamp("Made-up numbers, no faces", preset, seeds)
 
 
 # --- mutual information --------------------------------------------------------------------------------------------
@@ -498,7 +494,7 @@ def calibration_table(
     """What `trained_line` on the equal clouds, n points of each class, says of fresh points, by (α, γ).
 
     Returns:
-        One row a (alpha, margin): alpha, margin, size (mean of |w·x|), b, auc, error (expected calibration error).
+        One row a (alpha, margin): alpha, margin, size (mean of `|w·x|`), b, auc, error (expected calibration error).
         One row a (alpha, margin, fresh point): alpha, margin, label, probability (σ of the logit).
     """
     points, labels = clouds("equal", n, n, seed)

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from did import evaluation
 from did.data.loading import Faces, batches, ordered
@@ -31,9 +31,14 @@ class Task(Protocol):
     settings: Settings
 
     def __call__(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step: ...
-    def parameter_groups(self) -> list[dict[str, Any]]: ...
-    def rate_factor(self, group: str, progress: float) -> float: ...
-    def detector(self) -> nn.Module: ...
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's groups, each with its rate."""
+
+    def rate_factor(self, group: str, progress: float) -> float:
+        """What a group's rate is multiplied by at a share of the iterations in [0, 1]."""
+
+    def detector(self) -> nn.Module:
+        """The test-time graph: images -> scores."""
 
 
 def optimizer_for(task: Task) -> torch.optim.Adam:

@@ -452,3 +452,30 @@ def test_a_killed_worker_is_reported(clean_root, index, tmp_path, monkeypatch):
     with pytest.raises(DidError, match="run it again with fewer workers"):
         prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS | {"workers": 2})
     assert json.loads((tmp_path / "s" / "unfinished.json").read_text())["finished"] is False
+
+
+# --- part of a store --------------------------------------------------------------------------------------------------
+
+
+def test_a_part_of_a_store_holds_the_reals_and_the_methods_named(ffpp_tree, tmp_path):
+    root = ffpp_tree(tmp_path / "ffpp")
+    broken = root / "manipulated_sequences" / "FaceSwap" / "c23" / "videos" / "000_001.mp4"
+    broken.write_bytes(b"no video")
+    store = prepare.prepare(ffpp.index(root), root, tmp_path / "store", **SETTINGS)
+    part, whole = store.only("Deepfakes"), store.manifest
+    manifest = part.manifest
+    assert set(manifest.method) == {"real", "Deepfakes"}
+    for split in ("train", "val", "test"):
+        assert set(manifest.method[manifest.split == split]) == {"real", "Deepfakes"}
+    kept = whole[whole.method.isin(["real", "Deepfakes"])]
+    assert table.fingerprint(manifest) == table.fingerprint(kept) != table.fingerprint(whole)
+    assert table.fingerprint(manifest) != table.fingerprint(store.only("Face2Face").manifest)
+    assert list(part.summary.index) == ["real", "Deepfakes"]
+    assert part.summary.equals(store.summary.loc[["real", "Deepfakes"]])
+    # What gave no crop counts where it belongs.
+    assert len(store.quarantine) == 1 and len(part.quarantine) == 0 and len(store.only("FaceSwap").quarantine) == 1
+    assert store.only("FaceSwap", "Deepfakes") == store.only("Deepfakes", "FaceSwap") != part
+    with pytest.raises(DidError, match="unknown method 'Deepfake': did you mean 'Deepfakes'"):
+        store.only("Deepfake")
+    with pytest.raises(DidError, match="at least one forgery method of it: Deepfakes, Face2Face"):
+        store.only()

@@ -23,7 +23,7 @@ def did(**options):
 
 def whole(plot):
     """A picture with its stamp, and words that are a sentence."""
-    assert plot._repr_mimebundle_()["image/png"].startswith(b"\x89PNG")
+    assert plot._repr_mimebundle_()[0]["image/png"].startswith(b"\x89PNG")
     assert any("the stamp" in text.get_text() for text in plot.figure.texts)
     assert plot.alt.endswith(".") and "nan" not in plot.alt and "None" not in plot.alt
     return plot

@@ -1,6 +1,6 @@
 """Celeb-DF v2: a root folder in its layout becomes the table.
 
-Official layout (https://github.com/yuezunli/celeb-deepfakeforensics); some copies have a folder `videos/` more:
+Official layout (https://github.com/yuezunli/celeb-deepfakeforensics); some copies have a folder `videos/` more::
 
     Celeb-real/[videos/]idA_0000.mp4             celebrity A
     YouTube-real/[videos/]00170.mp4              somebody; each file counts as a person of its own

@@ -1,6 +1,6 @@
 """DFFD: a root folder of still images in its layout becomes the table.
 
-Layout (http://cvlab.cse.msu.edu/dffd-dataset.html), for whichever subsets are there:
+Layout (http://cvlab.cse.msu.edu/dffd-dataset.html), for whichever subsets are there::
 
     <subset>/{train,validation,test}/*.png      real: ffhq, celeba
                                                 fake: faceapp, stargan, pggan_v1, pggan_v2, stylegan_celeba,

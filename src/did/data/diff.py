@@ -1,6 +1,6 @@
 """DiFF: a root folder of still images in its layout becomes the table.
 
-Layout (https://github.com/iLearn-Lab/MM24-DiFF), at any depth below the last folder named here:
+Layout (https://github.com/iLearn-Lab/MM24-DiFF), at any depth below the last folder named here::
 
     DiFF_real/{train,val,test}/...                   real; some copies call the folder `real`
     {train,val,test}/{T2I,I2I,FS,FE}/...             fake; the folders below are the generators

@@ -1,6 +1,6 @@
 """FaceForensics++: a root folder in one of its two layouts becomes the table.
 
-Official layout (https://github.com/ondyari/FaceForensics/tree/master/dataset):
+Official layout (https://github.com/ondyari/FaceForensics/tree/master/dataset)::
 
     original_sequences/youtube/<compression>/videos/<id>.mp4
     manipulated_sequences/<Method>/<compression>/videos/<target>_<source>.mp4

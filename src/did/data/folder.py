@@ -1,6 +1,6 @@
 """Any folder of your own becomes the table.
 
-Layout, with videos or images at any depth:
+Layout, with videos or images at any depth::
 
     real/...
     fake/<method>/...

@@ -1,6 +1,6 @@
 """From the index of videos to a store of aligned face crops.
 
-A store is a folder:
+A store is a folder::
 
     faces/<method>/<video>/<frame>.png   RGB crops, lossless
     manifest.csv                         one row a crop: the table's columns and MANIFEST_COLUMNS
@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 import torch
 from facenet_pytorch import MTCNN
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from did.data import table as tables
 from did.data import video as videos
@@ -45,6 +45,7 @@ from did.data.geometry import similarity
 from did.data.layout import IMAGE_SUFFIXES
 from did.errors import DidError
 from did.files import alone, room_on_disk, write_atomically
+from did.settings import nearest
 
 MARGIN = 0.3
 MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
@@ -77,9 +78,15 @@ NO_FACE = "no face found"
 
 @dataclass(frozen=True)
 class FaceStore:
-    """A finished folder of face crops."""
+    """A finished folder of face crops, or part of one.
+
+    Attributes:
+        root: the folder.
+        methods: the forgery methods that are seen, beside the real faces; None for all.
+    """
 
     root: Path
+    methods: tuple[str, ...] | None = None
 
     @property
     def info(self) -> dict[str, Any]:
@@ -89,18 +96,24 @@ class FaceStore:
     @property
     def manifest(self) -> pd.DataFrame:
         """One row a crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
-        return tables.load(self.root / "manifest.csv", floats=("x0", "y0", "x1", "y1", "probability"))
+        return self._seen(tables.load(self.root / "manifest.csv", floats=("x0", "y0", "x1", "y1", "probability")))
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """The table that the store was made from: one row a video or image."""
+        return self._seen(tables.load(self.root / "index.csv"))
 
     @property
     def quarantine(self) -> pd.DataFrame:
         """path, frame (<NA> for a whole video) and reason of everything that gave no crop."""
-        return tables.load(self.root / "quarantine.csv")
+        quarantine = tables.load(self.root / "quarantine.csv")
+        return quarantine if self.methods is None else quarantine[quarantine["path"].isin(self.index["path"])]
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row a method: videos, crops, frames without a face, videos without any crop, share of frames with a
         face."""
-        manifest, quarantine, index = self.manifest, self.quarantine, tables.load(self.root / "index.csv")
+        manifest, quarantine, index = self.manifest, self.quarantine, self.index
         method = index.set_index("path")["method"]
         counts = pd.DataFrame(
             {
@@ -112,6 +125,26 @@ class FaceStore:
         )
         counts = counts.fillna(0).astype("int64").loc[tables.counts(index).index]
         return counts.assign(found=counts["crops"] / (counts["crops"] + counts["frames without a face"]))
+
+    def only(self, *methods: str) -> FaceStore:
+        """The same folder without the forgeries of other methods, in every split: the real faces and these methods.
+
+        Its manifest has a fingerprint of its own, so that a run on it is another run than one on the whole store.
+
+        Raises:
+            DidError: no method, or one that the store does not have.
+        """
+        known = sorted(set(self.manifest["method"]) - {tables.REAL})
+        if unknown := [method for method in methods if method not in known]:
+            raise DidError(f"unknown method '{unknown[0]}': {nearest(unknown[0], known)}")
+        if not methods:
+            raise DidError(f"a part of a store needs at least one forgery method of it: {', '.join(known)}")
+        return FaceStore(self.root, tuple(sorted(set(methods))))
+
+    def _seen(self, table: pd.DataFrame) -> pd.DataFrame:
+        if self.methods is None:
+            return table
+        return table[table["method"].isin([tables.REAL, *self.methods])].reset_index(drop=True)
 
 
 def open_store(store: str | Path) -> FaceStore:

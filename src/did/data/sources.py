@@ -26,6 +26,8 @@ LAYOUTS: dict[str, ModuleType] = {"ffpp": ffpp, "cdf2": cdf2, "dffd": dffd, "dif
 SOURCES = (*LAYOUTS, *(f"ffpp:{name}" for name in ffpp.COMPRESSIONS), "folder:PATH")
 EDITIONS = ("auto", "licensed", "stand-in")
 LONDON = "london"
+#: Stands on every figure, table and number that is no reproduction.
+STANDIN = "STAND-IN"
 
 # Sizes of the stand-ins: people a split, frames a clip. They follow the preset, as all sizes do. cdf2 and diff are
 # tested on only, so that most of their people are in the test split.
@@ -78,7 +80,7 @@ class Source:
             return f"{self.label}: your own data. No number here reproduces a number of the paper."
         if self.edition == "licensed":
             return f"{self.label}, licensed data"
-        return f"{self.label}: a stand-in, not the licensed data. No number here reproduces a number of the paper."
+        return f"{STANDIN}, not the licensed data: {self.label}. No number here reproduces a number of the paper."
 
 
 def open_source(

@@ -22,6 +22,9 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 
     The middles, not the ends, so that a black first or last frame is not preferred. All frames where `total` is at
     most `count`: no index comes twice.
+
+    Raises:
+        DidError: `count` is below 1.
     """
     if count < 1:
         raise DidError(f"The number of frames is {count}; it must be at least 1.")

@@ -4,6 +4,7 @@ that data."""
 from did.plots.base import PALETTE, Plot
 from did.plots.data import contact_sheet, mean_spectra
 from did.plots.inside import attention_overlay, embeddings, overlap_bars, probe_bars, saliency_sheet
+from did.plots.ledger import forest
 from did.plots.scores import (
     alpha_curve,
     confusion_matrix,
@@ -13,6 +14,7 @@ from did.plots.scores import (
     roc_curves,
     score_histograms,
 )
+from did.plots.start import method_heatmap
 from did.plots.training import compare_histories, loss_curves, map_curves
 
 __all__ = [
@@ -25,9 +27,11 @@ __all__ = [
     "contact_sheet",
     "differences",
     "embeddings",
+    "forest",
     "loss_curves",
     "map_curves",
     "mean_spectra",
+    "method_heatmap",
     "overlap_bars",
     "paper_against_ours",
     "probe_bars",

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which survives the common colour blindnesses.
+#: Okabe and Ito's palette, which survives the common colour blindnesses.
 PALETTE = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"]
-# No colour stands alone: a marker or a hatch says the same.
+#: No colour stands alone: a marker or a hatch says the same.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<"]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "|||"]
 GRAY = "#888888"
+STAMP = "stamp"
 
 
 @dataclasses.dataclass
@@ -26,10 +27,18 @@ class Plot:
     data: pd.DataFrame
     alt: str
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, object], dict]:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Description": self.alt})
-        return {"image/png": buffer.getvalue(), "text/plain": self.alt}
+        numbered = isinstance(self.data.index, pd.RangeIndex)
+        table = self.data.to_csv(index=not numbered, float_format="%.6g")
+        shown = {"image/png": buffer.getvalue(), "text/plain": self.alt, "text/csv": table}
+        return shown, {"image/png": {"stamp": self.stamp}}
+
+    @property
+    def stamp(self) -> str:
+        """What `put_stamp` wrote, or nothing."""
+        return next((text.get_text() for text in self.figure.texts if text.get_gid() == STAMP), "")
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -42,7 +51,8 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **optio
 
 
 def put_stamp(figure: Figure, text: str) -> None:
-    figure.text(0.0, -0.02, text, fontsize=7, color="#555555", ha="left", va="top", wrap=True)
+    """Say under a figure where its numbers are from."""
+    figure.text(0.0, -0.02, text, gid=STAMP, fontsize=7, color="#555555", ha="left", va="top", wrap=True)
 
 
 def legend_above(figure: Figure, axes: np.ndarray, columns: int) -> None:
@@ -55,10 +65,12 @@ def legend_above(figure: Figure, axes: np.ndarray, columns: int) -> None:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name, by its place."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
 
 
 def markers(names: Sequence[str]) -> dict[str, str]:
+    """A marker for each name, by its place."""
     return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
 
 

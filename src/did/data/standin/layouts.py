@@ -1,6 +1,6 @@
 """What the stand-ins differ in: which files a layout has, of whom, made how, seen by which camera.
 
-A plan says all that will be written, before anything is drawn: groups of `Item`s that share their people, and the
+A plan says all that will be written, before anything is drawn: groups of `Item` that share their people, and the
 list files. Within a split everybody is a target once and a donor once, so nobody is in two splits.
 """
 

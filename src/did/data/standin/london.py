@@ -1,7 +1,7 @@
 """Fetching the Face Research Lab London Set: portraits of 102 people who may be forged.
 
 CC BY 4.0; every sitter signed to the use of the pictures "in their original or altered forms". The frontal
-photographs come as two archives, whose files are named by sitter and view:
+photographs come as two archives, whose files are named by sitter and view::
 
     neutral_front.zip    neutral_front/001_03.jpg, ...
     smiling_front.zip    smiling_front/001_08.jpg, ...

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from did.data.layout import MARK
 from did.data.standin import camera, masks

@@ -1,0 +1,154 @@
+"""From an executed notebook to a page."""
+
+import base64
+import io
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from did.book import page
+from did.plots.base import Plot, canvas, put_stamp
+
+STAMP = "STAND-IN, not the licensed data: drawn faces. Preset smoke, seed 0"
+DATA = pd.DataFrame({"method": ["FaceSwap", "Deepfakes, too"], "auc": [0.5, 1 / 3]})
+
+
+def figure(stamp: str = "", alt: str = "Bars of the AUC of two methods, .500 and .333.") -> NotebookNode:
+    drawing, _ = canvas(1, 1)
+    if stamp:
+        put_stamp(drawing, stamp)
+    data, metadata = Plot(drawing, DATA, alt)._repr_mimebundle_()
+    png = base64.b64encode(data.pop("image/png")).decode()
+    return new_output("display_data", {"image/png": png, **data}, metadata=metadata)
+
+
+def table() -> NotebookNode:
+    return new_output("execute_result", {"text/html": DATA.to_html(), "text/plain": "a table"}, execution_count=1)
+
+
+def cell(*outputs: NotebookNode, tags: tuple[str, ...] = (), count: int | None = 1) -> NotebookNode:
+    return new_code_cell("show()", outputs=list(outputs), execution_count=count, metadata={"tags": list(tags)})
+
+
+def stamp_cell(text: str = STAMP) -> NotebookNode:
+    said = new_output("execute_result", {"text/markdown": f"> **{text}** "}, execution_count=1)
+    return cell(said, tags=("stamp",))
+
+
+def notebook(*cells: NotebookNode, stamp: str = STAMP) -> NotebookNode:
+    title, heading = new_markdown_cell("# A page"), new_markdown_cell("Words.\n\n## The $T$ result")
+    about = {"papermill": {"duration": 90.0, "parameters": {"preset": "smoke"}}}
+    return new_notebook(cells=[title, stamp_cell(stamp), heading, *cells], metadata=about)
+
+
+def under(of: NotebookNode) -> BeautifulSoup:
+    return BeautifulSoup(of.outputs[1].data["text/html"], "html.parser")
+
+
+def test_a_sound_notebook_has_no_problems():
+    assert page.problems(notebook(cell(figure()), cell(table()))) == []
+
+
+def test_a_figure_gets_its_words_and_its_data():
+    done = page.finish(notebook(cell(figure())), "start")
+    of = done.cells[-1]
+    assert of.metadata["mystnb"]["image"]["alt"] == "Bars of the AUC of two methods, .500 and .333."
+    assert "text/csv" not in of.outputs[0].data
+    (link,) = under(of)("a")
+    assert link["download"] == "start-1.csv"
+    text = base64.b64decode(link["href"].removeprefix("data:text/csv;base64,")).decode()
+    read = pd.read_csv(io.StringIO(text))
+    assert list(read.method) == list(DATA.method)
+    assert np.allclose(read.auc, DATA.auc, rtol=1e-5)
+
+
+def test_a_table_can_be_heard_and_loaded():
+    done = page.finish(notebook(cell(table())), "start")
+    of = done.cells[-1]
+    region = BeautifulSoup(of.outputs[0].data["text/html"], "html.parser").div
+    assert (region["role"], region["aria-label"], region["tabindex"]) == ("region", "Table: The T result", "0")
+    assert [head["scope"] for head in region("th")] == ["col", "col", "row", "row"]
+    assert not region.table.has_attr("border")
+    text = base64.b64decode(under(of).a["href"].removeprefix("data:text/csv;base64,")).decode()
+    assert list(pd.read_csv(io.StringIO(text)).method) == list(DATA.method)
+
+
+def test_the_stamp_stands_under_both_with_its_badge_and_the_minutes():
+    done = page.finish(notebook(cell(figure()), cell(table())), "start")
+    for of in done.cells[-2:]:
+        line = under(of)
+        assert line.select_one(".did-badge").get_text() == "STAND-IN"
+        assert "drawn faces. Preset smoke, seed 0 This page: 1.5 min." in line.get_text()
+    notice = done.cells[1]
+    assert notice.cell_type == "markdown"
+    assert "did-standin" in notice.source and STAMP in notice.source
+
+
+def test_a_figure_keeps_a_stamp_of_its_own():
+    done = page.finish(notebook(cell(figure("Other numbers, seeds 0, 1"))), "start")
+    text = under(done.cells[-1]).get_text()
+    assert text.startswith("Other numbers, seeds 0, 1 This page")
+    assert "STAND-IN" not in text
+
+
+def test_licensed_data_get_no_badge():
+    done = page.finish(notebook(cell(table()), stamp="FaceForensics++, licensed data"), "start")
+    assert "did-standin" not in nbformat.writes(done)
+    assert "did-badge" not in nbformat.writes(done)
+
+
+def test_imports_unfold_and_given_parameters_are_left_out():
+    imports = new_code_cell('check_parameters(globals(), "start")', execution_count=1)
+    given = new_code_cell("# Parameters", execution_count=1, metadata={"tags": ["injected-parameters"]})
+    done = page.finish(notebook(imports, given, cell(table())), "start")
+    tags = [of.metadata["tags"] for of in done.cells[-3:]]
+    assert tags == [["hide-input"], ["injected-parameters", "remove-cell"], []]
+
+
+def test_a_page_keeps_nothing_of_how_it_was_executed():
+    of = notebook(cell(table()))
+    of.metadata["did"] = {"digest": "0"}
+    of.cells[-1].metadata["papermill"] = {"start_time": "now"}
+    done = page.finish(of, "start")
+    assert not {"papermill", "did"} & set(done.metadata)
+    assert "papermill" not in done.cells[-1].metadata
+    assert "papermill" in of.metadata, "the notebook itself was changed"
+
+
+def test_a_button_to_binder_only_with_a_repository():
+    of = notebook(cell(table()))
+    assert "binder" not in nbformat.writes(page.finish(of, "start"))
+    button = page.finish(of, "start", "someone/did").cells[2].source
+    assert "https://mybinder.org/v2/gh/someone/did/" in button
+    assert "labpath=notebooks%2Fstart.ipynb" in button
+
+
+ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
+
+
+@pytest.mark.parametrize(
+    ("faulty", "sentence"),
+    [
+        (cell(ERROR), "cell 3 ends in ValueError: no"),
+        (cell(count=None), "cell 3 was not executed"),
+        (cell(figure(), figure()), "cell 3 shows 2 figures"),
+        (cell(figure(alt="")), "cell 3 shows a figure without an alternative text"),
+        (cell(figure(alt="<Figure size 640x480 with 1 Axes>")), "cell 3 shows a figure without an alternative text"),
+    ],
+)
+def test_what_keeps_a_notebook_out_of_the_book(faulty, sentence):
+    (found,) = page.problems(notebook(faulty))
+    assert found.startswith(sentence)
+
+
+@pytest.mark.parametrize("shown", [figure, table])
+def test_a_notebook_that_does_not_say_where_its_numbers_are_from(shown):
+    of = notebook(cell(shown()))
+    del of.cells[1]
+    (found,) = page.problems(of)
+    assert "no cell tagged 'stamp'" in found

@@ -1,0 +1,273 @@
+"""The built book, read in Chromium with the network off: every page of the table of contents, search, dark mode,
+solutions, mathematics, a phone's width, and axe-core's rules of accessibility.
+
+    pip install -e '.[browser]' && make book && pytest -m browser tests/browser
+
+Environment: DID_BOOK is the built book (default _build/html), CHROMIUM the browser (default /usr/bin/chromium).
+"""
+
+import functools
+import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install -e '.[browser]'`")
+axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="it brings axe-core's script")
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / os.environ.get("DID_BOOK", "_build/html")
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+# The browser itself asks for nothing; what a page asks for, `Visit` sees.
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+QUIET += ["--disable-sync", "--no-first-run", "--no-default-browser-check"]
+DESKTOP, PHONE = {"width": 1300, "height": 900}, {"width": 390, "height": 844}
+
+TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+CHAPTERS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+METHOD = [name for name in CHAPTERS if "/method_" in name]
+MUTUAL_INFORMATION = next(name for name in METHOD if name.endswith("mutual_information"))
+TABLES = next(name for name in CHAPTERS if name.endswith("table1_intra_cross"))
+
+
+class Visit:
+    """A page in a tab of its own, and in `faults` whatever went wrong in it: errors of its scripts, requests that
+    failed, and requests to any other host, which are stopped."""
+
+    def __init__(self, browser, site: str, path: str, **context):
+        # Without motion: axe-core would take a colour on its way from light to dark for the colour.
+        settings = {"viewport": DESKTOP, "color_scheme": "light", "reduced_motion": "reduce"}
+        self.context = browser.new_context(**settings | context)
+        self.faults: list[str] = []
+        self.site = site
+        self.tab = tab = self.context.new_page()
+        tab.route("**/*", self._only_here)
+        tab.on("console", lambda message: message.type == "error" and self.faults.append(f"console: {message.text}"))
+        tab.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
+        tab.on("response", lambda response: response.ok or self.faults.append(f"{response.status}: {response.url}"))
+        tab.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url}"))
+        self.go(path)
+
+    def _only_here(self, route):
+        if route.request.url.startswith(self.site):
+            route.continue_()
+        else:
+            self.faults.append(f"foreign: {route.request.url}")
+            route.abort()
+
+    def go(self, path: str) -> None:
+        """Open a page of the book, and wait until its scripts are done and its mathematics is typeset."""
+        self.tab.goto(f"{self.site}/{path}", wait_until="load")
+        self.tab.wait_for_function("document.documentElement.dataset.theme")
+        # MathJax, where there is any, answers when it has started, and again when it is done.
+        self.tab.evaluate("() => window.MathJax?.startup?.promise")
+
+    def violations(self) -> list[str]:
+        """What axe-core finds serious or critical: the rule and the element, one line each."""
+        found = axe_playwright.Axe().run(self.tab).response["violations"]
+        return [
+            f"{rule['id']} ({rule['impact']}): {' '.join(node['target'])}: {node['html'][:200]}"
+            for rule in found
+            if rule["impact"] in {"serious", "critical"}
+            for node in rule["nodes"]
+        ]
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site():
+    """The address of the book on this machine."""
+    assert (BOOK / "search.html").is_file(), f"no built book at {BOOK}: make book, or name it in DID_BOOK"
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=BOOK)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=CHAPTERS)
+def chapter(request, browser, site):
+    """Each page of the table of contents, opened once for all tests that take it."""
+    visit = Visit(browser, site, f"{request.param}.html")
+    visit.name = request.param
+    yield visit
+    visit.context.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Opens a page that a test may click about in."""
+    visits = []
+
+    def opened(path: str, **context) -> Visit:
+        visits.append(Visit(browser, site, path, **context))
+        return visits[-1]
+
+    yield opened
+    for one in visits:
+        one.context.close()
+
+
+def listed(lines: list[str]) -> str:
+    return "\n  ".join(["", *lines])
+
+
+def test_a_page_opens_without_an_error_or_a_foreign_request(chapter):
+    # Nothing is asked for later either, by what comes into sight.
+    chapter.tab.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    chapter.tab.wait_for_load_state("networkidle")
+    assert not chapter.faults, listed(chapter.faults)
+    assert chapter.tab.locator("main h1:visible").count() == 1
+    broken = chapter.tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src.slice(0, 200))")
+    assert not broken, listed(broken)
+
+
+def test_its_mathematics_is_typeset(chapter):
+    """MathJax from the book itself: no dollar signs are left, no formula has an error, the letters have a size."""
+    raw = chapter.tab.evaluate(
+        r"""[...document.querySelectorAll("main .math")].filter(e => !e.querySelector("mjx-container"))
+            .concat([...document.querySelectorAll("mjx-merror")]).map(e => e.textContent.slice(0, 100))"""
+    )
+    assert not raw, listed(raw)
+    assert "$$" not in chapter.tab.locator("main").inner_text()
+    typeset = chapter.tab.locator("main mjx-container")
+    if chapter.name in METHOD:
+        assert typeset.count() > 5
+        assert typeset.first.bounding_box()["height"] > 8
+
+
+def test_it_has_no_serious_violation(chapter):
+    violations = chapter.violations()
+    assert not violations, listed(violations)
+
+
+def test_it_fits_a_phone(chapter):
+    """Wide tables and code scroll in a box of their own, not with the page."""
+    chapter.tab.set_viewport_size(PHONE)
+    wide = chapter.tab.evaluate(
+        """() => {
+            const scrolls = e => e && e !== document.body &&
+                (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+            return document.documentElement.scrollWidth <= innerWidth ? [] :
+                [...document.querySelectorAll("main *")]
+                    .filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e))
+                    .map(e => e.outerHTML.slice(0, 150));
+        }"""
+    )
+    width = chapter.tab.evaluate("document.documentElement.scrollWidth")
+    chapter.tab.set_viewport_size(DESKTOP)
+    assert width <= PHONE["width"], f"the page is {width} pixels wide on a phone; beyond the edge are {listed(wide)}"
+
+
+@pytest.mark.parametrize("name", [MUTUAL_INFORMATION, TABLES, "search"])
+def test_there_is_no_serious_violation_in_the_dark(visit, name):
+    page = visit(f"{name}.html", color_scheme="dark")
+    assert page.tab.evaluate("document.documentElement.dataset.theme") == "dark"
+    violations = page.violations()
+    assert not violations, listed(violations)
+
+
+def test_the_sidebar_leads_to_every_page(visit):
+    page = visit("index.html")  # it leads on to the first chapter
+    page.tab.wait_for_url(f"{page.site}/{CHAPTERS[0]}.html")
+    links = page.tab.locator("nav.bd-links a.reference.internal").evaluate_all("all => all.map(a => a.href)")
+    # The last part only: the page itself is linked as "#".
+    assert {link.split("#")[0] for link in links} == {f"{page.site}/{name}.html" for name in CHAPTERS}
+    assert not page.faults, listed(page.faults)
+
+
+def test_search_finds_the_gradient_reversal(visit):
+    page = visit(f"{CHAPTERS[0]}.html")
+    page.tab.keyboard.press("Control+k")
+    page.tab.locator("#pst-search-dialog input").fill("gradient reversal")
+    page.tab.keyboard.press("Enter")
+    page.tab.wait_for_url("**/search.html?q=*")
+    # The results come one by one; the summary says so when all are there.
+    sync_api.expect(page.tab.locator("#search-results .search-summary")).to_contain_text("found")
+    links = page.tab.locator("#search-results ul.search li > a").evaluate_all("all => all.map(a => a.href)")
+    assert any(f"/{MUTUAL_INFORMATION}.html" in link for link in links), listed(links)
+    assert not page.faults, listed(page.faults)
+    violations = page.violations()
+    assert not violations, listed(violations)
+
+
+def test_dark_mode_switches_and_stays(visit):
+    page = visit(f"{MUTUAL_INFORMATION}.html")
+
+    def look() -> tuple[str, str]:
+        return page.tab.evaluate(
+            "[document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor]"
+        )
+
+    seen = [look()]
+    for _ in range(3):  # as the system is, light, dark
+        page.tab.locator("button.theme-switch-button:visible").first.click()
+        seen.append(look())
+    backgrounds = {theme: background for theme, background in seen}
+    assert backgrounds.keys() == {"light", "dark"}
+    assert backgrounds["light"] != backgrounds["dark"]
+    while look()[0] != "dark":
+        page.tab.locator("button.theme-switch-button:visible").first.click()
+    page.go(f"{TABLES}.html")
+    assert look() == ["dark", backgrounds["dark"]]
+
+
+def test_a_solution_unfolds_or_the_edition_has_none(visit):
+    """The student edition, known by having no notebook to download, has no solution on any page."""
+    page = visit(f"{MUTUAL_INFORMATION}.html")
+    solutions = page.tab.locator(".solution")
+    if page.tab.locator(".dropdown-download-buttons").count() == 0:
+        for name in CHAPTERS:
+            page.go(f"{name}.html")
+            assert solutions.count() == 0, name
+        return
+    assert solutions.count() >= 3
+    for number in range(solutions.count()):
+        solution = solutions.nth(number)
+        text = solution.locator("section").first
+        sync_api.expect(text).to_be_hidden()
+        button = solution.locator("button.toggle-button")
+        button.focus()
+        page.tab.keyboard.press("Enter")  # a keyboard is enough
+        sync_api.expect(text).to_be_visible()
+        assert len(text.inner_text()) > 20
+
+
+def test_a_figure_leads_to_itself_in_full(visit):
+    page = visit(f"{TABLES}.html")
+    figure = page.tab.locator("main .cell_output a:has(img)").first
+    source = figure.locator("img").get_attribute("src")
+    figure.click()
+    page.tab.wait_for_url(f"**/{Path(source).name}")
+    assert not page.faults, listed(page.faults)
+
+
+def test_each_equation_bears_the_papers_number(browser, site):
+    """Sphinx counts; only while every numbered equation is one of the paper's, in its order, the two agree."""
+    page, numbers = Visit(browser, site, f"{METHOD[0]}.html"), {}
+    for name in METHOD:
+        page.go(f"{name}.html")
+        numbers |= dict(
+            page.tab.evaluate(
+                """[...document.querySelectorAll("main .eqno")]
+                    .map(e => [e.parentElement.id.replace("equation-eq-", ""), e.firstChild.textContent])"""
+            )
+        )
+    page.context.close()
+    assert numbers == {str(number): f"({number})" for number in range(1, 13)}
