@@ -37,24 +37,25 @@ def build(
     """
     place = root / "_build/student" if student else root
     html = place / "_build/html"
-    (html / "index.html").unlink(missing_ok=True)
+    shutil.rmtree(html, ignore_errors=True)
     if not committed:
         execute(root, given)
     write_pages(root, given, committed, repository)
     config = place / "_build/config.yml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(_config(root, student), encoding="utf-8")
-    command = [sys.executable, "-m", "jupyter_book", "build", ".", "--toc", TOC, "--config", str(config)]
-    done = subprocess.run([*command, "--path-output", str(place), "-W", "--keep-going"], cwd=root, check=False)
+    program = str(Path(sys.executable).with_name("jupyter-book"))
+    options = ["--toc", TOC, "--config", str(config), "--path-output", str(place), "-W", "--keep-going"]
+    done = subprocess.run([program, "build", ".", *options], cwd=root, check=False)
     if done.returncode:
-        (html / "index.html").unlink(missing_ok=True)
+        shutil.rmtree(html, ignore_errors=True)
         # Sphinx would not repeat the warnings of pages that it has read.
         shutil.rmtree(place / "_build/.doctrees", ignore_errors=True)
         raise DidError("the book is not built: Jupyter Book names the page and the reason above")
     # Sphinx itself would copy them only with a page that has changed.
     shutil.copytree(root / "book/_static", html / "_static", dirs_exist_ok=True)
     if problems := check(html, root / TOC):
-        (html / "index.html").unlink(missing_ok=True)
+        shutil.rmtree(html)
         raise DidError("the book does not pass its checks:\n" + "\n".join(f"- {problem}" for problem in problems))
     return html
 
