@@ -83,7 +83,7 @@ def test_the_stamp_stands_under_both_with_its_badge_and_the_minutes():
     for of in done.cells[-2:]:
         line = under(of)
         assert line.select_one(".did-badge").get_text() == "STAND-IN"
-        assert "drawn faces. Preset smoke, seed 0 This page: 1.5 min." in line.get_text()
+        assert "drawn faces. Preset smoke, seed 0. This page: 1.5 min." in line.get_text()
     notice = done.cells[1]
     assert notice.cell_type == "markdown"
     assert "did-standin" in notice.source and STAMP in notice.source
@@ -92,7 +92,7 @@ def test_the_stamp_stands_under_both_with_its_badge_and_the_minutes():
 def test_a_figure_keeps_a_stamp_of_its_own():
     done = page.finish(notebook(cell(figure("Other numbers, seeds 0, 1"))), "start")
     text = under(done.cells[-1]).get_text()
-    assert text.startswith("Other numbers, seeds 0, 1 This page")
+    assert text.startswith("Other numbers, seeds 0, 1. This page")
     assert "STAND-IN" not in text
 
 

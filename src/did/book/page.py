@@ -108,7 +108,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
                 text = output.metadata.get("image/png", {}).get("stamp") or said
             else:
                 output.data["text/html"], data = _table(output.data["text/html"], heading)
-            under = _under(f"{text} {time}", data, f"{name}-{number}.csv", _plain(heading))
+            under = _under(f"{text.rstrip('.')}. {time}", data, f"{name}-{number}.csv", _plain(heading))
             cell.outputs.insert(place + 1, nbformat.v4.new_output("display_data", {"text/html": under}))
     top = [_notice(said)] if STANDIN in said else []
     top += [_launch(repository, name)] if repository else []
