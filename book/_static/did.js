@@ -3,6 +3,9 @@ document.addEventListener("DOMContentLoaded", () => {
   // The theme gives an entry of the bibliography a role that a list may not contain.
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "listitem");
 
+  // A long signature has its arguments in a list of definitions that defines nothing.
+  for (const list of document.querySelectorAll(".sig > dl")) list.setAttribute("role", "presentation");
+
   // "0.391 [0.113, 0.692]" may break before the interval, not inside it.
   for (const cell of document.querySelectorAll("table.dataframe td")) {
     if (!cell.children.length) cell.textContent = cell.textContent.replace(/(\[[^\]]*,) ([^\]]*\])/, "$1\u00a0$2");

@@ -53,7 +53,8 @@ def test_without_data_the_stand_in_is_written_once_and_says_so(project, monkeypa
     monkeypatch.setitem(STANDIN_SIZES["smoke"], "ffpp", TINY)
     source = open_source("ffpp", preset="smoke", progress=False)
     assert source.edition == "stand-in"
-    assert "not the licensed data. No number here reproduces a number of the paper" in source.banner
+    assert source.banner.startswith("STAND-IN, not the licensed data: stand-in for ")
+    assert source.banner.endswith(". No number here reproduces a number of the paper.")
     assert source.root.is_relative_to(project / "data" / "stand-in")
     assert len(source.index) == 6 * 5
     before = {p: p.stat().st_mtime_ns for p in source.root.rglob("*.mp4")}

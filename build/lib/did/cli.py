@@ -1,0 +1,243 @@
+"""`did`: the command line, thin over the package::
+
+    did prepare ffpp --root /path/to/FaceForensics++
+    did data check ffpp --root /path/to/FaceForensics++
+
+`did --help` lists everything. What the user can mend is one sentence on standard error, with exit status 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+import did
+
+# What a command needs from did is imported when it runs: torch takes seconds, and `--help` must not.
+
+
+class _Commands(click.Group):
+    """Shows a DidError as its sentence, without a stack."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from did.errors import DidError
+
+        try:
+            return super().invoke(ctx)
+        except DidError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(did.__version__)
+def main() -> None:
+    """An executable companion to CrossDF: data, training and results."""
+
+
+@main.group()
+def data() -> None:
+    """Look at a data set."""
+
+
+def _source_options(command: Callable) -> Callable:
+    """SOURCE and the options that say where it is."""
+    for option in (
+        click.option(
+            "--strict", is_flag=True, help="Counts other than the published ones, and broken files, are errors."
+        ),
+        click.option("--preset", default="laptop", show_default=True, help="Size of a stand-in: smoke, laptop, paper."),
+        click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
+        click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
+        click.option("--root", type=click.Path(path_type=Path), help="Folder of the data set, as its authors ship it."),
+        click.argument("source"),
+    ):
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """A warning is one line without a place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+        yield
+
+
+def _show(frame: Any) -> None:
+    click.echo(frame.to_string() if len(frame) else "none")
+
+
+@main.command()
+@_source_options
+@click.option("--frames", default=32, show_default=True, help="Evenly spaced frames of a video.")
+@click.option("--size", default=224, show_default=True, help="Side of the crops in pixels.")
+@click.option("--margin", default=0.3, show_default=True, help="Rim: the crop is 1 + margin times as high as the face.")
+@click.option(
+    "--face", default="largest", show_default=True, help="Face of a frame: largest, or track, the last frame's nearest."
+)
+@click.option("--workers", type=int, help="Processes; by default one a core.")
+@click.option("--cluster", help="A Dask scheduler, tcp://host:port, in place of processes here; needs did[cluster].")
+@click.option("--store", type=click.Path(path_type=Path), help="Folder for the crops; by default in data/faces.")
+def prepare(
+    source: str,
+    root: Path | None,
+    edition: str,
+    faces: str | None,
+    preset: str,
+    strict: bool,
+    frames: int,
+    size: int,
+    margin: float,
+    face: str,
+    workers: int | None,
+    cluster: str | None,
+    store: Path | None,
+) -> None:
+    """Cut aligned face crops out of SOURCE.
+
+    SOURCE is ffpp, cdf2, dffd or diff (ffpp:raw and ffpp:c40 for other compressions), or folder:PATH for your own
+    folder with real/ and fake/<method>/. Without the licensed data a stand-in is written and prepared. Interrupted,
+    the command goes on where it stopped.
+    """
+    from did.data.prepare import prepare as prepare_faces
+    from did.data.sources import open_source, store_folder
+
+    with _plain_warnings():
+        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        click.echo(opened.banner)
+        place = store or store_folder(opened, frames, size, margin, face)
+        done = prepare_faces(
+            opened.index, opened.root, place, frames, size, margin, workers, strict=strict, face=face, cluster=cluster
+        )
+    _show(done.summary)
+    reasons = done.quarantine["reason"].value_counts()
+    for reason, number in reasons.items():
+        click.echo(f"set aside: {number} × {reason}")
+    click.echo(
+        f"The crops are in {place}" + (f", what gave none in {place / 'quarantine.csv'}" if len(reasons) else "")
+    )
+
+
+@data.command()
+@_source_options
+def check(source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool) -> None:
+    """Check the table of SOURCE: labels, splits, people, files. Exit status 1 where a check fails."""
+    from did.data import table
+    from did.data.sources import open_source
+
+    with _plain_warnings():
+        opened = open_source(source, edition, root, faces, preset, strict=strict)
+    click.echo(f"{opened.banner}\n\nVideos or images")
+    _show(table.counts(opened.index))
+    click.echo("\nChecks")
+    report = table.report(opened.index, opened.root, progress=True)
+    _show(report.set_index("check"))
+    if (report["result"] != "ok").any():
+        raise SystemExit(1)
+
+
+@main.group()
+def runs() -> None:
+    """The finished runs in runs/."""
+
+
+@runs.command("list")
+def list_command() -> None:
+    """One line a run, the oldest first."""
+    from did.results import list_runs
+
+    _show(list_runs().round(3))
+
+
+@runs.command()
+@click.argument("run")
+def show(run: str) -> None:
+    """Print the record of RUN: settings, data, protocol, metrics, provenance. The first digits of its name do."""
+    from did.results import find_run
+
+    click.echo(json.dumps(find_run(run).record, indent=1))
+
+
+@runs.command()
+@click.argument("run")
+@click.confirmation_option(prompt="Remove the run, its weights and its scores?")
+def rm(run: str) -> None:
+    """Remove RUN; asking for it again trains it anew."""
+    from did.results import remove_run
+
+    click.echo(f"Removed {remove_run(run)}")
+
+
+@main.command()
+@click.option("--experiment", help="Only this one, such as table1_intra_cross.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write all rows to this file instead.")
+@click.option(
+    "--wall", nargs=3, type=(float, str, int), help="Note what `make results` took: SECONDS PRESET NOTEBOOKS."
+)
+def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str, int] | None) -> None:
+    """Every finished table and figure in results/: the paper's numbers against ours.
+
+    Rows from stand-ins say STAND-IN: they reproduce no number of the paper.
+    """
+    from did import ledger as records
+    from did.errors import DidError
+    from did.settings import nearest
+
+    if wall:
+        click.echo(f"Noted in {records.note_wall(*wall)}")
+    entries = records.load()
+    if experiment:
+        names = [entry["experiment"] for entry in entries]
+        if experiment not in names:
+            raise DidError(f"no record of '{experiment}': {nearest(experiment, set(names))}")
+        entries = [entry for entry in entries if entry["experiment"] == experiment]
+    if csv_file:
+        csv_file.parent.mkdir(parents=True, exist_ok=True)
+        records.table(entries).to_csv(csv_file, index=False)
+        click.echo(f"The rows are in {csv_file}")
+        return
+    click.echo("\n\n".join(records.shown(entry) for entry in entries))
+    click.echo("\nMinutes")
+    _show(records.timings(entries).round(1))
+
+
+@main.group()
+def book() -> None:
+    """The book: execute its notebooks, build it, check it."""
+
+
+@book.command()
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--source", default="ffpp", show_default=True, help="Data set of the first chapters.")
+@click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
+@click.option("--committed", is_flag=True, help="From the committed notebooks, at preset smoke, executing none.")
+@click.option("--student", is_flag=True, help="Without solutions.")
+@click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
+def build(preset: str, source: str, faces: str | None, committed: bool, student: bool, repository: str) -> None:
+    """Execute what is stale, write the pages, build them, check what was built."""
+    from did.book.build import build as build_book
+    from did.files import home
+
+    given = {"preset": preset, "source": source} | ({"faces": faces} if faces else {})
+    html = build_book(home(), given, committed, student, repository)
+    click.echo(f"The book: {html / 'index.html'}")
+
+
+@book.command()
+@click.argument("notebooks", nargs=-1)
+def refresh(notebooks: tuple[str, ...]) -> None:
+    """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
+    from did.book.chapters import refresh as refresh_notebooks
+    from did.files import home
+
+    refresh_notebooks(home(), notebooks)
+
+
+if __name__ == "__main__":
+    main()

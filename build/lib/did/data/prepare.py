@@ -1,0 +1,665 @@
+"""From the index of videos to a store of aligned face crops.
+
+A store is a folder::
+
+    faces/<method>/<video>/<frame>.png   RGB crops, lossless
+    manifest.csv                         one row a crop: the table's columns and MANIFEST_COLUMNS
+    quarantine.csv                       path, frame, reason of everything that gave no crop
+    store.json                           the settings and the videos' fingerprint; there only when all is finished
+
+While the work goes on, `unfinished.json` stands in for `store.json`, and `parts/` holds one file for each video that
+is done: its crops are written first, that file last, so that an interrupted run goes on at the next video. No more
+than a few videos are in memory at any time, however many there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from facenet_pytorch import MTCNN
+from tqdm import tqdm
+
+from did.data import table as tables
+from did.data import video as videos
+from did.data.geometry import similarity
+from did.data.layout import IMAGE_SUFFIXES
+from did.errors import DidError
+from did.files import alone, room_on_disk, write_atomically
+from did.settings import nearest
+
+MARGIN = 0.3
+MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
+QUARANTINE_COLUMNS = ("path", "frame", "reason")
+
+# Left eye, right eye, nose, left and right corner of the mouth (left and right as seen in the picture), measured from
+# the centre of the MTCNN box in units of its height: means over 189 frontal portraits of the Face Research Lab London
+# and Young Adult White Faces sets (standard deviation about .02), made symmetric.
+LANDMARKS_IN_BOX = np.array([[-0.173, -0.101], [0.173, -0.101], [0.0, 0.084], [-0.147, 0.262], [0.147, 0.262]])
+
+# MTCNN's own defaults: smallest face in pixels and the step of its image pyramid.
+SMALLEST_FACE = 20
+PYRAMID_STEP = 0.709
+# Below this side MTCNN has no scale to look at and raises.
+SMALLEST_FRAME = 20
+LARGE_FACE = 1 / 8
+# A face's box also depends on the scales below its own: as many of them as make up this factor must have been there.
+SCALES_BELOW = 2
+# Frames that MTCNN sees at once hold at most this many pixels, so that memory stays bounded (about 12 bytes each).
+PIXELS_AT_ONCE = 16_000_000
+# Starting a worker takes as long as about so many frames: for fewer it takes longer than it saves.
+FRAMES_A_WORKER = 800
+# Videos handed out at a time, for each worker: enough that none waits, few enough that memory stays flat.
+VIDEOS_A_WORKER = 4
+# Seconds to wait for the answer of a cluster.
+PATIENCE = 10
+CHOICES = ("largest", "track")
+NO_FACE = "no face found"
+
+
+@dataclass(frozen=True)
+class FaceStore:
+    """A finished folder of face crops, or part of one.
+
+    Attributes:
+        root: the folder.
+        methods: the forgery methods that are seen, beside the real faces; None for all.
+    """
+
+    root: Path
+    methods: tuple[str, ...] | None = None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """size, margin, frames, detector, index and fingerprint (of the videos' list and content), finished."""
+        return json.loads((self.root / "store.json").read_text(encoding="utf-8"))
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        """One row a crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
+        return self._seen(tables.load(self.root / "manifest.csv", floats=("x0", "y0", "x1", "y1", "probability")))
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """The table that the store was made from: one row a video or image."""
+        return self._seen(tables.load(self.root / "index.csv"))
+
+    @property
+    def quarantine(self) -> pd.DataFrame:
+        """path, frame (<NA> for a whole video) and reason of everything that gave no crop."""
+        quarantine = tables.load(self.root / "quarantine.csv")
+        return quarantine if self.methods is None else quarantine[quarantine["path"].isin(self.index["path"])]
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a method: videos, crops, frames without a face, videos without any crop, share of frames with a
+        face."""
+        manifest, quarantine, index = self.manifest, self.quarantine, self.index
+        method = index.set_index("path")["method"]
+        counts = pd.DataFrame(
+            {
+                "videos": index.groupby("method")["video"].nunique(),
+                "crops": manifest.groupby("method").size(),
+                "frames without a face": quarantine["path"][quarantine["frame"].notna()].map(method).value_counts(),
+                "videos without a crop": index["method"][~index["video"].isin(manifest["video"])].value_counts(),
+            }
+        )
+        counts = counts.fillna(0).astype("int64").loc[tables.counts(index).index]
+        return counts.assign(found=counts["crops"] / (counts["crops"] + counts["frames without a face"]))
+
+    def only(self, *methods: str) -> FaceStore:
+        """The same folder without the forgeries of other methods, in every split: the real faces and these methods.
+
+        Its manifest has a fingerprint of its own, so that a run on it is another run than one on the whole store.
+
+        Raises:
+            DidError: no method, or one that the store does not have.
+        """
+        known = sorted(set(self.manifest["method"]) - {tables.REAL})
+        if unknown := [method for method in methods if method not in known]:
+            raise DidError(f"unknown method '{unknown[0]}': {nearest(unknown[0], known)}")
+        if not methods:
+            raise DidError(f"a part of a store needs at least one forgery method of it: {', '.join(known)}")
+        return FaceStore(self.root, tuple(sorted(set(methods))))
+
+    def _seen(self, table: pd.DataFrame) -> pd.DataFrame:
+        if self.methods is None:
+            return table
+        return table[table["method"].isin([tables.REAL, *self.methods])].reset_index(drop=True)
+
+
+def open_store(store: str | Path) -> FaceStore:
+    """Open a finished store.
+
+    Raises:
+        DidError: there is none, or its preparation was interrupted.
+    """
+    store = Path(store)
+    if not (store / "store.json").is_file():
+        raise DidError(
+            f"There is no finished face store in {store}; run the preparation (it resumes where it stopped)."
+        )
+    return FaceStore(store)
+
+
+def prepare(
+    index: pd.DataFrame,
+    root: str | Path,
+    store: str | Path,
+    frames: int = 32,
+    size: int = 224,
+    margin: float = MARGIN,
+    workers: int | None = None,
+    progress: bool = True,
+    strict: bool = False,
+    face: str = "largest",
+    cluster: str | None = None,
+) -> FaceStore:
+    """Cut aligned face crops out of evenly spaced frames of every video.
+
+    A finished store with these settings and these videos is returned at once, an interrupted one is completed, and
+    the result is the same, byte for byte, after any interruption and with any number of workers, here or on a cluster.
+
+    Args:
+        index: the table, one row a video or image, `frame` <NA>.
+        root: folder that `index["path"]` is relative to.
+        store: folder for the crops; new, empty, or begun with the same settings.
+        frames: frames a video, evenly spaced (`did.data.video.evenly_spaced`).
+        size: side of the crops in pixels.
+        margin: see `template`.
+        workers: processes; None for one a core (fewer for little work), 1 for none beside this one.
+        progress: show a bar with videos/s and the time left.
+        strict: stop at the end, before the store is finished, where files do not decode; else they go to the
+            quarantine. The store is then completed by running again once they are mended.
+        face: which face of a frame: "largest", or "track", the one nearest to the last frame's (the largest in the
+            first), which keeps to one person where two sizes are close.
+        cluster: address of a Dask scheduler (tcp://host:port) whose workers see `root` and `store` under the same
+            paths; `workers` does not count then.
+
+    Returns:
+        The store. A frame without a face, and a file that does not decode, is in its quarantine, never replaced by
+        another one.
+
+    Raises:
+        DidError: an impossible setting; a store made with other settings or from other videos; a missing file;
+            under `strict`, files that do not decode; a method of which a split has no face at all; a full disk; no
+            scheduler at `cluster`.
+    """
+    if face not in CHOICES:
+        raise DidError(f"face is {face!r}; it must be {' or '.join(map(repr, CHOICES))}.")
+    if frames < 1 or size < 16 or margin < 0 or (workers is not None and workers < 1):
+        raise DidError(
+            f"frames is {frames}, size {size}, margin {margin} and workers {workers}; "
+            "they must be at least 1, 16, 0 and 1."
+        )
+    tables.check(index)
+    root, store = Path(root), Path(store)
+    index = index.sort_values("video").reset_index(drop=True)
+    if index["video"].duplicated().any():
+        raise DidError("The index lists a video twice; give one row a video, not yet sampled to frames.")
+    sizes = [_bytes(root / path) for path in index["path"]]
+    settings = {
+        "size": size,
+        "margin": float(margin),
+        "frames": frames,
+        "face": face,
+        "detector": f"MTCNN, facenet-pytorch {version('facenet-pytorch')}",
+        # The sizes of the files tell apart two sets of videos under the same names.
+        "index": tables.fingerprint(index),
+        "fingerprint": tables.fingerprint(index.assign(bytes=sizes)),
+        "finished": True,
+    }
+    with alone(store):
+        if _begin(store, settings):
+            return FaceStore(store)
+        jobs = [
+            (root / path, store, video, frames, size, margin, face)
+            for path, video in zip(index["path"], index["video"], strict=True)
+            if not _is_done(store, video, root / path)
+        ]
+        with (
+            tqdm(
+                total=len(index), initial=len(index) - len(jobs), unit=" videos", desc="faces", disable=not progress
+            ) as bar,
+            _executor(jobs, frames, workers, cluster) as (executor, at_once),
+        ):
+            for _ in _run(jobs, executor, at_once):
+                bar.update()
+        if strict:
+            _refuse_broken(index, root, store)
+        write_atomically(store / "index.csv", lambda file: tables.save(index, file))
+        write_atomically(store / "manifest.csv", lambda file: _write_rows(file, _manifest(index, store)))
+        write_atomically(store / "quarantine.csv", lambda file: _write_rows(file, _quarantine(index, store)))
+        _check_no_empty_cell(index, FaceStore(store))
+        _finish(store, settings)
+    return FaceStore(store)
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise DidError(f"The file {file} of the index is missing; put it there or index the folder again.") from error
+
+
+def _begin(store: Path, settings: dict[str, Any]) -> bool:
+    """True where the store is finished; otherwise it is ready to be worked on."""
+    finished, unfinished = store / "store.json", store / "unfinished.json"
+    if finished.is_file():
+        _compare(store, json.loads(finished.read_text(encoding="utf-8")), settings)
+        _tidy(store)
+        return True
+    # Not the files' content: a video that was mended after it stopped the work is taken up alone.
+    started = settings | {"fingerprint": None, "finished": False}
+    if unfinished.is_file():
+        _compare(store, json.loads(unfinished.read_text(encoding="utf-8")), started)
+        return False
+    if store.exists() and (not store.is_dir() or any(file.suffix != ".tmp" for file in store.iterdir())):
+        raise DidError(f"{store} is not empty and is not a face store; give a new folder.")
+    write_atomically(unfinished, lambda file: file.write_text(_json(started), encoding="utf-8"))
+    return False
+
+
+def _compare(store: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    names = {"fingerprint": "the videos' content", "index": "the list of videos"}
+    differing = [names.get(key, f"{key} {found.get(key)}") for key in wanted if found.get(key) != wanted[key]]
+    if differing:
+        raise DidError(
+            f"The face store {store} was made from other videos or with other settings (other there: "
+            f"{', '.join(differing)}); give another folder or remove this one."
+        )
+
+
+def _finish(store: Path, settings: dict[str, Any]) -> None:
+    write_atomically(store / "store.json", lambda file: file.write_text(_json(settings), encoding="utf-8"))
+    _tidy(store)
+
+
+def _tidy(store: Path) -> None:
+    (store / "unfinished.json").unlink(missing_ok=True)
+    shutil.rmtree(store / "parts", ignore_errors=True)
+    for left in store.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
+        left.unlink()
+
+
+def _json(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, indent=1) + "\n"
+
+
+def _part(store: Path, video: str) -> Path:
+    return store / "parts" / f"{video}.json"
+
+
+def _read_part(store: Path, video: str) -> dict[str, Any]:
+    """What is known of a video that is done: bytes of its file, found, missed, and broken, the reason or None."""
+    return json.loads(_part(store, video).read_text(encoding="utf-8"))
+
+
+def _is_done(store: Path, video: str, file: Path) -> bool:
+    """A video that did not decode is tried again: it may have been mended."""
+    if not _part(store, video).is_file():
+        return False
+    part = _read_part(store, video)
+    return part["broken"] is None and part["bytes"] == file.stat().st_size
+
+
+@contextlib.contextmanager
+def _executor(
+    jobs: Sequence[tuple], frames: int, workers: int | None, cluster: str | None
+) -> Iterator[tuple[Executor | None, int]]:
+    """What runs the jobs, None for this process, and how many of them to hand out at a time."""
+    if cluster is not None:
+        with _dask(cluster) as client:
+            yield client.get_executor(pure=False), VIDEOS_A_WORKER * max(1, len(client.ncores()))
+        return
+    if workers is None:
+        workers = min(os.cpu_count() or 1, 1 + len(jobs) * frames // FRAMES_A_WORKER)
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        yield None, 1
+        return
+    # Spawned, not forked: a forked copy of a process in which torch has started threads can hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        yield pool, VIDEOS_A_WORKER * workers
+    except BrokenProcessPool as error:
+        raise DidError(
+            "A worker of the preparation was killed, most often for lack of memory; run it again with fewer workers, "
+            "it resumes where it stopped."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _dask(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
+    except ImportError as error:
+        raise DidError("A cluster needs the packages of did[cluster]: pip install 'did[cluster]'.") from error
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError.
+        raise DidError(
+            f"No Dask scheduler answers at {address}; start one with `dask scheduler` and workers with `dask worker`."
+        ) from error
+    try:
+        yield client
+    except KilledWorker as error:
+        raise DidError(
+            "Workers of the cluster died, most often for lack of memory; run again with more memory for each, the "
+            "preparation resumes where it stopped."
+        ) from error
+    finally:
+        client.close()
+
+
+def _run(jobs: Sequence[tuple], executor: Executor | None, at_once: int) -> Iterator[None]:
+    """Do all jobs, a limited number at a time; yields once for each that is done."""
+    if executor is None:
+        for job in jobs:
+            _prepare_video(*job)
+            yield
+        return
+    waiting = set()
+    for job in jobs:
+        waiting.add(executor.submit(_prepare_video, *job))
+        if len(waiting) >= at_once:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    yield from (future.result() for future in as_completed(waiting))
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A killed parent would leave its workers behind, waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _prepare_video(file: Path, store: Path, video: str, frames: int, size: int, margin: float, face: str) -> None:
+    """Write the crops of one video or image, then its part."""
+    shutil.rmtree(store / "faces" / video, ignore_errors=True)  # What an interruption or another content left there.
+    found: list[list[Any]] = []
+    missed: list[list[Any]] = []
+    broken = None
+    last = None  # centre of the last face
+    try:
+        for images in _batches(_read(file, frames)):
+            numbers, pictures = zip(*images, strict=True)
+            if min(pictures[0].shape[:2]) < SMALLEST_FRAME:
+                reason = f"frames of {min(pictures[0].shape[:2])} pixels are too small for a face"
+                missed += [[number, reason] for number in numbers]
+                continue
+            for number, image, faces in zip(numbers, pictures, detect(pictures), strict=True):
+                if not faces:
+                    missed.append([number, NO_FACE])
+                    continue
+                chosen = faces[0]
+                if face == "track" and last is not None:
+                    chosen = min(faces, key=lambda one: float(np.linalg.norm(one.centre - last)))
+                last = chosen.centre
+                png = _png(align(image, chosen.landmarks, size, margin))
+                path = f"faces/{video}/{number:04d}.png"
+                with room_on_disk(store / path):
+                    (store / path).parent.mkdir(parents=True, exist_ok=True)
+                    (store / path).write_bytes(png)
+                box = [round(float(x), 2) for x in chosen.box]
+                found.append([number, path, *box, round(chosen.probability, 6), hashlib.sha256(png).hexdigest()])
+    except _Unreadable as error:
+        # Without the file's folder, so that the quarantine is the same on every machine.
+        broken = str(error).split(f"{file} ")[-1].removesuffix("; replace the file.")
+        found, missed = [], []
+    if not found and all(reason == NO_FACE for _, reason in missed):
+        missed = [[number, f"{NO_FACE} in any sampled frame of the video"] for number, _ in missed]
+    text = json.dumps({"bytes": file.stat().st_size, "found": found, "missed": missed, "broken": broken})
+    write_atomically(_part(store, video), lambda part: part.write_text(text, encoding="utf-8"))
+
+
+class _Unreadable(Exception):
+    """The file does not decode: its sentence goes to the quarantine."""
+
+
+def _read(file: Path, frames: int) -> Iterator[tuple[int, np.ndarray]]:
+    try:
+        if file.suffix.lower() in IMAGE_SUFFIXES:
+            yield 0, videos.read_image(file)
+        else:
+            yield from videos.stream_frames(file, frames)
+    except DidError as error:
+        raise _Unreadable(str(error)) from error
+
+
+def _batches(images: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Numbered images of one size in lists of at most `PIXELS_AT_ONCE`, at least one image each."""
+    for shape, group in groupby(images, key=lambda pair: pair[1].shape):
+        batch: list[tuple[int, np.ndarray]] = []
+        for pair in group:
+            if batch and (len(batch) + 1) * shape[0] * shape[1] > PIXELS_AT_ONCE:
+                yield batch
+                batch = []
+            batch.append(pair)
+        yield batch
+
+
+def _png(image: np.ndarray) -> bytes:
+    # The fastest level with run lengths alone: faster than the default, and on camera noise the files are no larger.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    done, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise RuntimeError("OpenCV could not encode a PNG")
+    return png.tobytes()
+
+
+def _refuse_broken(index: pd.DataFrame, root: Path, store: Path) -> None:
+    reasons = {
+        path: _read_part(store, video)["broken"] for path, video in zip(index["path"], index["video"], strict=True)
+    }
+    broken = [(path, reason) for path, reason in reasons.items() if reason is not None]
+    if broken:
+        path, reason = broken[0]
+        raise DidError(
+            f"{len(broken)} of {len(index)} videos cannot be read, the first, {root / path}, {reason}; mend them and "
+            "run again (the others are kept), or leave `strict` out to set them aside."
+        )
+
+
+def _write_rows(file: Path, rows: Iterator[list[Any]]) -> None:
+    """CSV as `did.data.table.save` writes it, one row at a time."""
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        csv.writer(opened, lineterminator="\n").writerows(rows)
+
+
+def _manifest(index: pd.DataFrame, store: Path) -> Iterator[list[Any]]:
+    """The header and one row a crop, in the order of the index."""
+    yield [*tables.COLUMNS, *MANIFEST_COLUMNS]
+    at = tables.COLUMNS.index("frame")
+    for row in index[list(tables.COLUMNS)].itertuples(index=False, name=None):
+        for number, *values in _read_part(store, row[tables.COLUMNS.index("video")])["found"]:
+            yield [*row[:at], number, *row[at + 1 :], *values]
+
+
+def _quarantine(index: pd.DataFrame, store: Path) -> Iterator[list[Any]]:
+    """The header and one row for everything that gave no crop, in the order of the index."""
+    yield list(QUARANTINE_COLUMNS)
+    for path, video in zip(index["path"], index["video"], strict=True):
+        part = _read_part(store, video)
+        if part["broken"] is not None:
+            yield [path, "", part["broken"]]
+        for number, reason in part["missed"]:
+            yield [path, number, reason]
+
+
+def _check_no_empty_cell(index: pd.DataFrame, store: FaceStore) -> None:
+    wanted = index[["method", "split"]].drop_duplicates().itertuples(index=False, name=None)
+    got = set(store.manifest[["method", "split"]].itertuples(index=False, name=None))
+    for method, split in wanted:
+        if (method, split) not in got:
+            raise DidError(
+                f"No face was found in any video of {method!r} in the split {split!r}, so that {store.root} cannot be "
+                f"finished; look at those videos ({store.root / 'quarantine.csv'} says what was wrong)."
+            )
+
+
+def template(size: int, margin: float = MARGIN) -> np.ndarray:
+    """Where the five landmarks come to lie in a crop of `size` pixels a side, as (5, 2) pixel coordinates (x, y).
+
+    The crop is `1 + margin` times the height of MTCNN's box of an upright frontal face, about the box's centre. That
+    box runs from the forehead to the chin: at the default of .3 the crop shows the whole face and a rim around it,
+    where a pasted face has its seam.
+    """
+    return LANDMARKS_IN_BOX * size / (1 + margin) + (size - 1) / 2
+
+
+def align(image: np.ndarray, landmarks: np.ndarray, size: int = 224, margin: float = MARGIN) -> np.ndarray:
+    """Cut out a face, upright and at one scale.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        landmarks: (5, 2) pixel coordinates (x, y) in the order of MTCNN.
+        size: side of the crop in pixels.
+        margin: see `template`.
+
+    Returns:
+        RGB uint8 (size, size, 3). Beyond the image's border its last row or column is repeated.
+    """
+    matrix = similarity(np.asarray(landmarks, dtype=np.float64), template(size, margin))
+    # A reduction by bilinear interpolation alone aliases: sample finely, then average areas.
+    fine = max(1, int(np.ceil(1 / np.hypot(matrix[0, 0], matrix[1, 0]) - 1e-9)))
+    matrix = fine * matrix
+    matrix[:, 2] += (fine - 1) / 2  # Pixel coordinates count from the centre of the first pixel.
+    crop = cv2.warpAffine(
+        image, matrix, (fine * size, fine * size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return crop if fine == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in an image, in pixels: box (4,) as x0, y0, x1, y1; landmarks (5, 2) as (x, y): left eye, right eye, nose,
+    left and right corner of the mouth as seen in the picture; probability in 0-1."""
+
+    box: np.ndarray
+    probability: float
+    landmarks: np.ndarray
+
+    @property
+    def height(self) -> float:
+        """Height of the box."""
+        return float(self.box[3] - self.box[1])
+
+    @property
+    def centre(self) -> np.ndarray:
+        """Centre of the box, (2,)."""
+        return (self.box[:2] + self.box[2:]) / 2
+
+
+def detect(images: Sequence[np.ndarray]) -> list[list[Face]]:
+    """Find the faces in each image with MTCNN, the largest first.
+
+    Large faces are looked for first, from an eighth of the image's shorter side, and smaller ones only in the images
+    where no face is twice as high as the smallest one looked for. As a large face is wanted, the small scales of
+    MTCNN's image pyramid, which take most of its time, would only matter there; the boxes are those of the whole one.
+
+    Args:
+        images: RGB uint8 arrays (H, W, 3) of one size, at least 20 pixels a side.
+
+    Returns:
+        For each image its faces; an empty list where there is none.
+
+    Raises:
+        DidError: images too small, of unequal size, or not uint8.
+    """
+    found: list[list[Face]] = [[] for _ in images]
+    if not len(images):
+        return found
+    shape = images[0].shape
+    if any(image.shape != shape or image.dtype != np.uint8 for image in images) or len(shape) != 3 or shape[2] != 3:
+        raise DidError("The face detector takes uint8 RGB images of one size; convert or group them first.")
+    if min(shape[:2]) < SMALLEST_FRAME:
+        raise DidError(f"The face detector takes images of at least {SMALLEST_FRAME} pixels a side, not {shape[:2]}.")
+
+    at_once = max(1, PIXELS_AT_ONCE // (shape[0] * shape[1]))
+    todo, smallest = list(range(len(images))), _pyramid_size(LARGE_FACE * min(shape[:2]))
+    while todo:
+        for start in range(0, len(todo), at_once):
+            batch = todo[start : start + at_once]
+            for number, faces in zip(batch, _faces([images[i] for i in batch], smallest), strict=True):
+                found[number] = faces
+        if smallest == SMALLEST_FACE:
+            break
+        todo = [i for i in todo if not found[i] or found[i][0].height < SCALES_BELOW * smallest]
+        smallest = _pyramid_size(smallest / SCALES_BELOW)
+    return found
+
+
+def _pyramid_size(pixels: float) -> float:
+    """The largest face size of MTCNN's default pyramid (20 / .709^k) up to `pixels`: its scales stay the same ones."""
+    result = float(SMALLEST_FACE)
+    while result / PYRAMID_STEP <= pixels:
+        result /= PYRAMID_STEP
+    return result
+
+
+# The detector is one object with a setting that changes: the threads of a Dask worker take turns.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _faces(images: list[np.ndarray], smallest_face: float) -> list[list[Face]]:
+    with _ONE_AT_A_TIME, _one_thread():
+        detector = _detector()
+        detector.min_face_size = smallest_face
+        # A list even for one image; MTCNN raises on a call for crops when one image has no face, but not on detect.
+        boxes, probabilities, landmarks = detector.detect(np.stack(images), landmarks=True)
+    found = []
+    for box, probability, points in zip(boxes, probabilities, landmarks, strict=True):
+        rows = [] if box is None else zip(box, probability, points, strict=True)
+        found.append([Face(np.asarray(b, float), float(p), np.asarray(five, float)) for b, p, five in rows])
+    return found
+
+
+@lru_cache(maxsize=1)
+def _detector() -> MTCNN:
+    detector = MTCNN(factor=PYRAMID_STEP, select_largest=True)
+    for net in (detector.pnet, detector.rnet, detector.onet):
+        net.to(memory_format=torch.channels_last)  # Halves the time on the CPU, most of which goes into max pooling.
+    return detector
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over several threads may round otherwise: the crops must not depend on the number of workers."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

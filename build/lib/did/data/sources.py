@@ -1,0 +1,233 @@
+"""From a source's name to its table of videos: the licensed data where it is, else the stand-in, and which it was."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from did.data import cdf2, dffd, diff, ffpp, folder, table
+from did.data.layout import MARK
+from did.data.prepare import FaceStore, prepare
+from did.data.standin import GENERATOR, london, write
+from did.errors import DidError
+from did.files import alone, home
+from did.settings import Settings, nearest, of_preset
+
+#: The paper's data sets, each with its layout.
+LAYOUTS: dict[str, ModuleType] = {"ffpp": ffpp, "cdf2": cdf2, "dffd": dffd, "diff": diff}
+#: What a source may be called, for messages; ffpp:c40 is another compression, folder:PATH anybody's own data.
+SOURCES = (*LAYOUTS, *(f"ffpp:{name}" for name in ffpp.COMPRESSIONS), "folder:PATH")
+EDITIONS = ("auto", "licensed", "stand-in")
+LONDON = "london"
+#: Stands on every figure, table and number that is no reproduction.
+STANDIN = "STAND-IN"
+
+# Sizes of the stand-ins: people a split, frames a clip. They follow the preset, as all sizes do. cdf2 and diff are
+# tested on only, so that most of their people are in the test split.
+STANDIN_SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "smoke": {
+        "ffpp": {"people": {"train": 6, "val": 4, "test": 4}, "frames": 4},
+        "cdf2": {"people": {"train": 6, "val": 4, "test": 6}, "frames": 4},
+        "dffd": {"people": {"train": 6, "val": 4, "test": 4}, "frames": 1},
+        "diff": {"people": {"train": 2, "val": 4, "test": 6}, "frames": 1},
+    },
+    "laptop": {
+        "ffpp": {"people": {"train": 100, "val": 16, "test": 24}, "frames": 6},
+        "cdf2": {"people": {"train": 8, "val": 6, "test": 60}, "frames": 6},
+        "dffd": {"people": {"train": 200, "val": 30, "test": 40}, "frames": 1},
+        "diff": {"people": {"train": 2, "val": 10, "test": 60}, "frames": 1},
+    },
+    "paper": {
+        "ffpp": {"people": {"train": 200, "val": 40, "test": 40}, "frames": 64},
+        "cdf2": {"people": {"train": 40, "val": 20, "test": 100}, "frames": 64},
+        "dffd": {"people": {"train": 1000, "val": 100, "test": 200}, "frames": 1},
+        "diff": {"people": {"train": 10, "val": 100, "test": 400}, "frames": 1},
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set on disk.
+
+    Attributes:
+        name: ffpp, cdf2, dffd, diff or folder.
+        edition: `licensed` or `stand-in`; a folder of one's own counts as licensed: it is what it is.
+        root: its folder.
+        label: how every figure and table names it.
+        index: the table, one row a video or image.
+        credit: attribution that the pictures ask for.
+    """
+
+    name: str
+    edition: str
+    root: Path
+    label: str
+    index: pd.DataFrame
+    credit: str = ""
+
+    @property
+    def banner(self) -> str:
+        """One line that says which edition the numbers are from."""
+        if self.name == folder.NAME:
+            return f"{self.label}: your own data. No number here reproduces a number of the paper."
+        if self.edition == "licensed":
+            return f"{self.label}, licensed data"
+        return f"{STANDIN}, not the licensed data: {self.label}. No number here reproduces a number of the paper."
+
+
+def open_source(
+    name: str,
+    edition: str = "auto",
+    data_root: str | Path | None = None,
+    faces: str | Path | None = None,
+    preset: str = "laptop",
+    progress: bool = True,
+    strict: bool = False,
+) -> Source:
+    """Find a data set, or write its stand-in.
+
+    Args:
+        name: `ffpp`, `cdf2`, `dffd`, `diff`; `ffpp:raw` or `ffpp:c40` for another compression; `folder:PATH` for any
+            folder with real/ and fake/<method>/.
+        edition: `licensed`, `stand-in`, or `auto`: the licensed data where it is found or named by `data_root`, the
+            stand-in otherwise.
+        data_root: the folder of the licensed data; by default `DID_DATA`/name, then `data/name` in the project.
+        faces: a folder of portraits to make the stand-in from, or `london` for the Face Research Lab London Set, which
+            is fetched once; drawn faces by default. Where there are fewer people than the preset asks for, the splits
+            shrink in proportion, and the label gives their number.
+        preset: decides the size of the stand-in.
+        progress: show a bar while the stand-in is written.
+        strict: counts that differ from the published ones are an error; else a warning.
+
+    Raises:
+        DidError: an unknown name, edition or preset; licensed data asked for and not found; a layout or a table that
+            does not hold; `faces` together with licensed data.
+    """
+    kind, _, variant = name.partition(":")
+    if kind not in (*LAYOUTS, folder.NAME) or (variant and kind not in (ffpp.NAME, folder.NAME)):
+        raise DidError(f"unknown source '{name}': {nearest(name, SOURCES)}")
+    if edition not in EDITIONS:
+        raise DidError(f"unknown edition '{edition}': {nearest(edition, EDITIONS)}")
+    of_preset(STANDIN_SIZES, preset)
+    if kind == folder.NAME:
+        return _own_folder(variant, edition, data_root, faces, strict)
+    return _data_set(kind, variant, edition, data_root, faces, preset, progress, strict)
+
+
+def _own_folder(
+    path: str, edition: str, data_root: str | Path | None, faces: str | Path | None, strict: bool
+) -> Source:
+    if not path:
+        raise DidError("the source 'folder' needs a path: folder:PATH, a folder with real/ and fake/<method>/")
+    if edition == "stand-in" or faces or data_root:
+        raise DidError(f"folder:{path} is your own data: leave out edition=stand-in, faces and data_root")
+    root = Path(path).expanduser()
+    return Source(folder.NAME, "licensed", root, f"folder {root.name}", folder.index(root, strict))
+
+
+def _data_set(
+    name: str,
+    variant: str,
+    edition: str,
+    data_root: str | Path | None,
+    faces: str | Path | None,
+    preset: str,
+    progress: bool,
+    strict: bool,
+) -> Source:
+    layout = LAYOUTS[name]
+    options = {"compression": variant or "c23"} if name == ffpp.NAME else {}
+    title = f"{layout.TITLE} ({options['compression']})" if options else layout.TITLE
+    root = None if edition == "stand-in" else _find(name, edition, data_root)
+    if root is not None and not (root / MARK).is_file():
+        if faces:
+            raise DidError(f"faces={faces} makes a stand-in, but {root} holds licensed data: add edition=stand-in")
+        return Source(name, "licensed", root, title, layout.index(root, strict, **options))
+    if root is None:
+        if variant not in ("", "c23"):
+            raise DidError(
+                f"the stand-in for {layout.TITLE} has c23 only, not {variant}: name the licensed data's folder"
+            )
+        root = _write_standin(name, faces, preset, progress)
+    elif edition == "licensed":
+        raise DidError(
+            f"edition=licensed, but {root} is a stand-in that did wrote; name the licensed data by data_root"
+        )
+    made = json.loads((root / MARK).read_text(encoding="utf-8"))
+    label = f"stand-in for {title} from {sum(made['people'].values())} {made['bank']}"
+    return Source(name, "stand-in", root, label, layout.index(root, strict, **options), made["attribution"])
+
+
+def _write_standin(name: str, faces: str | Path | None, preset: str, progress: bool) -> Path:
+    """The stand-in's folder, written now where it is not there."""
+    portraits = None
+    if faces:
+        portraits = (
+            london.fetch(home() / "data" / "portraits" / LONDON) if faces == LONDON else Path(faces).expanduser()
+        )
+    size = STANDIN_SIZES[preset][name]
+    root = _standin_root(name, portraits, size)
+    with alone(root):
+        for left in root.parent.glob(f".{root.name}.*.tmp"):  # What a process that was killed in `write` left.
+            shutil.rmtree(left, ignore_errors=True)
+        if not root.is_dir():
+            write(name, root, **size, faces=portraits, fewer=True, progress=progress)
+    return root
+
+
+def _find(name: str, edition: str, data_root: str | Path | None) -> Path | None:
+    title = LAYOUTS[name].TITLE
+    if data_root:
+        root = Path(data_root).expanduser()
+        if not root.is_dir():
+            raise DidError(f"data_root {root} is not a folder: name the folder of {title}")
+        return root
+    places = [Path(base) / name for base in (os.environ.get("DID_DATA"), home() / "data") if base]
+    for place in places:
+        if place.is_dir():
+            return place
+    if edition == "licensed":
+        looked = " and ".join(str(place) for place in places)
+        raise DidError(
+            f"edition=licensed, but there is no {title} (looked in {looked}): {LAYOUTS[name].HOW_TO_GET}, then name "
+            "its folder by data_root"
+        )
+    return None
+
+
+def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -> Path:
+    """A folder whose name follows from all that decides the stand-in's content."""
+    what: list[Any] = [GENERATOR, sizes]
+    if portraits:
+        what.append(
+            sorted((p.relative_to(portraits).as_posix(), p.stat().st_size) for p in portraits.rglob("*") if p.is_file())
+        )
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    return home() / "data" / "stand-in" / f"{name}-{'portraits' if portraits else 'drawn'}-{digest}"
+
+
+def store_folder(source: Source, frames: int, size: int, margin: float, face: str = "largest") -> Path:
+    """Where the project keeps the source's crops with these settings."""
+    # Named by place and list, not by content: a clip that was mended is redone alone, in the same store.
+    what = hashlib.sha256(f"{source.root.resolve()} {table.fingerprint(source.index)}".encode()).hexdigest()[:8]
+    choice = "" if face == "largest" else f"-{face}"
+    return home() / "data" / "faces" / f"{source.name}-{what}-{frames}x{size}-m{margin:g}{choice}"
+
+
+def face_store(source: Source, settings: Settings, progress: bool = True) -> FaceStore:
+    """The source's aligned crops at the settings' size, margin and frames; prepared now where they are not there.
+
+    Raises:
+        DidError: see `did.data.prepare.prepare`.
+    """
+    s = settings
+    store = store_folder(source, s.frames, s.image_size, s.crop_margin)
+    return prepare(source.index, source.root, store, s.frames, s.image_size, s.crop_margin, progress=progress)

@@ -1,0 +1,230 @@
+"""Video and image files: write a clip, count its frames, read evenly spaced ones. PyAV only."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Container, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from did.errors import DidError
+from did.files import write_atomically
+
+
+def evenly_spaced(total: int, count: int) -> list[int]:
+    """Indices of `count` frames out of `total`: the middle of each of `count` equal parts, rounded down.
+
+    The middles, not the ends, so that a black first or last frame is not preferred. All frames where `total` is at
+    most `count`: no index comes twice.
+
+    Raises:
+        DidError: `count` is below 1.
+    """
+    if count < 1:
+        raise DidError(f"The number of frames is {count}; it must be at least 1.")
+    if total <= count:
+        return list(range(total))
+    return [(2 * part + 1) * total // (2 * count) for part in range(count)]
+
+
+def write_clip(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25, crf: int = 23) -> None:
+    """Write an H.264 clip (libx264, yuv420p) in one thread, so that the same frames give the same bytes.
+
+    The clip gets its name only when it is complete: no half-written clip is left under `path`.
+
+    Args:
+        path: where to write; an existing file is replaced.
+        frames: RGB uint8 arrays (H, W, 3) of one even height and width.
+        fps: frames per second.
+        crf: constant rate factor of x264; 23 is FF++'s "c23".
+
+    Raises:
+        DidError: no frames, or frames of another type, of unequal or of odd size.
+    """
+    path = Path(path)
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise DidError(f"The clip {path} has no frames; give at least one.")
+    if first.ndim != 3 or first.shape[2] != 3 or first.shape[0] % 2 or first.shape[1] % 2:
+        raise DidError(f"The frames of the clip {path} have the shape {first.shape}; H.264 takes (even, even, 3).")
+
+    def encode(file: Path) -> None:
+        with av.open(str(file), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            stream.options = {"crf": str(crf), "threads": "1"}
+            stream.height, stream.width = first.shape[:2]
+            if stream.width % 128:
+                # x264's macroblock tree works on rows of eight blocks of 16 pixels. In a shorter one it reads memory
+                # that nobody wrote, and the same frames give other bytes now and then.
+                stream.options |= {"x264-params": "mbtree=0"}
+            stream.pix_fmt = "yuv420p"
+            for image in _chain(first, iterator):
+                if image.shape != first.shape or image.dtype != np.uint8:
+                    raise DidError(
+                        f"The clip {path} got a frame of shape {image.shape} and type {image.dtype}; "
+                        f"all must be uint8 of shape {first.shape}."
+                    )
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+
+    write_atomically(path, encode)
+
+
+def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest
+
+
+def count_frames(path: str | Path) -> int:
+    """Number of frames of a video, by decoding it (the container's own number may be missing or wrong).
+
+    Raises:
+        DidError: the video does not decode.
+    """
+    return sum(1 for _ in _decode(Path(path)))
+
+
+def read_frames(path: str | Path, count: int) -> list[tuple[int, np.ndarray]]:
+    """All of `stream_frames` in a list: `count` whole pictures in memory."""
+    return list(stream_frames(path, count))
+
+
+def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Evenly spaced frames of a video, upright, one at a time.
+
+    The time stamps of the packets, read without decoding, say which frame is which. Decoding stops at the last wanted
+    frame and leaves out, on the way, what no wanted frame refers to. Where time stamps are missing, double or wrong,
+    the frames are counted by decoding them all.
+
+    Args:
+        path: a video file.
+        count: number of frames; fewer come only where the video has fewer.
+
+    Yields:
+        Pairs (frame number from 0, RGB uint8 array (H, W, 3)) at the indices of `evenly_spaced`; every array is the
+        frame of that number, never a repeated or a neighbouring one, turned as the file's metadata says.
+
+    Raises:
+        DidError: the video ends early, or one of the frames that are needed does not decode. Nothing was yielded then.
+    """
+    path = Path(path)
+    stamps = _time_stamps(path)
+    kept = None
+    if stamps is not None:
+        wanted = evenly_spaced(len(stamps), count)
+        kept = _by_time({stamps[index]: index for index in wanted}, path)
+    if kept is None:
+        wanted = evenly_spaced(count_frames(path), count)
+        kept = {index: frame for index, frame in enumerate(_decode(path)) if index in set(wanted)}
+    if not wanted:
+        raise DidError(f"The video {path} does not decode: it has no frames; replace the file.")
+    # The decoder's own planes are kept until here: they take half the memory of RGB.
+    converter = VideoReformatter()  # One for the video: a frame's own one is set up anew for each, in milliseconds.
+    for index in wanted:
+        frame = kept.pop(index)
+        image = converter.reformat(frame, format="rgb24").to_ndarray()
+        yield index, np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def _time_stamps(path: Path) -> list[int] | None:
+    """The time stamp of every frame in the order of display, or None where the packets do not tell."""
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        with _sentences(path):
+            packets = [(packet.pts, packet.is_discard) for packet in container.demux(stream) if packet.size]
+        _check_end(path, container, len(packets))
+    stamps = sorted(pts for pts, _ in packets if pts is not None)
+    if len(set(stamps)) < len(packets) or any(discard for _, discard in packets):
+        return None
+    return stamps
+
+
+def _by_time(wanted: dict[int, int], path: Path) -> dict[int, av.VideoFrame] | None:
+    """The frames with the time stamps of `wanted`, under their numbers; None where one does not come."""
+    kept: dict[int, av.VideoFrame] = {}
+    for frame in _decode(path, wanted):
+        if frame.pts in wanted:
+            kept[wanted[frame.pts]] = frame
+        if len(kept) == len(wanted):
+            return kept
+    return None if wanted else kept
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    if not path.is_file():
+        raise DidError(f"There is no video {path}.")
+    with _sentences(path):
+        container = av.open(str(path))
+    if not container.streams.video:
+        container.close()
+        raise DidError(f"The video {path} has no pictures in it; replace the file.")
+    return container
+
+
+def _decode(path: Path, wanted: Container[int] | None = None) -> Iterator[av.VideoFrame]:
+    """Every frame in the order of display; or, with time stamps given, at least those that they need."""
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        # Videos are decoded in parallel, one a process: threads within one would only compete.
+        stream.codec_context.thread_count = 1
+        packets = 0
+        with _sentences(path):
+            for packet in container.demux(stream):
+                packets += packet.size > 0
+                if wanted is not None:
+                    # Frames that no other one refers to are not decoded unless they are wanted themselves.
+                    needed = packet.pts is None or packet.pts in wanted
+                    stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+                for frame in packet.decode():
+                    if frame.is_corrupt:
+                        raise DidError(f"The video {path} does not decode (a damaged frame); replace the file.")
+                    yield frame
+        _check_end(path, container, packets)
+
+
+def _check_end(path: Path, container: av.container.InputContainer, packets: int) -> None:
+    """The index of an MP4 lists every packet: fewer in the file mean that its end is cut off."""
+    declared = container.streams.video[0].frames
+    if "mp4" in container.format.name and packets < declared:
+        raise DidError(f"The video {path} ends early: {packets} of its {declared} frames are there; replace the file.")
+
+
+@contextlib.contextmanager
+def _sentences(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (av.error.FFmpegError, OSError) as error:
+        raise DidError(f"The video {path} does not decode ({_reason(error)}); replace the file.") from error
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file as an RGB uint8 array (H, W, 3), upright as its EXIF says; of an animation, the first picture.
+
+    Raises:
+        DidError: no such file, it is not an image, or one so large that it may be an attack on memory.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError as error:
+        raise DidError(f"There is no image {path}.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise DidError(f"The image {path} has more than {most} million pixels; replace the file.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DidError(f"The image {path} cannot be read; replace the file.") from error

@@ -1,0 +1,42 @@
+"""Figures from results. Each function returns a `Plot`: the figure, the data in it, and an alternative text made from
+that data."""
+
+from did.plots.base import PALETTE, Plot
+from did.plots.data import contact_sheet, mean_spectra
+from did.plots.inside import attention_overlay, embeddings, overlap_bars, probe_bars, saliency_sheet
+from did.plots.ledger import forest
+from did.plots.scores import (
+    alpha_curve,
+    confusion_matrix,
+    differences,
+    paper_against_ours,
+    reliability_diagram,
+    roc_curves,
+    score_histograms,
+)
+from did.plots.start import method_heatmap
+from did.plots.training import compare_histories, loss_curves, map_curves
+
+__all__ = [
+    "PALETTE",
+    "Plot",
+    "alpha_curve",
+    "attention_overlay",
+    "compare_histories",
+    "confusion_matrix",
+    "contact_sheet",
+    "differences",
+    "embeddings",
+    "forest",
+    "loss_curves",
+    "map_curves",
+    "mean_spectra",
+    "method_heatmap",
+    "overlap_bars",
+    "paper_against_ours",
+    "probe_bars",
+    "reliability_diagram",
+    "roc_curves",
+    "saliency_sheet",
+    "score_histograms",
+]

@@ -1,0 +1,87 @@
+"""What every figure is made of: the `Plot` that is returned, an empty figure, the stamp, colours, markers, hatches."""
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+#: Okabe and Ito's palette, which survives the common colour blindnesses.
+PALETTE = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"]
+#: No colour stands alone: a marker or a hatch says the same.
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<"]
+HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "|||"]
+GRAY = "#888888"
+STAMP = "stamp"
+
+
+@dataclasses.dataclass
+class Plot:
+    """A figure, the table that is drawn in it, and what it shows in words."""
+
+    figure: Figure
+    data: pd.DataFrame
+    alt: str
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, object], dict]:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Description": self.alt})
+        numbered = isinstance(self.data.index, pd.RangeIndex)
+        table = self.data.to_csv(index=not numbered, float_format="%.6g")
+        shown = {"image/png": buffer.getvalue(), "text/plain": self.alt, "text/csv": table}
+        return shown, {"image/png": {"stamp": self.stamp}}
+
+    @property
+    def stamp(self) -> str:
+        """What `put_stamp` wrote, or nothing."""
+        return next((text.get_text() for text in self.figure.texts if text.get_gid() == STAMP), "")
+
+
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure that pyplot does not know of, so that no notebook shows it twice and none stays in memory.
+
+    Width and height in inches; options as `Figure.subplots` takes them. Returns the axes as (rows, columns).
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, np.atleast_2d(figure.subplots(rows, columns, squeeze=False, **options))
+
+
+def put_stamp(figure: Figure, text: str) -> None:
+    """Say under a figure where its numbers are from."""
+    figure.text(0.0, -0.02, text, gid=STAMP, fontsize=7, color="#555555", ha="left", va="top", wrap=True)
+
+
+def legend_above(figure: Figure, axes: np.ndarray, columns: int) -> None:
+    """One legend for all axes, each label once."""
+    found: dict[str, Any] = {}
+    for axis in axes.ravel():
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns, fontsize=8)
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name, by its place."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def markers(names: Sequence[str]) -> dict[str, str]:
+    """A marker for each name, by its place."""
+    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
+
+
+def in_order(names: pd.Series) -> list[str]:
+    """Each name once, in the order of appearance."""
+    return list(dict.fromkeys(names))
+
+
+def in_words(value: float, low: float, high: float) -> str:
+    """A value and its interval, where it has one. Three decimals: nbval masks no number that has fewer."""
+    return f"{value:.3f}" if np.isnan([low, high]).any() else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+matplotlib.rcParams.update({"font.size": 9, "axes.titlesize": 10})

@@ -1,0 +1,274 @@
+"""How well detectors do: ROC and histograms of one run, and the paper's tables and figures beside what was run here."""
+
+from collections.abc import Callable, Mapping
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from did.data.table import REAL
+from did.errors import DidError
+from did.evaluation import auc, calibration_gap, mean_accuracy
+from did.plots.base import GRAY, PALETTE, Plot, canvas, colours, in_order, in_words, legend_above, markers, put_stamp
+
+HERE, PUBLISHED = PALETTE[6], PALETTE[4]
+HERE_LABEL = "here (stand-in or licensed: see stamp), 95% interval"
+
+
+def roc_curves(scores: pd.DataFrame, stamp: str) -> Plot:
+    """ROC on the frames of the test split, all fakes and each method against all reals."""
+    from sklearn.metrics import roc_curve
+
+    methods = sorted(set(scores.method) - {REAL})
+    figure, axes = canvas(4.6, 4.4)
+    axis, rows, said = axes[0, 0], [], []
+    for name, colour in colours(["all", *methods]).items():
+        part = scores if name == "all" else scores[scores.method.isin([REAL, name])]
+        fpr, tpr, _ = roc_curve(part.label, part.score)
+        value = auc(part.label, part.score)
+        axis.plot(fpr, tpr, color=colour, lw=2.4 if name == "all" else 1.2, label=f"{name} {value:.3f}")
+        rows.append(pd.DataFrame({"method": name, "fpr": fpr, "tpr": tpr}))
+        said.append(f"{name} {value:.3f}")
+    axis.plot([0, 1], [0, 1], color="#888888", ls=":")
+    axis.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, test frames", aspect="equal")
+    axis.legend(title="AUC", fontsize=8)
+    sns.despine(ax=axis)
+    put_stamp(figure, stamp)
+    return Plot(figure, pd.concat(rows, ignore_index=True), f"ROC curves on test frames; AUC {', '.join(said)}.")
+
+
+def score_histograms(scores: pd.DataFrame, stamp: str) -> Plot:
+    """Histograms of the scores (logits), one panel a method, the reals in each."""
+    methods = sorted(set(scores.method) - {REAL})
+    figure, axes = canvas(2.6 * len(methods), 2.6, 1, len(methods))
+    bins = np.linspace(scores.score.min(), scores.score.max(), 30).tolist()
+    for axis, method in zip(axes[0], methods, strict=True):
+        for name, colour in ((REAL, PALETTE[6]), (method, PALETTE[4])):
+            axis.hist(scores.score[scores.method == name], bins=bins, density=True, alpha=0.6, color=colour, label=name)
+        axis.axvline(0, color="#888888", ls=":")
+        axis.set(title=method, xlabel="score (logit)", yticks=[])
+        axis.legend(fontsize=7)
+        sns.despine(ax=axis, left=True)
+    put_stamp(figure, stamp)
+    medians = scores.groupby("method").score.median()
+    said = ", ".join(f"{name} {value:.3f}" for name, value in medians.items())
+    return Plot(figure, scores[["method", "label", "score"]], f"Histograms of test scores; medians: {said}.")
+
+
+def paper_against_ours(table: pd.DataFrame, stamp: str, metric: str = "auc", level: str = "frame") -> Plot:
+    """What was found here beside what the paper prints, one panel a test, one line a detector.
+
+    Args:
+        table: one row a (row, test, level, metric): row, test, level, metric, ours, std, low, high, seeds, paper,
+            run_here; optionally runs_on, the backbone. What was not run or not printed is NaN.
+        stamp: where the numbers come from.
+        metric, level: which rows of the table to draw.
+
+    Raises:
+        DidError: no such rows, or a (row, test) twice.
+    """
+    data = _of(table, metric, level)
+    names, tests = in_order(data.row), in_order(data.test)
+    wide = 3.6 + min(2.4 * len(tests), 6.0)  # a wider figure could not be read on a page
+    figure, axes = canvas(wide, 1.1 + 0.34 * len(names), 1, len(tests), sharex=True, sharey=True)
+    for axis, test in zip(axes[0], tests, strict=True):
+        part = data[data.test == test]
+        ran = part[part.run_here]
+        # A little apart, so that two equal values are seen to be two.
+        axis.hlines(ran.row.map(names.index) - 0.13, ran.low, ran.high, color=HERE, lw=1.6)
+        axis.plot(ran.ours, ran.row.map(names.index) - 0.13, "o", color=HERE, ms=5, label=HERE_LABEL)
+        place = part.row.map(names.index) + 0.13
+        axis.plot(part.paper, place, "D", color=PUBLISHED, mfc="none", ms=5, label="as published")
+        _chance(axis.axvline, metric)
+        axis.set(title=test, xlabel=f"{metric.upper()}, {level}s")
+        axis.grid(axis="y", color="#EEEEEE")
+        axis.set_axisbelow(True)
+        sns.despine(ax=axis)
+    first = axes[0, 0]
+    first.set(ylim=(len(names) - 0.5, -0.5))
+    first.set_yticks(range(len(names)), [_with_note(name, data[data.row == name]) for name in names])
+    missing = [name for name in names if not data.run_here[data.row == name].any()]
+    for label, name in zip(first.get_yticklabels(), names, strict=True):
+        label.set_color(GRAY if name in missing else "black")
+    legend_above(figure, axes, 3)
+    put_stamp(figure, stamp)
+    rest = f"; not run here: {', '.join(missing)}" if missing else ""
+    return Plot(figure, data, f"{metric.upper()} on {level}s, {_beside(data)}{rest}.")
+
+
+def _of(table: pd.DataFrame, metric: str, level: str) -> pd.DataFrame:
+    """The rows of one metric and level, `run_here` as bool."""
+    data = table[(table.metric == metric) & (table.level == level)].reset_index(drop=True)
+    if not len(data):
+        raise DidError(f"the table has no {metric} on {level}s to draw: give rows of this metric and level")
+    if data.duplicated(["row", "test"]).any():
+        twice = data[data.duplicated(["row", "test"])].iloc[0]
+        raise DidError(f"the table holds {twice.row} on {twice.test} twice: give one row of it")
+    return data.astype({"run_here": bool})
+
+
+def _chance(line: Callable[..., object], metric: str) -> None:
+    if metric == "auc":
+        line(0.5, color=GRAY, ls=":", label="chance")
+
+
+def _with_note(name: str, part: pd.DataFrame) -> str:
+    """A row's name, with the backbone that it ran on here, and on which of its tests, where not on all."""
+    backbone = part.get("runs_on", pd.Series(dtype=str))[part.run_here]
+    name += f"\n{backbone.iloc[0]}" if len(backbone) else ""
+    if part.run_here.all():
+        return name
+    ran = ", ".join(part.test[part.run_here])
+    return f"{name} (here on {ran} only)" if ran else f"{name} (not run here)"
+
+
+def _beside(data: pd.DataFrame) -> str:
+    ran = data[data.run_here]
+    said = [
+        f"{row.row} on {row.test}: here {in_words(row.ours, row.low, row.high)}, "
+        + ("no published number" if pd.isna(row.paper) else f"published {row.paper:.3f}")
+        for row in ran.itertuples()
+    ]
+    return "; ".join(said) if said else "nothing was run here"
+
+
+def differences(table: pd.DataFrame, stamp: str) -> Plot:
+    """Forest plot of differences of AUCs: one line a comparison, by marker and colour on which side of 0 it lies.
+
+    Args:
+        table: one row a comparison: a, b, test, level, difference, low, high, seeds, paper (the published difference,
+            or NaN). Where there are several levels, frames are drawn.
+        stamp: where the numbers come from.
+
+    Raises:
+        DidError: nothing to draw.
+    """
+    several = "level" in table and table.level.nunique() > 1
+    data = (table[table.level == "frame"] if several else table).reset_index(drop=True)
+    if not len(data):
+        raise DidError("there is no comparison to draw: give at least one, on frames where there are several levels")
+    sides = ["interval above 0", "interval below 0", "interval holds 0", "no interval"]
+    data["side"] = np.select([data.low > 0, data.high < 0, data.low.notna() & data.high.notna()], sides[:3], sides[3])
+    names = [f"{row.a} − {row.b} on {row.test}" for row in data.itertuples()]
+    figure, axes = canvas(7.6, 1.1 + 0.34 * len(data))
+    axis = axes[0, 0]
+    for side, marker, colour in zip(sides, "^vox", (HERE, PALETTE[5], GRAY, "black"), strict=True):
+        part = data[data.side == side]
+        axis.hlines(part.index - 0.13, part.low, part.high, color=colour, lw=1.6)
+        axis.plot(part.difference, part.index - 0.13, marker, color=colour, ms=6, label=side if len(part) else None)
+    published = "as published" if data.paper.notna().any() else None
+    axis.plot(data.paper, data.index + 0.13, "D", color=PUBLISHED, mfc="none", ms=5, label=published)
+    axis.axvline(0, color="black", lw=0.8)
+    axis.set(xlabel="difference of AUCs, 95% interval", ylim=(len(data) - 0.5, -0.5))
+    axis.set_yticks(range(len(data)), names)
+    sns.despine(ax=axis)
+    legend_above(figure, axes, 5)
+    put_stamp(figure, stamp)
+    said = [
+        f"{name}: {in_words(row.difference, row.low, row.high)}, {row.side}"
+        + ("" if pd.isna(row.paper) else f", published {row.paper:.3f}")
+        for name, row in zip(names, data.itertuples(), strict=True)
+    ]
+    return Plot(figure, data, f"Differences of AUCs: {'; '.join(said)}.")
+
+
+def alpha_curve(table: pd.DataFrame, stamp: str) -> Plot:
+    """Frame AUC against α of Eq. 9, one panel a test, beside the points that the paper prints (Fig. 4).
+
+    Args:
+        table: as for `paper_against_ours`, and `alpha`; rows without one are left out.
+        stamp: where the numbers come from.
+
+    Raises:
+        DidError: no row has an alpha, or a (row, test) twice.
+    """
+    data = _of(table[table.alpha.notna()], "auc", "frame").sort_values("alpha", kind="stable", ignore_index=True)
+    tests = in_order(table.test[table.test.isin(data.test)])
+    figure, axes = canvas(0.6 + 3.6 * len(tests), 3.6, 1, len(tests), sharey=True)
+    for axis, test in zip(axes[0], tests, strict=True):
+        part = data[data.test == test]
+        ran = part[part.run_here]
+        axis.vlines(ran.alpha, ran.low, ran.high, color=HERE, lw=1.6)
+        axis.plot(ran.alpha, ran.ours, "o-", color=HERE, ms=5, lw=1, label=HERE_LABEL)
+        axis.plot(part.alpha, part.paper, "D", color=PUBLISHED, mfc="none", ms=7, label="as published")
+        _chance(axis.axhline, "auc")
+        axis.set(title=test, xlabel="α", xticks=sorted(set(data.alpha)))
+        sns.despine(ax=axis)
+    axes[0, 0].set_ylabel("AUC, frames")
+    legend_above(figure, axes, 2)
+    put_stamp(figure, stamp)
+    return Plot(
+        figure, data, f"AUC on frames against α, {_beside(data.assign(row='α = ' + data.alpha.map('{:g}'.format)))}."
+    )
+
+
+def confusion_matrix(confusion: pd.DataFrame, stamp: str) -> Plot:
+    """Which domain C̄ takes each domain for (Fig. 5).
+
+    Args:
+        confusion: from `did.evaluation.confusion`: a row a true domain, a column a predicted one; a row of NaN is a
+            domain without faces.
+        stamp: where the numbers come from.
+
+    Raises:
+        DidError: no domain has faces.
+    """
+    names, shares = list(confusion.index), confusion.to_numpy()
+    if np.isnan(shares).all():
+        raise DidError("no domain of the confusion matrix has faces: give faces of the run's domains")
+    accuracy = mean_accuracy(confusion)
+    side = 1.6 + 0.75 * len(names)
+    figure, axes = canvas(side + 0.6, side)
+    axis = axes[0, 0]
+    picture = axis.imshow(shares, cmap=matplotlib.colormaps["cividis"].with_extremes(bad="#EEEEEE"), vmin=0, vmax=1)
+    for (i, j), share in np.ndenumerate(shares):
+        text, dark = ("–" if np.isnan(share) else f"{share:.2f}"), share < 0.6
+        axis.text(j, i, text, ha="center", va="center", color="white" if dark else "black")
+    axis.set(xlabel="taken for", ylabel="true domain", title=f"mean accuracy {accuracy:.2f}")
+    axis.set_xticks(range(len(names)), list(confusion.columns), rotation=30, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(names)), names)
+    figure.colorbar(picture, ax=axis, label="share of the true domain", shrink=0.8)
+    put_stamp(figure, stamp)
+    right = ", ".join(
+        f"{name} {share:.3f}" for name, share in zip(names, np.diag(shares), strict=True) if not np.isnan(share)
+    )
+    others = np.where(np.eye(len(names)), np.nan, shares)
+    i, j = np.unravel_index(np.nanargmax(others), shares.shape)
+    most = f"{names[i]} taken for {confusion.columns[j]}, {shares[i, j]:.3f}"
+    none = [name for name, row in zip(names, shares, strict=True) if np.isnan(row).all()]
+    alt = f"Confusion matrix of domains: mean accuracy {accuracy:.3f}; right: {right}; greatest confusion: {most}"
+    return Plot(figure, confusion, alt + (f"; without faces: {', '.join(none)}" if none else "") + ".")
+
+
+def reliability_diagram(tables: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
+    """Share of fakes against the probability of "fake": on the dotted line a detector is as sure as it is right.
+
+    Args:
+        tables: detector -> table of `did.evaluation.reliability`.
+        stamp: where the numbers come from.
+    """
+    names = list(tables)
+    figure, axes = canvas(5.6, 5.0)
+    axis, frames, said = axes[0, 0], [], []
+    axis.plot([0, 1], [0, 1], color=GRAY, ls=":")
+    for name, colour, marker in zip(names, colours(names).values(), markers(names).values(), strict=True):
+        part = tables[name][tables[name].n > 0]
+        weight = part.n / part.n.sum()
+        error = calibration_gap(part)
+        axis.plot(part.probability, part.share, color=colour, lw=1, alpha=0.7)
+        axis.scatter(
+            part.probability, part.share, 12 + 250 * weight, color=colour, marker=marker, alpha=0.7, lw=0,
+            label=f"{name}, error {error:.3f}",
+        )  # fmt: skip
+        frames.append(tables[name].assign(detector=name))
+        said.append(f"{name} {error:.3f}")
+    axis.set(xlabel='probability of "fake"', ylabel="share of fakes", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    axis.set(title="reliability; a marker's area: share of the faces", aspect="equal")
+    legend = axis.legend(title="expected calibration error", fontsize=8)
+    for handle in legend.legend_handles:
+        handle.set_sizes([36.0])  # type: ignore[union-attr]
+    sns.despine(ax=axis)
+    put_stamp(figure, stamp)
+    data = pd.concat(frames, ignore_index=True)
+    return Plot(figure, data, f"Reliability diagram; expected calibration error: {', '.join(said)}.")

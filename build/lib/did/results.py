@@ -1,0 +1,388 @@
+"""A run and its record: settings, data fingerprint, commit, machine, seed, metrics. Asking again returns it."""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+import did
+from did import evaluation
+from did.baselines import BCETask
+from did.data.loading import Faces, domain_names
+from did.data.prepare import FaceStore
+from did.data.sources import Source
+from did.data.table import fingerprint
+from did.errors import DidError
+from did.f3net import F3NetTask
+from did.files import alone, home, write_atomically
+from did.settings import Settings, nearest
+from did.tasks import DIDTask
+from did.training import BEST, RESUME, fit, score
+
+TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
+RECORD = "record.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run: a folder with `record.json`, `history.csv`, `metrics.csv`, `scores.csv`, `model.safetensors`."""
+
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run, task, settings, domains, data, protocol, metrics, provenance. Raises DidError where it is damaged."""
+        return _read_record(self.folder / RECORD)
+
+    @property
+    def settings(self) -> Settings:
+        """Those that the record holds."""
+        return Settings.of(self.record["settings"])
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a logged iteration: losses, estimate, maps' statistics, gradient norms, validation AUC."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """AUC and EER with intervals on the test split; see `did.evaluation.report`."""
+        return Evaluation(self.folder).metrics
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a frame of the test split: the manifest's columns and `score`, a logit."""
+        return Evaluation(self.folder).scores
+
+    def task(self) -> DIDTask | BCETask | F3NetTask:
+        """The trained task with the selected weights, in evaluation mode.
+
+        Raises:
+            DidError: weights that are damaged, or of another configuration than the record's.
+        """
+        record = self.record
+        settings = dataclasses.replace(self.settings, pretrained="none")
+        task: DIDTask | BCETask | F3NetTask = TASKS[record["task"]](settings, len(record["domains"]))
+        weights = self.folder / BEST
+        try:
+            task.load_state_dict(load_file(weights))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[-1].strip()[:200]
+            raise DidError(
+                f"the weights {weights} do not fit the run's settings ({reason}): remove the run (`did runs rm "
+                f"{self.folder.name}`) and train it again"
+            ) from error
+        return task.eval()
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a run's detector gives on the test split of a source: a folder with `record.json` (run, data, protocol,
+    provenance), `metrics.csv` and `scores.csv`. A run's own folder is one, for the source that it was trained on."""
+
+    folder: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run, data, protocol, provenance. Raises DidError where it is damaged."""
+        return _read_record(self.folder / RECORD)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """AUC and EER with intervals; see `did.evaluation.report`."""
+        return pd.read_csv(self.folder / "metrics.csv")
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a frame: the manifest's columns and `score`, a logit."""
+        return pd.read_csv(self.folder / "scores.csv", dtype={"video": str, "identity": str})
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if not {"run", "data", "protocol", "provenance"} <= set(record):
+            raise ValueError("parts are missing")
+    except (OSError, ValueError, TypeError) as error:
+        raise DidError(f"the record {file} cannot be read ({error}): remove its folder and run again") from error
+    return record
+
+
+def run(
+    settings: Settings,
+    source: Source,
+    store: FaceStore,
+    task: str = "did",
+    runs: Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train on the source's train split, select on its validation split, test on its test split; or return the run
+    that did so before.
+
+    The name of a run is the hash of its task, settings, the fingerprint of its crops and the package's version. The
+    folder gets that name only when all is written: a run that was interrupted is taken up again, never taken for done.
+
+    Args:
+        settings: of the run.
+        source, store: the data and its crops.
+        task: `did`, `bce` or `f3net`.
+        runs: folder of the runs; `runs/` in the project by default.
+
+    Raises:
+        DidError: an unknown task, weights that cannot be had, or what training and evaluation raise.
+    """
+    if task not in TASKS:
+        raise DidError(f"unknown task '{task}': {nearest(task, TASKS)}")
+    manifest = store.manifest
+    data = fingerprint(manifest)
+    name = settings.digest(task, data, did.__version__)
+    folder = (runs or home() / "runs") / name
+    with alone(folder):  # Two processes that want the same run train it once.
+        if not (folder / RECORD).is_file():
+            _train(settings, source, store, task, folder, data, progress)
+    return Run(folder)
+
+
+def _train(
+    settings: Settings, source: Source, store: FaceStore, task: str, folder: Path, data: str, progress: bool
+) -> None:
+    part = folder.with_name(f"{folder.name}.part")
+    part.mkdir(parents=True, exist_ok=True)
+
+    started = time.monotonic()
+    splits = split_faces(store, settings)
+    domains = splits["train"].domain_names
+    torch.manual_seed(settings.seed)
+    model = TASKS[task](settings, len(domains))
+    history = fit(model, splits["train"], splits["val"], part, progress)
+    trained = time.monotonic()
+    test = splits["test"]
+    scored = test.rows.assign(score=score(model.detector(), test, progress=progress))
+    metrics = evaluation.report(scored)
+    extra = {"domain_accuracy": domain_accuracy(model, test)} if task == "did" else {}
+
+    write_atomically(part / "history.csv", lambda path: history.to_csv(path, index=False))
+    record = {
+        "run": folder.name,
+        "task": task,
+        "settings": settings.as_dict(),
+        "domains": domains,
+        "data": _data(source, store, data, {split: len(faces) for split, faces in splits.items()}),
+        "protocol": protocol(settings, source),
+        "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict() | extra,
+        "provenance": {**provenance(), "seed": settings.seed, "minutes": (time.monotonic() - started) / 60,
+                       "minutes_training": (trained - started) / 60},
+    }  # fmt: skip
+    _write(part, scored, metrics, record)
+    (part / RESUME).unlink(missing_ok=True)
+    if folder.exists():  # without a record: not a run
+        shutil.rmtree(folder)
+    os.replace(part, folder)
+
+
+def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: dict[str, Any]) -> None:
+    """The record last: where it is, the rest is."""
+    for left in folder.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
+        left.unlink()
+    for file, frame in (("scores", scored), ("metrics", metrics)):
+        write_atomically(folder / f"{file}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))  # type: ignore[misc]
+    text = json.dumps(record, indent=1) + "\n"
+    write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) -> Evaluation:
+    """The run's detector on the test split of another source; or the evaluation that was made before.
+
+    Nothing is chosen on that source: the checkpoint is the one that the run selected on its own validation split.
+
+    Args:
+        run: a finished run.
+        source, store: the data and its crops, at the run's size of crops.
+
+    Raises:
+        DidError: the source has no test split.
+    """
+    manifest = store.manifest
+    data = fingerprint(manifest)
+    if data == run.record["data"]["fingerprint"]:
+        return Evaluation(run.folder)
+    folder = run.folder / f"on-{source.name}-{data[:12]}"
+    with alone(folder):
+        if not (folder / RECORD).is_file():
+            started = time.monotonic()
+            settings = run.settings
+            faces = Faces(manifest[manifest.split == "test"], store.root, settings.image_size)
+            scored = faces.rows.assign(score=score(run.task().detector(), faces, progress=progress))
+            metrics = evaluation.report(scored)
+            record = {
+                "run": run.folder.name,
+                "data": _data(source, store, data, {"test": len(faces)}),
+                "protocol": f"trained on {run.record['protocol']}. Tested on {source.label}; {source.edition}",
+                "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict(),
+                "provenance": {**provenance(), "minutes": (time.monotonic() - started) / 60},
+            }
+            _write(folder, scored, metrics, record)
+    return Evaluation(folder)
+
+
+def _data(source: Source, store: FaceStore, fingerprint: str, crops: dict[str, int]) -> dict[str, Any]:
+    return {
+        "source": source.name,
+        "edition": source.edition,
+        "label": source.label,
+        "fingerprint": fingerprint,
+        "crops": crops,
+        "quarantined": len(store.quarantine),
+    }
+
+
+def all_runs(runs: Path | None = None) -> list[Run]:
+    """The finished runs of a folder, `runs/` in the project by default, the oldest first."""
+    folder = runs or home() / "runs"
+    found = [Run(file.parent) for file in folder.glob(f"*/{RECORD}") if not file.parent.name.endswith(".part")]
+    return sorted(found, key=lambda run: (run.folder / RECORD).stat().st_mtime)
+
+
+def list_runs(runs: Path | None = None) -> pd.DataFrame:
+    """One row a finished run: its name, task, data, edition, backbone, seed, iterations, AUC, minutes and date.
+
+    Raises:
+        DidError: a record is damaged; the sentence names it.
+    """
+    rows = []
+    for run in all_runs(runs):
+        record = run.record
+        settings, made = record["settings"], record["provenance"]
+        rows.append(
+            {"run": record["run"], "task": record["task"], "data": record["data"]["source"],
+             "edition": record["data"]["edition"], "backbone": settings["backbone"], "seed": settings["seed"],
+             "iterations": settings["iterations"], **{k: record["metrics"][k] for k in ("auc", "auc_low", "auc_high")},
+             "minutes": made["minutes"], "date": made["date"][:16]}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def find_run(name: str, runs: Path | None = None) -> Run:
+    """The finished run whose name is, or begins with, `name`.
+
+    Raises:
+        DidError: none, or more than one.
+    """
+    names = {run.folder.name: run for run in all_runs(runs)}
+    found = [run for full, run in names.items() if full.startswith(name)]
+    if name and len(found) == 1:
+        return found[0]
+    if name and found:
+        raise DidError(f"'{name}' begins the names of {len(found)} runs: give more of its digits")
+    raise DidError(f"there is no finished run '{name}': {nearest(name, names) if names else 'none is there yet'}")
+
+
+def remove_run(name: str, runs: Path | None = None) -> Path:
+    """Remove a run and the evaluations in it; returns the folder that is gone. Raises DidError as `find_run`."""
+    run = find_run(name, runs)
+    with alone(run.folder):
+        (run.folder / RECORD).unlink()  # First: what is left after an interruption is no run.
+        shutil.rmtree(run.folder)
+    return run.folder
+
+
+def split_faces(store: FaceStore, settings: Settings) -> dict[str, Faces]:
+    """The faces of each split, with the domain numbers of the train split."""
+    manifest = store.manifest
+    domains = domain_names(manifest[manifest.split == "train"])
+    return {
+        split: Faces(manifest[manifest.split == split], store.root, settings.image_size, domains=domains)
+        for split in ("train", "val", "test")
+    }
+
+
+def protocol(settings: Settings, source: Source) -> str:
+    """The protocol in one line, to stand beside every number of the run."""
+    rule = "best frame AUC on the validation split" if settings.selection == "validation" else "last iterate"
+    return (
+        f"{source.label}; {source.edition}; frames and videos; {settings.frames} frames a video; crops of "
+        f"{settings.image_size} px, margin {settings.crop_margin:g}; {rule}; {settings.iterations} iterations of "
+        f"{settings.batch_size}; seed {settings.seed}; 95% intervals by bootstrap over videos"
+    )
+
+
+@torch.inference_mode()
+def domain_predictions(task: nn.Module, faces: Faces) -> np.ndarray:
+    """The domain that C̄ takes each face for, (n,): numbers in the order of the run's domains."""
+    return score(_DomainLogits(task.model), faces).argmax(1)  # type: ignore[arg-type]
+
+
+def domain_accuracy(task: nn.Module, faces: Faces) -> float:
+    """Share of faces whose domain C̄ names rightly, each domain counting alike (chance: 1 / (k + 1))."""
+    confusion = evaluation.confusion(faces.domains, domain_predictions(task, faces), faces.domain_names)
+    return evaluation.mean_accuracy(confusion)
+
+
+class _DomainLogits(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model(images).domain_logits
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, versions, machine and date. No host or user name."""
+    packages = ("torch", "timm", "facenet-pytorch", "av", "opencv-python-headless", "numpy", "lightning-fabric")
+    from importlib.metadata import version
+
+    return {
+        "did": did.__version__,
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def stamp(data: str, preset: str, seeds: Sequence[int] = (0,), minutes: str = "") -> str:
+    """What stands under every figure and table.
+
+    Args:
+        data: what the numbers are from, with its edition; see `Source.banner`.
+        preset, seeds: of the runs.
+        minutes: how long it took, in words.
+    """
+    where = provenance()
+    machine = f"{where['machine']['cores']} cores" + (f", {where['machine']['gpu']}" if where["machine"]["gpu"] else "")
+    named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    parts = (f"Preset {preset}", named, minutes, f"commit {where['commit']}", where["date"][:10], machine)
+    return f"{data.rstrip('.')}. {', '.join(part for part in parts if part)}"
+
+
+def commit() -> str:
+    """The project's commit, with `+changes` where the working tree differs from it, or `unknown`."""
+    git = ["git", "-C", str(Path(did.__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")

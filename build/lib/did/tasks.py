@@ -1,0 +1,153 @@
+"""A task joins a model and its losses: batch in, named loss terms out. The loop and the log know no more than that."""
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from did.backbones import Backbone
+from did.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
+from did.model import DID, Decomposed, map_statistics
+from did.settings import Settings
+
+
+@dataclasses.dataclass
+class Step:
+    """One forward pass of a task.
+
+    Attributes:
+        terms: weighted loss terms by name; their sum is what the optimiser descends.
+        values: what the log holds beside them, unweighted.
+    """
+
+    terms: dict[str, Tensor]
+    values: dict[str, float]
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the terms, a scalar."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+def beta(progress: float) -> float:
+    """β = 2 / (1 + exp(-5·progress)) - 1: from 0 at the start to .987 at the end. Source: §4.1.3."""
+    return 2 / (1 + math.exp(-5 * progress)) - 1
+
+
+def adversary_scales(settings: Settings, progress: float) -> tuple[float, float, float]:
+    """How λ_dec and β enter the game between T and the features, by the reading that the settings name.
+
+    Returns:
+        - weight: of T's own loss term, -Î.
+        - reversal: the GRL's factor, so that weight · reversal scales the gradient that G and A_df descend.
+        - rate: factor of T's learning rate.
+
+    =========================  ==========  ===========================
+    adversary                  T's step    G's and A_df's gradient of Î
+    =========================  ==========  ===========================
+    grl (§3.3)                 weight      λ_dec · β
+    eq12 (Eq. 12 as printed)   weight · β  λ_dec
+    =========================  ==========  ===========================
+
+    The weight of T's own step is λ_dec in Eq. 11 and 12 (`estimator_weight="lambda_dec"`) or 1. Adam's steps do not
+    depend on the scale of the gradient, so that Eq. 12's β on T's update scales its rate.
+    """
+    now = beta(progress)
+    literal = settings.estimator_weight == "lambda_dec"
+    weight, towards_features = (settings.lambda_dec, 1.0) if literal else (1.0, settings.lambda_dec)
+    return (weight, towards_features * now, 1.0) if settings.adversary == "grl" else (weight, towards_features, now)
+
+
+class DIDTask(nn.Module):
+    """DID with Eq. 11: λ_cls·L_cls + λ_dom·L_dom, and T against the features.
+
+    Args:
+        settings: the run's.
+        num_domains: k + 1.
+    """
+
+    def __init__(self, settings: Settings, num_domains: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.model = DID(
+            Backbone(settings.backbone, settings.pretrained),
+            num_domains,
+            **{name: getattr(settings, name) for name in _MODEL_SETTINGS},
+        )
+
+    def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
+        """The losses of a batch by Eq. 11, with T's by the reading that the settings name.
+
+        Args:
+            batch: `image` (n, 1, H, W), `label` (n,), `domain` (n,).
+            progress: share of the iterations done, in [0, 1].
+            seed: of the marginal's permutation.
+            details: also log the maps' statistics and the gradients that reach G, which take a partial backward pass.
+        """
+        s = self.settings
+        weight, reversal, _ = adversary_scales(s, progress)
+        labels, domains = batch["label"], batch["domain"]
+        partner = None
+        if self.model.estimator is not None:
+            partner = marginal_permutation(len(labels), torch.Generator().manual_seed(seed)).to(labels.device)
+        out: Decomposed = self.model(batch["image"], partner, reversal)
+        terms = {
+            "cls": s.lambda_cls * classification_loss(out.score, labels, s.alpha, s.auc_margin, s.auc_power),
+            "dom": s.lambda_dom * domain_loss(out.domain_logits, domains),
+        }
+        values = {"beta": beta(progress)}
+        if out.joint_scores is not None and out.marginal_scores is not None:
+            estimate = jsd_mutual_information(out.joint_scores, out.marginal_scores)
+            terms["dec"] = -weight * estimate
+            right = torch.cat([out.joint_scores > 0, out.marginal_scores < 0])
+            values |= {"estimate": estimate.item(), "T accuracy": right.float().mean().item()}
+        if details:
+            values |= self._details(out, terms, batch)
+        return Step(terms, values)
+
+    def _details(self, out: Decomposed, terms: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, float]:
+        labels, domains = batch["label"], batch["domain"]
+        values = {
+            "auc loss": auc_loss(out.score, labels, self.settings.auc_margin, self.settings.auc_power).item(),
+            "bce": nn.functional.binary_cross_entropy_with_logits(out.score, labels.to(out.score.dtype)).item(),
+            "domain accuracy": (out.domain_logits.argmax(1) == domains).float().mean().item(),
+        }
+        for name, attention_map in (("M_df", out.deepfake_map), ("M_dom", out.domain_map)):
+            values |= {f"{name} {key}": value for key, value in map_statistics(attention_map).items()}
+        for name, sender in (("cls", "C"), ("dom", "C̄"), ("dec", "T")):
+            if name in terms and out.features.requires_grad:
+                (gradient,) = torch.autograd.grad(terms[name], out.features, retain_graph=True)
+                values[f"gradient from {sender}"] = gradient.norm().item()
+        return values
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's groups with the rates of Eq. 12: η_θ for G, and multiples of it for A, for C and C̄, and for T."""
+        s, m = self.settings, self.model
+        attention: list[nn.Module] = [a for a in (m.deepfake_attention, m.domain_attention) if a is not None]
+        groups: dict[str, tuple[list[nn.Module], float]] = {
+            "G": ([m.backbone], 1.0),
+            "A": (attention, s.attention_rate),
+            "C": ([m.classifier, m.domain_classifier], s.head_rate),
+            "T": ([m.estimator] if m.estimator is not None else [], s.estimator_rate),
+        }
+        return [
+            {"name": name, "params": [p for module in modules for p in module.parameters()], "lr": s.lr * factor}
+            for name, (modules, factor) in groups.items()
+            if modules
+        ]
+
+    def rate_factor(self, group: str, progress: float) -> float:
+        """What a group's rate is multiplied by at this point: 1, but for T under Eq. 12 as printed."""
+        return adversary_scales(self.settings, progress)[2] if group == "T" else 1.0
+
+    def detector(self) -> nn.Module:
+        """The test-time graph: images -> scores."""
+        return self.model.detector()
+
+
+_MODEL_SETTINGS = (
+    "wiring merge adaptive_pool reduction pooling hidden estimator_channels estimator_input domain_attention "
+    "decorrelation image_size"
+).split()

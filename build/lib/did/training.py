@@ -1,0 +1,158 @@
+"""One loop for every task: Adam, named losses, validation, selection, and a state on disk to resume from."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from did import evaluation
+from did.data.loading import Faces, batches, ordered
+from did.errors import DidError
+from did.files import write_atomically
+from did.settings import Settings
+from did.tasks import Step
+
+RESUME = "resume.pt"
+BEST = "model.safetensors"
+
+
+class Task(Protocol):
+    """What the loop asks of a task; `did.tasks.DIDTask` and the rivals in `did.baselines` have it."""
+
+    settings: Settings
+
+    def __call__(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step: ...
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's groups, each with its rate."""
+
+    def rate_factor(self, group: str, progress: float) -> float:
+        """What a group's rate is multiplied by at a share of the iterations in [0, 1]."""
+
+    def detector(self) -> nn.Module:
+        """The test-time graph: images -> scores."""
+
+
+def optimizer_for(task: Task) -> torch.optim.Adam:
+    """Adam with the task's rates and the paper's coupled weight decay (§4.1.3)."""
+    groups = [{**group, "base_lr": group["lr"]} for group in task.parameter_groups()]
+    return torch.optim.Adam(groups, weight_decay=task.settings.weight_decay)
+
+
+def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, step: Callable[[], Step]) -> Step:
+    """One simultaneous descent and ascent on all modules (Eq. 12; the ascent is inside the GRL). Returns the step."""
+    optimizer.zero_grad(set_to_none=True)
+    result = step()
+    fabric.backward(result.total)
+    optimizer.step()
+    return result
+
+
+def fit(
+    task: nn.Module, train: Faces, validation: Faces, folder: Path, progress: bool = True, stop_at: int | None = None
+) -> pd.DataFrame:
+    """Train a task by Algorithm 2 and leave the selected weights in it.
+
+    Every `validate_every` iterations the frame AUC on the validation split is measured and the state is written to
+    `folder`, from which an interrupted run goes on with the same result. The weights kept are those of the best
+    validation (the first one among equals), or of the last iteration under `selection="last"`. No test data is seen.
+
+    Args:
+        task: see `Task`; built right after `torch.manual_seed(settings.seed)`.
+        train, validation: faces; `train` gives the domain numbers to both.
+        folder: for the resume state and the selected weights.
+        progress: show a bar with the named losses.
+        stop_at: end early at this iteration, as an interruption would (for tests).
+
+    Returns:
+        The history: one row a logged iteration.
+
+    Raises:
+        DidError: a loss that is not finite (the last written state is kept).
+    """
+    settings: Settings = task.settings  # type: ignore[assignment]
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    fabric = Fabric(accelerator="auto", devices=1)
+    optimizer = optimizer_for(task)  # type: ignore[arg-type]
+    module, optimizer = fabric.setup(task, optimizer)
+    state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "history": []}
+    if (folder / RESUME).is_file():
+        state = torch.load(folder / RESUME, map_location=fabric.device, weights_only=True)
+        task.load_state_dict(state.pop("task"))
+        optimizer.load_state_dict(state.pop("optimizer"))
+    log_every = max(1, settings.iterations // 100)
+    drawn = batches(
+        train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
+        balanced=settings.sampler == "balanced", num_workers=_workers(fabric, settings),
+    )  # fmt: skip
+    loader: Any = fabric.setup_dataloaders(drawn, use_distributed_sampler=False)
+    bar = tqdm(total=settings.iterations, initial=state["iteration"], desc="training", unit="it", disable=not progress)
+    module.train()
+    with bar:
+        for iteration, batch in enumerate(loader, start=state["iteration"]):
+            if iteration == stop_at:
+                break
+            done = iteration / settings.iterations
+            details = iteration % log_every == 0
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * task.rate_factor(group["name"], done)  # type: ignore[operator]
+            seed = int(np.random.SeedSequence([settings.seed, iteration]).generate_state(1)[0])
+            step = train_step(fabric, module, optimizer, lambda: module(batch, done, seed, details))  # noqa: B023
+            losses = {name: term.item() for name, term in step.terms.items()}
+            if not all(math.isfinite(value) for value in losses.values()):
+                raise DidError(
+                    f"the loss is not finite at iteration {iteration} ({losses}); lower the rates or look at this "
+                    f"batch (rows {batch['index'].tolist()} of the training faces)"
+                )
+            if details:
+                state["history"].append({"iteration": iteration, **losses, **step.values})
+                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
+            bar.update()
+            state["iteration"] = iteration + 1
+            if state["iteration"] % settings.validate_every == 0 or state["iteration"] == settings.iterations:
+                _validate(fabric, task, optimizer, validation, state, folder)
+                module.train()
+    if state["iteration"] == settings.iterations:
+        task.load_state_dict(load_file(folder / BEST))
+    return pd.DataFrame(state["history"])
+
+
+def _workers(fabric: Fabric, settings: Settings) -> int:
+    """Reading small crops beside a CPU's own training costs more than it saves; a GPU must not wait for it."""
+    return 0 if fabric.device.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def _validate(
+    fabric: Fabric, task: nn.Module, optimizer: Any, validation: Faces, state: dict[str, Any], folder: Path
+) -> None:
+    settings: Settings = task.settings  # type: ignore[assignment]
+    scores = score(task.detector(), validation, settings.batch_size, fabric.device)  # type: ignore[operator]
+    value = evaluation.auc(validation.labels, scores)
+    state["history"].append({"iteration": state["iteration"], "validation AUC": value})
+    if value > state["best"] or settings.selection == "last":
+        state["best"] = value
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in task.state_dict().items()}
+        write_atomically(folder / BEST, lambda file: save_file(tensors, file))
+    saved = {**state, "task": task.state_dict(), "optimizer": optimizer.state_dict()}
+    write_atomically(folder / RESUME, lambda file: torch.save(saved, file))
+
+
+@torch.inference_mode()
+def score(
+    detector: nn.Module, faces: Faces, batch_size: int = 64, device: torch.device | str = "cpu", progress: bool = False
+) -> np.ndarray:
+    """Scores of all faces in the order of their rows, (n,), by the test-time graph in evaluation mode."""
+    was_training = detector.training
+    detector.eval().to(device)
+    loader = tqdm(ordered(faces, max(batch_size, 32)), desc="scoring", unit="batch", disable=not progress)
+    scores = [detector(batch["image"].to(device)).float().cpu() for batch in loader]
+    detector.train(was_training)
+    return torch.cat(scores).numpy()
