@@ -17,7 +17,7 @@ NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval_sanit
 PAPERMILL = -p source "$(SOURCE)" -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-newest lint format notebooks results book book-student book-quick book-browser bench lock clean
+.PHONY: help install train test test-all test-newest lint format notebooks results book book-student book-quick book-browser book-pdf bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -81,9 +81,15 @@ book-student: $(STAMP) ## the book without solutions
 book-quick: $(STAMP) ## the book from the committed notebooks, in a minute; its numbers mean nothing
 	$(BOOK) --committed
 
+BROWSER = $(PY) -m pip install --quiet --constraint requirements.lock -e '.[browser]'
+
 book-browser: $(STAMP) ## read the built book in Chromium, which must be installed: errors, search, dark mode, axe-core
-	$(PY) -m pip install --quiet --constraint requirements.lock '.[browser]'
+	@$(BROWSER)
 	$(PY) -m pytest -m browser tests/browser
+
+book-pdf: $(STAMP) ## the built book as _build/did.pdf, printed by Chromium
+	@$(BROWSER)
+	$(VENV)/bin/did book pdf
 
 # Interrupted, it goes on: a run that is finished is not trained again, one that is half done is taken up.
 results: $(STAMP) ## every table and figure of the paper at PRESET: notebooks in runs/results, records in results/

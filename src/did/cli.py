@@ -230,6 +230,17 @@ def build(preset: str, source: str, faces: str | None, committed: bool, student:
 
 
 @book.command()
+@click.argument("file", type=click.Path(path_type=Path), default="_build/did.pdf")
+def pdf(file: Path) -> None:
+    """Print the built book into FILE (_build/did.pdf), with Chromium."""
+    from did.book.pdf import write_pdf
+    from did.files import home
+
+    pages = write_pdf(home() / "_build/html", home() / "book/_toc.yml", file)
+    click.echo(f"{pages} pages: {file}")
+
+
+@book.command()
 @click.argument("notebooks", nargs=-1)
 def refresh(notebooks: tuple[str, ...]) -> None:
     """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
