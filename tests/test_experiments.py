@@ -428,7 +428,12 @@ def test_it_says_what_it_is(ablation):
     assert (ablation.edition, ablation.bank, ablation.preset) == ("stand-in", "drawn", "smoke")
     assert ablation.stamp.startswith("STAND-IN, no reproduction of a published number. stand-in for FaceForensics++")
     assert ablation.label in ablation.stamp and "; stand-in for Celeb-DF v2 from" in ablation.label
-    for words in ("Preset smoke, seeds 0, 1, ", " min, commit ", " cores"):
+    for words in (
+        "Preset smoke, seeds 0, 1, ",
+        " min (training its 4 runs, now or before: ",
+        " min), commit ",
+        " cores",
+    ):
         assert words in ablation.stamp
     for words in ("trained on stand-in for FaceForensics++", "2 frames a video", "crops of 64 px, margin 0.3",
                   "best frame AUC on the validation split", "; seeds 0, 1; 95% intervals by bootstrap over videos and "

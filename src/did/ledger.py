@@ -435,7 +435,10 @@ def summary_sentences(entries: Sequence[dict[str, Any]]) -> list[str]:
     if lacking:
         said.append(f"Not run: {', '.join(lacking)}.")
     if all(entry["edition"] != "licensed" for entry in entries):
-        said.append("All of it is on stand-ins: no claim of the paper is confirmed or refuted here.")
+        said.append(
+            "All of it is on stand-ins: a no is a no on these stand-ins, and no claim of the paper is confirmed or "
+            "refuted here."
+        )
     return said
 
 

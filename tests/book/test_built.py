@@ -1,6 +1,7 @@
 """The whole book, built from the committed notebooks in a copy of the project, with every warning an error and every
 gate of `did.book.check`; and what a broken page does to it."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,11 +39,12 @@ def test_it_passes_its_gates_and_has_every_part(project):
     assert table.select(".did-standin"), "no notice of the stand-in"
     pictures = table.select(".cell_output img")
     assert pictures
-    assert all("AUC" in picture["alt"] or "robability" in picture["alt"] for picture in pictures)
+    assert all(len(picture["alt"]) > 60 and re.search(r"\d\.\d{3}", picture["alt"]) for picture in pictures)
     assert all(head.has_attr("scope") for head in table.select("table.dataframe th"))
     links = table.select("a[download]")
     assert len(links) >= len(pictures) and all(link["href"].startswith("data:text/csv;base64,") for link in links)
-    assert article(project, "book/executed/method_4_ranking").select("mjx-container, .math")
+    method = article(project, "book/executed/method_4_ranking")
+    assert method.select(".math") and method.select(".exercise") and method.select(".solution")
     assert article(project, "book/teachers").find("td", string="smoke"), "no timings"
 
 
@@ -60,6 +62,7 @@ def test_a_broken_citation_stops_it_and_is_named(project, capfd):
         page.write_text(sound, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_link_that_leads_nowhere_stops_it(project):
     page = project / "book/ethics.md"
     sound = page.read_text(encoding="utf-8")
@@ -71,9 +74,9 @@ def test_a_link_that_leads_nowhere_stops_it(project):
         page.write_text(sound, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_student_edition_has_no_solution(project):
     student = build(project, {"preset": "smoke"}, committed=True, student=True)
     chapter = article(project / "_build/student", "book/executed/method_4_ranking")
     assert chapter.select(".exercise") and not chapter.select(".solution")
-    assert article(project, "book/executed/method_4_ranking").select(".solution")
     assert not list(student.rglob("*.ipynb")), "the notebooks to download hold the solutions"
