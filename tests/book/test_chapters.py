@@ -93,6 +93,25 @@ def test_only_what_is_stale_is_executed_again(project):
     assert chapters.execute(project, GIVEN) == ["second"]
 
 
+def test_new_text_comes_into_the_book_without_a_new_execution(project):
+    chapters.execute(project, GIVEN)
+    file = project / "notebooks/first.ipynb"
+    of = nbformat.read(file, 4)
+    of.cells[0].source = "# Another title"
+    of.cells.insert(2, new_markdown_cell("More words."))
+    nbformat.write(of, file)
+    assert chapters.execute(project, GIVEN) == []
+    chapters.write_pages(project, GIVEN)
+    cells = nbformat.read(project / "book/executed/first.ipynb", 4).cells
+    assert [cell.source.split("\n")[0] for cell in cells] == [
+        "# Another title",
+        'preset = "laptop"',
+        "More words.",
+        "2 + 2",
+    ]
+    assert cells[-1].outputs[0].data["text/plain"] == "4"
+
+
 def test_a_failed_notebook_stops_the_book_and_is_named(project):
     chapters.execute(project, GIVEN)
     write(project, "first", "1 / 0")

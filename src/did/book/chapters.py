@@ -49,10 +49,9 @@ def chapters(root: Path) -> list[str]:
 
 
 def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
-    """Of all that decides a notebook's output: its cells, the package, the locked versions, its parameters, and the
-    files that it reads."""
-    cells = nbformat.read(root / "notebooks" / f"{name}.ipynb", 4).cells
-    injected = [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    """Of all that decides a notebook's output: its code, the package, the locked versions, its parameters, and the
+    files that it reads. Not of its text: that may change without a new execution."""
+    code = [cell.source for cell in _own(_source(root, name)) if cell.cell_type == "code"]
     package = root / "src/did"
     files = [
         file
@@ -60,11 +59,26 @@ def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
         if file.relative_to(package).parts[0] not in _APART
     ]  # fmt: skip
     files += [root / "requirements.lock", *sorted(root.glob(READS[name]) if name in READS else [])]
-    parts = [[cell.cell_type, cell.source] for cell in injected], sorted(parameters.items())
-    found = hashlib.sha256(json.dumps(parts, default=str).encode())
+    found = hashlib.sha256(json.dumps([code, sorted(parameters.items())], default=str).encode())
     for file in files:
         found.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
     return found.hexdigest()
+
+
+def _source(root: Path, name: str) -> nbformat.NotebookNode:
+    return nbformat.read(root / "notebooks" / f"{name}.ipynb", 4)
+
+
+def _own(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """A notebook's cells without the one that papermill puts into it."""
+    return [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def _with_text(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An executed notebook with the text as it is now. Its code is the source's: it is not stale."""
+    run = iter([cell for cell in _own(executed) if cell.cell_type == "code"])
+    executed.cells = [next(run) if cell.cell_type == "code" else cell for cell in _own(source)]
+    return executed
 
 
 def parameters_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,9 +211,11 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
         nb = nbformat.read(file, 4)
         if not committed and nb.metadata.get("did", {}).get("digest") != digest(root, name, parameters_of(name, given)):
             problems.append(
-                f"{name} is stale: its notebook, the package, a parameter or what it reads has changed since it was "
+                f"{name} is stale: its code, the package, a parameter or what it reads has changed since it was "
                 "executed; `make book` executes it again"
             )
+        elif not committed:
+            nb = _with_text(nb, _source(root, name))
         problems += [f"{name}: {problem}" for problem in page.problems(nb)]
         pages[name] = nb
     if problems:
