@@ -2,7 +2,7 @@
 
 The cost of DID as ratios, measured in one process with the two sides taking turns:
   training step: DID (G, A_df, A_dom, T, C and C̄, Adam) over the same backbone with BCE (G, linear, Adam);
-  test time: Detector (G, A_df, C) over the bare backbone (G).
+  test time: DetectionGraph (G, A_df, C) over the bare backbone (G).
 The ratio is the median over pairs of neighbouring timings, with its quartiles. Weights are random: they cost the same.
 """
 

@@ -1,4 +1,4 @@
-"""Fig. 2: `DID`, the training graph in which every quantity has a name, and `Detector`, the graph of the test phase."""
+"""Fig. 2: `DID`, the training graph in which each quantity has a name, and `DetectionGraph`, that of the test phase."""
 
 import dataclasses
 from typing import Literal
@@ -79,7 +79,7 @@ class Estimator(nn.Module):
         return joint, marginal
 
 
-class Detector(nn.Module):
+class DetectionGraph(nn.Module):
     """The test phase (§3.5.1): G, A_df and C only. Images (n, 1, H, W) in [0, 1] -> scores (n,), logits of fake."""
 
     def __init__(self, backbone: nn.Module, attention: nn.Module, classifier: nn.Module) -> None:
@@ -171,9 +171,9 @@ class DID(nn.Module):
             marginal_scores=marginal,
         )
 
-    def detector(self) -> Detector:
+    def detector(self) -> DetectionGraph:
         """The test-time graph; it shares its weights with this model and gives the same scores."""
-        return Detector(self.backbone, self.deepfake_attention, self.classifier)
+        return DetectionGraph(self.backbone, self.deepfake_attention, self.classifier)
 
 
 def _cells(backbone: nn.Module, image_size: int) -> int:
