@@ -1,3 +1,4 @@
+import json
 import time
 
 import numpy as np
@@ -8,8 +9,10 @@ from sklearn.metrics import roc_auc_score
 from did import evaluation
 from did.errors import DidError
 from did.evaluation import (
+    TEMPERATURES,
     auc,
     by_video,
+    calibrate,
     calibration_error,
     confusion,
     delong,
@@ -20,6 +23,7 @@ from did.evaluation import (
     mean_accuracy,
     mean_draws,
     over_seeds,
+    probability,
     reliability,
     report,
 )
@@ -654,3 +658,95 @@ def test_draws_over_methods_need_methods_and_the_same_frames():
         evaluation.auc_draws([scored_methods(0), scored_methods(1, videos=5)], ["A"])
     with pytest.raises(DidError, match="at least one detector"):
         evaluation.auc_draws([], ["A"])
+
+
+# --- calibration ---------------------------------------------------------------------------------------------------
+
+
+def of_split(real, fake, videos=10):
+    """A table of a validation split with these scores: every class dealt out over so many videos."""
+    parts = []
+    for label, scores in ((0, real), (1, fake)):
+        names = [f"{'fake' if label else 'real'}/{number % videos}" for number in range(len(scores))]
+        parts.append(
+            pd.DataFrame({"video": names, "label": label, "method": "m" if label else "real", "score": scores})
+        )
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(identity=table.video)
+
+
+def test_the_temperature_that_made_the_scores_is_found_whatever_the_shares_of_the_classes():
+    """Scores 3·z whose true probability is sigmoid(z): the temperature is 3. Half of the fakes or all, it stays."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 2, 60_000)
+    fake = rng.random(len(z)) < 1 / (1 + np.exp(-z))
+    for share in (1, 0.1):
+        some = 3 * z[fake][: int(share * fake.sum())]
+        found = calibrate(of_split(3 * z[~fake], some))["frame"]
+        assert found["temperature"] == pytest.approx(3, rel=0.05)
+        assert found["bound"] is None
+        assert (found["n_real"], found["n_fake"]) == ((~fake).sum(), len(some))
+
+
+def test_the_temperature_minimises_the_balanced_log_loss_on_a_grid():
+    rng = np.random.default_rng(1)
+    real, fake = rng.normal(-0.3, 1, 300), rng.normal(0.8, 2, 40)
+    grid = np.exp(np.linspace(*np.log(TEMPERATURES), 4001))
+    losses = [
+        -np.log(probability(-real, t)).mean() / 2 - np.log(probability(fake, t)).mean() / 2 for t in grid
+    ]  # of a real one: 1 - sigmoid(x) = sigmoid(-x)
+    found = calibrate(of_split(real, fake))["frame"]["temperature"]
+    assert found == pytest.approx(grid[np.argmin(losses)], rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "bound", "temperature"),
+    [([-2, -1.0], [1, 2.0], "lower", TEMPERATURES[0]), ([1, 2.0], [-2, -1.0], "upper", TEMPERATURES[1])],
+)
+def test_a_split_that_is_separated_or_upside_down_stops_at_a_bound(real, fake, bound, temperature):
+    found = calibrate(of_split(real, fake))
+    for level in ("frame", "video"):
+        assert (found[level]["bound"], found[level]["temperature"]) == (bound, pytest.approx(temperature, rel=1e-9))
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_threshold_is_the_equal_error_point_by_hand():
+    # Sorted: r0 r1 f2 r3 f4 f5 f6 r7. Above 3.5: of the reals 7 (1/4), of the fakes all but 2 (3/4).
+    found = calibrate(of_split([0, 1, 3, 7], [2, 4, 5, 6], videos=2))
+    assert {key: found["frame"][key] for key in ("threshold", "fpr", "fnr")} == {
+        "threshold": 3.5, "fpr": 0.25, "fnr": 0.25
+    }  # fmt: skip
+    # The videos' means: real (0 + 3) / 2 and (1 + 7) / 2, fake (2 + 5) / 2 and (4 + 6) / 2; above 3.75 one of each.
+    assert {key: found["video"][key] for key in ("threshold", "fpr", "fnr", "n_real", "n_fake")} == {
+        "threshold": 3.75, "fpr": 0.5, "fnr": 0.5, "n_real": 2, "n_fake": 2
+    }  # fmt: skip
+    assert found["prior"] == 0.5 and "equal-error point of the validation split" in found["rule"]
+
+
+def test_the_rates_at_the_threshold_are_those_that_it_gives_and_near_the_eer():
+    rng = np.random.default_rng(2)
+    real, fake = rng.normal(0, 1, 500), rng.normal(1.5, 1, 300)
+    found = calibrate(of_split(real, fake))["frame"]
+    assert found["fpr"] == np.mean(real > found["threshold"])
+    assert found["fnr"] == np.mean(fake <= found["threshold"])
+    labels = np.repeat([0, 1], [len(real), len(fake)])
+    assert found["fpr"] == pytest.approx(eer(labels, np.concatenate([real, fake])), abs=0.01)
+
+
+def test_scores_that_are_all_alike_have_a_threshold_too():
+    found = calibrate(of_split([0.25, 0.25], [0.25, 0.25]))["frame"]
+    assert (found["threshold"], found["fpr"], found["fnr"]) == (0.25, 0, 1)
+
+
+def test_a_calibration_needs_both_classes_and_finite_scores():
+    for real, fake in (([], [1.0]), ([1.0], [])):
+        with pytest.raises(DidError, match="real \\(0\\) and fake \\(1\\) frames in the validation split; it has one"):
+            calibrate(of_split(real, fake))
+    with pytest.raises(DidError, match="1 of 2 scores are not finite"):
+        calibrate(of_split([0.0], [np.nan]))
+
+
+def test_probability_by_hand():
+    assert probability([0, np.log(3), -2 * np.log(3)], 1).tolist() == pytest.approx([0.5, 0.75, 0.1])
+    assert probability(2 * np.log(3), 2) == pytest.approx(0.75)
+    assert probability([-1e4, 1e4], 0.05).tolist() == [0, 1]

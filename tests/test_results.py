@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
-from did import results
+from did import evaluation, results
 from did.data.prepare import FaceStore
 from did.errors import DidError
 from did.results import Run, evaluate, find_run, list_runs, remove_run, run, split_faces
@@ -63,6 +63,16 @@ def test_weights_that_are_not_the_runs_are_one_sentence(tiny_run, tmp_path, weig
     ) as e:
         Run(folder).task()
     assert "\n" not in str(e.value)
+
+
+def test_the_calibration_is_that_of_the_selected_weights_on_the_validation_split(tiny_run, tiny_source, tiny_settings):
+    faces = split_faces(tiny_source[1], tiny_settings)["val"]
+    scored = faces.rows.assign(score=score(tiny_run.task().detector(), faces))
+    found, expected = tiny_run.record["calibration"], evaluation.calibrate(scored)
+    for level, n_real, n_fake in (("frame", 8, 32), ("video", 4, 16)):
+        assert (found[level]["n_real"], found[level]["n_fake"]) == (n_real, n_fake)
+        for key in ("temperature", "threshold", "fpr", "fnr"):
+            assert found[level][key] == pytest.approx(expected[level][key], abs=1e-4), (level, key)
 
 
 def test_asking_again_returns_the_run(tiny_run, tiny_source, tiny_settings, monkeypatch):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
 from scipy.stats import rankdata
 
 from did.errors import DidError
@@ -339,6 +341,74 @@ def calibration_gap(table: pd.DataFrame) -> float:
     """The expected calibration error of a table of `reliability`; see `calibration_error`."""
     gap = (table.probability - table.share).abs()  # NaN in an empty bin, which the sum leaves out
     return float((gap * table.n).sum() / table.n.sum())
+
+
+#: Between which a temperature lies. A split that the scores separate would drive it to 0, one that they order wrongly
+#: to infinity; neither says more than that the split is small or the detector bad.
+TEMPERATURES = (0.05, 20.0)
+
+
+def calibrate(frames: pd.DataFrame) -> dict[str, Any]:
+    """From the scores of a validation split: what turns a later score into a probability, and into a word.
+
+    The probability of "fake" is sigmoid(score / temperature). The temperature minimises the log loss with both classes
+    weighted alike, so that the probability is that for a prior of one half, whatever the split's shares are: where one
+    picture in a thousand is forged, the same score means much less. It changes the order of no two scores.
+
+    A score above the threshold is called fake. The threshold is the equal-error point of the split: half-way between
+    the two neighbouring scores where the false positive and the false negative rate come nearest to each other. It
+    need not lie at a probability of one half.
+
+    Args:
+        frames: columns `video`, `label`, `method`, `identity`, `score`; one row a frame.
+
+    Returns:
+        rule, in words; prior; and for each level, `frame` and `video` (the mean score of a video's frames):
+        temperature, bound (`lower` or `upper` where the temperature ran into an end of `TEMPERATURES`, else None),
+        threshold, fpr and fnr there, n_real, n_fake. Plain numbers, as JSON takes them.
+
+    Raises:
+        DidError: one class is absent, a score is not finite, or as `by_video`.
+
+    Source: Guo et al. (ICML 2017), §4.2, with balanced classes.
+    """
+    if set(frames.label) != {0, 1}:
+        raise DidError("a calibration needs real (0) and fake (1) frames in the validation split; it has one class")
+    rule = "called fake above the equal-error point of the validation split; probabilities for a prior of one half"
+    return {"rule": rule, "prior": 0.5, "frame": _calibrated(frames), "video": _calibrated(by_video(frames))}
+
+
+def _calibrated(table: pd.DataFrame) -> dict[str, Any]:
+    y, s = _checked(table.label, table.score)
+    real, fake = s[y == 0], s[y == 1]
+
+    def loss(log_temperature: float) -> float:
+        t = np.exp(log_temperature)
+        return float(np.logaddexp(0, real / t).mean() + np.logaddexp(0, -fake / t).mean()) / 2
+
+    low, high = np.log(TEMPERATURES)
+    # The loss is convex in 1 / temperature, so that it has one valley in its logarithm too.
+    found = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
+    best = min((low, found, high), key=loss)
+    bound = {low: "lower", high: "upper"}.get(best)
+    threshold, fpr, fnr = _equal_error_point(real, fake)
+    return {"temperature": float(np.exp(best)), "bound": bound, "threshold": threshold, "fpr": fpr, "fnr": fnr,
+            "n_real": len(real), "n_fake": len(fake)}  # fmt: skip
+
+
+def _equal_error_point(real: Array, fake: Array) -> tuple[float, float, float]:
+    """Threshold, and the rates of errors there; a score above the threshold is called fake."""
+    values = np.unique(np.concatenate([real, fake]))
+    cuts = (values[:-1] + values[1:]) / 2 if len(values) > 1 else values
+    fpr = (len(real) - np.searchsorted(np.sort(real), cuts, "right")) / len(real)
+    fnr = np.searchsorted(np.sort(fake), cuts, "right") / len(fake)
+    best = np.lexsort([fpr + fnr, np.abs(fpr - fnr)])[0]
+    return float(cuts[best]), float(fpr[best]), float(fnr[best])
+
+
+def probability(score: ArrayLike, temperature: float) -> Array:
+    """The probability of "fake" at a prior of one half that a score and a temperature of `calibrate` give."""
+    return np.asarray(expit(np.asarray(score, dtype=np.float64) / temperature))
 
 
 def confusion(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]) -> pd.DataFrame:

@@ -45,7 +45,11 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """run, task, settings, domains, data, protocol, metrics, provenance. Raises DidError where it is damaged."""
+        """run, task, settings, domains, data, protocol, metrics, calibration, provenance.
+
+        Raises:
+            DidError: the record is damaged.
+        """
         return _read_record(self.folder / RECORD)
 
     @property
@@ -170,7 +174,8 @@ def _train(
     model = TASKS[task](settings, len(domains))
     history = fit(model, splits["train"], splits["val"], part, progress)
     trained = time.monotonic()
-    test = splits["test"]
+    validation, test = splits["val"], splits["test"]
+    validated = validation.rows.assign(score=score(model.detector(), validation, progress=progress))
     scored = test.rows.assign(score=score(model.detector(), test, progress=progress))
     metrics = evaluation.report(scored)
     extra = {"domain_accuracy": domain_accuracy(model, test)} if task == "did" else {}
@@ -184,6 +189,7 @@ def _train(
         "data": _data(source, store, data, {split: len(faces) for split, faces in splits.items()}),
         "protocol": protocol(settings, source),
         "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict() | extra,
+        "calibration": evaluation.calibrate(validated),
         "provenance": {**provenance(), "seed": settings.seed, "minutes": (time.monotonic() - started) / 60,
                        "minutes_training": (trained - started) / 60},
     }  # fmt: skip
