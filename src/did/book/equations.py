@@ -100,9 +100,11 @@ _LIST = (
         5,
         "The estimator raises the estimate, and the features lower it; a reversed gradient serves both at once.",
         r"""
+        \begin{aligned}
         \mathcal{L}_{dec} = \min_{\theta, \psi} \max_{\phi} \Big(
-        \mathbb{E}_{x \sim P(I_{df}, I_{os})}[\log \sigma(T(\phi; x))]
-        + \mathbb{E}_{x \sim P(I_{df}) \otimes P(I_{os})}[\log(1 - \sigma(T(\phi; x)))] \Big)
+        &\mathbb{E}_{x \sim P(I_{df}, I_{os})}[\log \sigma(T(\phi; x))] \\
+        &+ \mathbb{E}_{x \sim P(I_{df}) \otimes P(I_{os})}[\log(1 - \sigma(T(\phi; x)))] \Big)
+        \end{aligned}
         """,
         "eq-5",
         "method_3_mutual_information",
