@@ -294,7 +294,7 @@ def test_a_notebook_killed_at_every_stage_goes_on_to_the_same_record(made, tmp_p
     whole = finished(made)
     for pattern, with_kernel in (
         # papermill's kernel is in a process group of its own: it outlives papermill by a second, with its lock.
-        ("runs/*.part/resume.pt", False),
+        ("runs/*.part/resume.safetensors", False),
         ("runs/*/.on-cdf2-*.lock", True),
         ("results", True),
     ):

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 import did
-from did import evaluation
+from did import checkpoints, evaluation
 from did.baselines import BCETask
 from did.data.loading import Faces, domain_names
 from did.data.prepare import FaceStore
@@ -82,14 +80,8 @@ class Run:
         settings = dataclasses.replace(self.settings, pretrained="none")
         task: DIDTask | BCETask | F3NetTask = TASKS[record["task"]](settings, len(record["domains"]))
         weights = self.folder / BEST
-        try:
-            task.load_state_dict(load_file(weights))
-        except (OSError, RuntimeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[-1].strip()[:200]
-            raise DidError(
-                f"the weights {weights} do not fit the run's settings ({reason}): remove the run (`did runs rm "
-                f"{self.folder.name}`) and train it again"
-            ) from error
+        mend = f"remove the run (`did runs rm {self.folder.name}`) and train it again"
+        checkpoints.put(task, checkpoints.load(weights, mend=mend)[0], weights, mend)
         return task.eval()
 
 

@@ -10,18 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from did import evaluation
+from did import checkpoints, evaluation
 from did.data.loading import Faces, batches, ordered
 from did.errors import DidError
-from did.files import write_atomically
 from did.settings import Settings
 from did.tasks import Step
 
-RESUME = "resume.pt"
+RESUME = "resume.safetensors"
 BEST = "model.safetensors"
 
 
@@ -85,9 +83,7 @@ def fit(
     module, optimizer = fabric.setup(task, optimizer)
     state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "history": []}
     if (folder / RESUME).is_file():
-        state = torch.load(folder / RESUME, map_location=fabric.device, weights_only=True)
-        task.load_state_dict(state.pop("task"))
-        optimizer.load_state_dict(state.pop("optimizer"))
+        state = read_state(folder / RESUME, task, optimizer)
     log_every = max(1, settings.iterations // 100)
     drawn = batches(
         train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
@@ -121,7 +117,7 @@ def fit(
                 _validate(fabric, task, optimizer, validation, state, folder)
                 module.train()
     if state["iteration"] == settings.iterations:
-        task.load_state_dict(load_file(folder / BEST))
+        checkpoints.put(task, checkpoints.load(folder / BEST)[0], folder / BEST)
     return pd.DataFrame(state["history"])
 
 
@@ -139,10 +135,49 @@ def _validate(
     state["history"].append({"iteration": state["iteration"], "validation AUC": value})
     if value > state["best"] or settings.selection == "last":
         state["best"] = value
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in task.state_dict().items()}
-        write_atomically(folder / BEST, lambda file: save_file(tensors, file))
-    saved = {**state, "task": task.state_dict(), "optimizer": optimizer.state_dict()}
-    write_atomically(folder / RESUME, lambda file: torch.save(saved, file))
+        about = {"settings": settings.as_dict(), "iteration": state["iteration"], "validation AUC": value}
+        checkpoints.save(folder / BEST, task.state_dict(), about)
+    write_state(folder / RESUME, task, optimizer, state)
+
+
+def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
+    """Write what training goes on from: the task's tensors, Adam's by the parameters' names, and `state`.
+
+    Args:
+        path: of the checkpoint; see `did.checkpoints.save`, also for what it raises.
+        task, optimizer: as they are after an iteration.
+        state: iteration, best and history.
+    """
+    names = {parameter: name for name, parameter in task.named_parameters()}
+    tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
+    for parameter, moments in optimizer.state.items():
+        tensors |= {f"adam.{names[parameter]}.{key}": value for key, value in moments.items()}
+    checkpoints.save(path, tensors, state)
+
+
+def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Put what `write_state` wrote into a task and its optimiser, and return `state`.
+
+    Raises:
+        DidError: the file is no state of this task.
+    """
+    mend = "remove it, and training begins anew"
+    tensors, state = checkpoints.load(path, mend=mend)
+    # Settings may differ between versions; the rates are set anew at each iteration.
+    parts = {name: _part(tensors, name) for name in ("task", "adam")}
+    checkpoints.put(task, parts["task"], path, mend)
+    names = {parameter: name for name, parameter in task.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for key, value in _part(parts["adam"], names[parameter]).items():
+                # In the parameter's own memory format, in which Adam keeps its moments; its count stays on the CPU.
+                like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                optimizer.state[parameter][key] = like.copy_(value)
+    return state
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 @torch.inference_mode()
