@@ -479,3 +479,29 @@ def test_a_part_of_a_store_holds_the_reals_and_the_methods_named(ffpp_tree, tmp_
         store.only("Deepfake")
     with pytest.raises(DidError, match="at least one forgery method of it: Deepfakes, Face2Face"):
         store.only()
+
+
+def test_a_large_image_is_looked_at_in_a_reduced_form(draw_face, monkeypatch):
+    image = draw_face(420, x=0.4, y=0.45, height=0.5)
+    (whole,) = prepare.detect([image])
+    monkeypatch.setattr(prepare, "PIXELS_AT_ONCE", 420 * 420 // 3)  # by 2, to 210 pixels a side
+    (reduced,) = prepare.detect([image])
+    (exact,) = prepare.detect([cv2.resize(image, (210, 210), interpolation=cv2.INTER_AREA)])
+    assert len(whole) == len(reduced) == len(exact) == 1
+    assert np.allclose(reduced[0].landmarks, 2 * exact[0].landmarks + 0.5)
+    assert np.abs(reduced[0].landmarks - whole[0].landmarks).max() < 6
+    assert np.abs(reduced[0].box - whole[0].box).max() < 20
+    monkeypatch.setattr(prepare, "PIXELS_AT_ONCE", 100)
+    assert prepare.detect([image]) == [[]]  # reduced to less than a face
+
+
+def test_every_face_is_found_where_the_largest_alone_is_looked_for_first(draw_face):
+    image = np.full((640, 640, 3), (96, 112, 128), np.uint8)
+    image[:420, :420] = draw_face(420, height=0.6)
+    for place in (460, 540):
+        image[place : place + 50, place : place + 50] = draw_face(50, height=0.6)
+    assert len(prepare.detect([image])[0]) == 1
+    found = prepare.detect([image], every=True)[0]
+    assert len(found) == 3
+    assert np.allclose(found[0].landmarks, prepare.detect([image])[0][0].landmarks, atol=1e-3)
+    assert found[0].height > 4 * max(face.height for face in found[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -352,7 +353,119 @@ def test_an_image_turned_by_its_metadata_comes_upright(tmp_path):
 
 def test_an_image_of_too_many_pixels_is_refused_unread(tmp_path, monkeypatch):
     Image.new("L", (100, 100)).save(tmp_path / "a.png")
-    for most in (9_999, 4_999):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
-        with pytest.raises(DidError, match=r"a\.png has more than"):
-            video.read_image(tmp_path / "a.png")
+    monkeypatch.setattr(video, "MOST_PIXELS", 9_999)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("was read"))
+    with pytest.raises(DidError, match=r"a\.png is too large: 100×100 are more than"):
+        video.read_image(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_999)  # Pillow's own limit, at twice this
+    with pytest.raises(DidError, match=r"a\.png is too large: it has more than"):
+        video.read_image(tmp_path / "a.png")
+
+
+GRAYS = np.uint8(np.arange(12).reshape(3, 4) * 20)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_become_eight(tmp_path, suffix):
+    """Pillow alone would make every value above 255 white."""
+    Image.fromarray(GRAYS.astype(np.uint16) * 257).save(tmp_path / f"a.{suffix}")
+    assert np.array_equal(video.read_image(tmp_path / f"a.{suffix}"), np.repeat(GRAYS[..., None], 3, 2))
+
+
+def test_what_is_transparent_lies_over_white(tmp_path):
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0, :, 3] = (0, 51, 255)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert video.read_image(tmp_path / "a.png")[0, :, 0].tolist() == [255, 204, 0]
+    palette = Image.fromarray(np.uint8([[0, 1]]), "P")
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert video.read_image(tmp_path / "p.png")[0].tolist() == [[255, 255, 255], [40, 50, 60]]
+
+
+def test_cmyk_and_palettes_become_rgb(tmp_path):
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
+    assert np.abs(video.read_image(tmp_path / "a.jpg").astype(int) - (255, 0, 0)).max() < 4
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_of_an_animation_the_first_picture(tmp_path, suffix):
+    pictures = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime", "blue")]
+    pictures[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pictures[1:], lossless=True)
+    assert np.array_equal(video.read_image(tmp_path / f"a.{suffix}"), np.asarray(pictures[0]))
+
+
+def test_floats_have_no_white(tmp_path):
+    Image.fromarray(np.float32(GRAYS)).save(tmp_path / "a.tif")
+    with pytest.raises(DidError, match=r"a\.tif has floats for pixels; save it"):
+        video.read_image(tmp_path / "a.tif")
+    Image.fromarray(np.int32(GRAYS) * 10**6).save(tmp_path / "i.tif")
+    with pytest.raises(DidError, match=r"i\.tif has 32 bits a channel; save it"):
+        video.read_image(tmp_path / "i.tif")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "PCX", "TGA", "JPEG2000"])
+def test_a_format_that_is_not_meant_is_refused_whatever_its_name(tmp_path, kind):
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "a.png", kind)
+    with pytest.raises(DidError, match=r"a\.png cannot be read \(it is none of PNG, JPEG, "):
+        video.read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, OverflowError, struct.error, zlib.error, KeyError])
+def test_whatever_a_decoder_raises_is_a_reason(tmp_path, clip, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    Image.new("L", (10, 10)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "convert", fails)
+    with pytest.raises(DidError, match=rf"a\.png cannot be read \({error.__name__.lower()}\)"):
+        video.read_image(tmp_path / "a.png")
+    monkeypatch.setattr(video, "VideoReformatter", type("Failing", (), {"reformat": fails}))
+    with pytest.raises(DidError, match=rf"clip\.mp4 does not decode \({error.__name__.lower()}\)"):
+        video.read_frames(clip, 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile other.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp4\n#EXT-X-ENDLIST\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period/></MPD>',
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nm=video 9 RTP/AVP 96\n",
+    ],
+    ids=["concat", "HLS", "DASH", "SDP"],
+)
+def test_a_playlist_under_a_videos_name_is_not_followed(clip, text, monkeypatch):
+    clip.rename(clip.with_name("other.mp4"))
+    clip.write_text(text)
+    monkeypatch.chdir(clip.parent)
+    refuse(clip, "does not decode")
+
+
+def test_a_name_that_is_an_address_of_ffmpegs_is_a_name(clip, monkeypatch):
+    monkeypatch.chdir(clip.parent)
+    Path("concat:clip.mp4|clip.mp4").write_bytes(clip.read_bytes())
+    assert video.count_frames("concat:clip.mp4|clip.mp4") == 50
+
+
+def test_frames_of_too_many_pixels_are_refused(clip, monkeypatch):
+    monkeypatch.setattr(video, "MOST_PIXELS", 64 * 64 - 1)
+    refuse(clip, "is too large: 64×64 are more than")
+    monkeypatch.setattr(video, "_check_pixels", lambda *_: None)  # The decoder has the limit too.
+    refuse(clip, "does not decode")
+
+
+def test_more_frames_than_memory_holds_are_refused(clip, monkeypatch):
+    monkeypatch.setattr(video, "MOST_KEPT", 10 * 64 * 64 * 1.5)
+    assert len(video.read_frames(clip, 10)) == 10
+    with pytest.raises(DidError, match="is too large: 11 frames of 64×64 pixels take more than"):
+        video.read_frames(clip, 11)
+    monkeypatch.setattr(video, "_time_stamps", lambda path: None)
+    with pytest.raises(DidError, match="is too large: 11 frames of 64×64 pixels take more than"):
+        video.read_frames(clip, 11)
+    assert [n for n, _ in video.every_frame(clip)] == list(range(50))
+
+
+def test_every_frame_is_the_same_as_when_asked_for(clip):
+    for (n, image), (m, same) in zip(video.every_frame(clip), video.read_frames(clip, 50), strict=True):
+        assert n == m and np.array_equal(image, same)

@@ -81,11 +81,16 @@ class Faces(Dataset):
                 image = opened.convert("L" if self.gray else "RGB")
         except (OSError, SyntaxError, ValueError) as error:  # What Pillow raises for missing, cut and damaged files.
             raise DidError(f"The face crop {file} cannot be read; prepare the data again in a new folder.") from error
-        if image.size != (self.size, self.size):
-            smaller = min(image.size) > self.size
-            image = image.resize((self.size, self.size), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
-        pixels = np.asarray(image, dtype=np.float32) / 255
-        return torch.from_numpy(pixels[None] if self.gray else pixels.transpose(2, 0, 1).copy())
+        return to_tensor(image, self.size)
+
+
+def to_tensor(crop: Image.Image, size: int) -> torch.Tensor:
+    """What the networks see of a crop, gray ("L") or RGB: float32 (1 or 3, size, size) in [0, 1]."""
+    if crop.size != (size, size):
+        smaller = min(crop.size) > size
+        crop = crop.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
+    pixels = np.asarray(crop, dtype=np.float32) / 255
+    return torch.from_numpy(pixels[None] if crop.mode == "L" else pixels.transpose(2, 0, 1).copy())
 
 
 class _Batches(Sampler[list[int]]):

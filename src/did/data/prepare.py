@@ -413,7 +413,7 @@ def _prepare_video(file: Path, store: Path, video: str, frames: int, size: int, 
     broken = None
     last = None  # centre of the last face
     try:
-        for images in _batches(_read(file, frames)):
+        for images in in_batches(_read(file, frames)):
             numbers, pictures = zip(*images, strict=True)
             if min(pictures[0].shape[:2]) < SMALLEST_FRAME:
                 reason = f"frames of {min(pictures[0].shape[:2])} pixels are too small for a face"
@@ -458,7 +458,7 @@ def _read(file: Path, frames: int) -> Iterator[tuple[int, np.ndarray]]:
         raise _Unreadable(str(error)) from error
 
 
-def _batches(images: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
+def in_batches(images: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
     """Numbered images of one size in lists of at most `PIXELS_AT_ONCE`, at least one image each."""
     for shape, group in groupby(images, key=lambda pair: pair[1].shape):
         batch: list[tuple[int, np.ndarray]] = []
@@ -581,16 +581,24 @@ class Face:
         """Centre of the box, (2,)."""
         return (self.box[:2] + self.box[2:]) / 2
 
+    def scaled(self, factor: float) -> Face:
+        """The same face in an image that is `factor` times as large; pixel coordinates count from pixels' centres."""
+        shift = (factor - 1) / 2
+        return Face(self.box * factor + shift, self.probability, self.landmarks * factor + shift)
 
-def detect(images: Sequence[np.ndarray]) -> list[list[Face]]:
+
+def detect(images: Sequence[np.ndarray], every: bool = False) -> list[list[Face]]:
     """Find the faces in each image with MTCNN, the largest first.
 
     Large faces are looked for first, from an eighth of the image's shorter side, and smaller ones only in the images
     where no face is twice as high as the smallest one looked for. As a large face is wanted, the small scales of
     MTCNN's image pyramid, which take most of its time, would only matter there; the boxes are those of the whole one.
 
+    Images of more than `PIXELS_AT_ONCE` are looked at in a reduced form, so that memory stays bounded.
+
     Args:
         images: RGB uint8 arrays (H, W, 3) of one size, at least 20 pixels a side.
+        every: look through the whole pyramid, for every face of `SMALLEST_FACE` pixels or more.
 
     Returns:
         For each image its faces; an empty list where there is none.
@@ -607,8 +615,15 @@ def detect(images: Sequence[np.ndarray]) -> list[list[Face]]:
     if min(shape[:2]) < SMALLEST_FRAME:
         raise DidError(f"The face detector takes images of at least {SMALLEST_FRAME} pixels a side, not {shape[:2]}.")
 
+    step = int(np.ceil(np.sqrt(shape[0] * shape[1] / PIXELS_AT_ONCE)))
+    if step > 1:
+        if min(shape[:2]) // step < SMALLEST_FRAME:  # a ribbon, too narrow for a face
+            return found
+        return [[face.scaled(step) for face in faces] for faces in detect([_reduced(i, step) for i in images], every)]
+
     at_once = max(1, PIXELS_AT_ONCE // (shape[0] * shape[1]))
-    todo, smallest = list(range(len(images))), _pyramid_size(LARGE_FACE * min(shape[:2]))
+    todo = list(range(len(images)))
+    smallest = float(SMALLEST_FACE) if every else _pyramid_size(LARGE_FACE * min(shape[:2]))
     while todo:
         for start in range(0, len(todo), at_once):
             batch = todo[start : start + at_once]
@@ -619,6 +634,13 @@ def detect(images: Sequence[np.ndarray]) -> list[list[Face]]:
         todo = [i for i in todo if not found[i] or found[i][0].height < SCALES_BELOW * smallest]
         smallest = _pyramid_size(smallest / SCALES_BELOW)
     return found
+
+
+def _reduced(image: np.ndarray, step: int) -> np.ndarray:
+    """Means over blocks of step × step pixels; what is left at the right and lower border is left out."""
+    height, width = (side // step for side in image.shape[:2])
+    whole = image[: height * step, : width * step]
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _pyramid_size(pixels: float) -> float:

@@ -1,10 +1,15 @@
-"""Video and image files: write a clip, count its frames, read evenly spaced ones. PyAV only."""
+"""Video and image files: write a clip, count its frames, read evenly spaced ones. PyAV and Pillow only.
+
+Files may be hostile. A file is taken for what its content is, out of a few formats that read no other file; frames
+and pictures have a limit of pixels, the frames that are kept of a video one of bytes; and whatever a decoder raises is
+a DidError with a reason. What a decoder does not come back from, `did.data.reading` ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +20,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from did.errors import DidError
 from did.files import write_atomically
+
+#: Pixels of a picture or a frame: more than a 4K frame or a camera's picture has.
+MOST_PIXELS = 64_000_000
+#: Bytes of the decoded frames that are kept of one video: 32 frames at 8K.
+MOST_KEPT = 2_000_000_000
+#: Pillow knows forty formats, some of which start other programs (EPS) or are rarely tested.
+PICTURES = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+# FFmpeg, too, goes by content: a text named .mp4 may be a playlist that reads other files or hosts. These formats read
+# themselves alone.
+_CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,h264"
+_ALONE = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
@@ -113,7 +129,8 @@ def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarra
         frame of that number, never a repeated or a neighbouring one, turned as the file's metadata says.
 
     Raises:
-        DidError: the video ends early, or one of the frames that are needed does not decode. Nothing was yielded then.
+        DidError: the video ends early, one of the frames that are needed does not decode, or there is too much of it:
+            `MOST_PIXELS` a frame, `MOST_KEPT` bytes in all. Nothing was yielded then.
     """
     path = Path(path)
     stamps = _time_stamps(path)
@@ -123,15 +140,44 @@ def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarra
         kept = _by_time({stamps[index]: index for index in wanted}, path)
     if kept is None:
         wanted = evenly_spaced(count_frames(path), count)
-        kept = {index: frame for index, frame in enumerate(_decode(path)) if index in set(wanted)}
+        kept = dict(_kept(((index, f) for index, f in enumerate(_decode(path)) if index in set(wanted)), wanted, path))
     if not wanted:
         raise DidError(f"The video {path} does not decode: it has no frames; replace the file.")
     # The decoder's own planes are kept until here: they take half the memory of RGB.
     converter = VideoReformatter()  # One for the video: a frame's own one is set up anew for each, in milliseconds.
     for index in wanted:
-        frame = kept.pop(index)
+        yield index, _upright(kept.pop(index), converter, path)
+
+
+def every_frame(path: str | Path) -> Iterator[tuple[int, np.ndarray]]:
+    """As `stream_frames`, but each frame as soon as it is decoded, so that none is kept.
+
+    Raises:
+        DidError: as `stream_frames`, but only where the video is bad: frames may have come before.
+    """
+    path, converter = Path(path), VideoReformatter()
+    for index, frame in enumerate(_decode(path)):
+        yield index, _upright(frame, converter, path)
+
+
+def _upright(frame: av.VideoFrame, converter: VideoReformatter, path: Path) -> np.ndarray:
+    with _sentences(path):
         image = converter.reformat(frame, format="rgb24").to_ndarray()
-        yield index, np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+        return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def _kept(
+    frames: Iterable[tuple[int, av.VideoFrame]], wanted: Collection[int], path: Path
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The same pairs, as long as all that are wanted fit into memory."""
+    for index, frame in frames:
+        # Of the decoder's pixels most have 1.5 bytes and none more than 8.
+        if len(wanted) * frame.width * frame.height * frame.format.padded_bits_per_pixel / 8 > MOST_KEPT:
+            raise DidError(
+                f"The video {path} is too large: {len(wanted)} frames of {frame.width}×{frame.height} pixels take more "
+                f"than {MOST_KEPT / 1e9:.0f} GB; ask for fewer frames."
+            )
+        yield index, frame
 
 
 def _time_stamps(path: Path) -> list[int] | None:
@@ -150,9 +196,9 @@ def _time_stamps(path: Path) -> list[int] | None:
 def _by_time(wanted: dict[int, int], path: Path) -> dict[int, av.VideoFrame] | None:
     """The frames with the time stamps of `wanted`, under their numbers; None where one does not come."""
     kept: dict[int, av.VideoFrame] = {}
-    for frame in _decode(path, wanted):
-        if frame.pts in wanted:
-            kept[wanted[frame.pts]] = frame
+    found = ((wanted[frame.pts], frame) for frame in _decode(path, wanted) if frame.pts in wanted)
+    for index, frame in _kept(found, wanted, path):
+        kept[index] = frame
         if len(kept) == len(wanted):
             return kept
     return None if wanted else kept
@@ -161,12 +207,26 @@ def _by_time(wanted: dict[int, int], path: Path) -> dict[int, av.VideoFrame] | N
 def _open(path: Path) -> av.container.InputContainer:
     if not path.is_file():
         raise DidError(f"There is no video {path}.")
+    most = {"max_pixels": str(MOST_PIXELS)}
     with _sentences(path):
-        container = av.open(str(path))
+        # With `file:` before it, no name is taken for an address (concat:..., http:...).
+        container = av.open(f"file:{path}", options=_ALONE | most, metadata_errors="replace")
     if not container.streams.video:
         container.close()
         raise DidError(f"The video {path} has no pictures in it; replace the file.")
+    with _sentences(path):
+        context = container.streams.video[0].codec_context
+        _check_pixels(path, "video", context.width, context.height)
+        context.options = most  # A stream's later frames may be larger than it says at its start.
     return container
+
+
+def _check_pixels(path: Path, what: str, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise DidError(
+            f"The {what} {path} is too large: {width}×{height} are more than {MOST_PIXELS / 1e6:.0f} million pixels; "
+            "make it smaller."
+        )
 
 
 def _decode(path: Path, wanted: Container[int] | None = None) -> Iterator[av.VideoFrame]:
@@ -201,30 +261,61 @@ def _check_end(path: Path, container: av.container.InputContainer, packets: int)
 def _sentences(path: Path) -> Iterator[None]:
     try:
         yield
-    except (av.error.FFmpegError, OSError) as error:
+    except DidError:
+        raise
+    except Exception as error:  # A damaged file makes decoders raise anything, MemoryError included.
         raise DidError(f"The video {path} does not decode ({_reason(error)}); replace the file.") from error
 
 
 def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0].rstrip(".").lower()
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as an RGB uint8 array (H, W, 3), upright as its EXIF says; of an animation, the first picture.
 
+    Sixteen bits are scaled to eight. What is transparent is laid over white, as most viewers show it: the colours that
+    lie under full transparency were never meant to be seen. CMYK and palettes become RGB.
+
     Raises:
-        DidError: no such file, it is not an image, or one so large that it may be an attack on memory.
+        DidError: no such file, it is none of `PICTURES`, it has more than `MOST_PIXELS`, it is damaged, or its pixels
+            are floats.
     """
     path = Path(path)
     try:
+        if not path.is_file():
+            raise DidError(f"There is no image {path}.")
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError as error:
-        raise DidError(f"There is no image {path}.") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise DidError(f"The image {path} has more than {most} million pixels; replace the file.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DidError(f"The image {path} cannot be read; replace the file.") from error
+            warnings.simplefilter("ignore")  # Of what Pillow warns, the limit of pixels refuses the worst.
+            with Image.open(path, formats=PICTURES) as image:
+                _check_pixels(path, "image", *image.size)
+                return as_rgb(ImageOps.exif_transpose(image), path)
+    except DidError:
+        raise
+    except Image.DecompressionBombError as error:
+        most = f"{MOST_PIXELS / 1e6:.0f} million pixels"
+        raise DidError(f"The image {path} is too large: it has more than {most}; make it smaller.") from error
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(PICTURES)
+        raise DidError(f"The image {path} cannot be read (it is none of {kinds}); replace the file.") from error
+    except Exception as error:  # A damaged file makes decoders raise anything, MemoryError included.
+        raise DidError(f"The image {path} cannot be read ({_reason(error)}); replace the file.") from error
+
+
+def as_rgb(image: Image.Image, name: str | Path = "in memory") -> np.ndarray:
+    """A Pillow image of any mode as an RGB uint8 array (H, W, 3); see `read_image`.
+
+    Raises:
+        DidError: its pixels are floats or 32-bit numbers, whose white is not known.
+    """
+    if image.mode.startswith("I;16") or image.mode == "I":
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise DidError(f"The image {name} has 32 bits a channel; save it with 8 or 16.")
+        image = Image.fromarray(np.round(deep / 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise DidError(f"The image {name} has floats for pixels; save it with 8 or 16 bits a channel.")
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
