@@ -28,6 +28,9 @@ def test_defaults_are_section_4_1_3():
         ("alpha", 1.1, r"\[0, 1\]"),
         ("alpha", math.nan, r"\[0, 1\]"),
         ("batch_size", 1, "at least 2"),
+        ("accumulate", 0, "'accumulate' must lie between 1 and the batch size"),
+        ("accumulate", 16, "between 1 and the batch size"),
+        ("precision", "16", "valid: 32, bf16"),
         ("iterations", 0, "above 0"),
         ("lr", 0.0, "above 0"),
         ("lambda_dec", -1.0, "at least 0"),
@@ -73,3 +76,31 @@ def test_the_table_shows_what_differs_from_the_paper(preset):
     assert {name for name, row in rows.items() if row["differs"]} <= set(PRESETS[preset])
     assert rows["lr"]["paper"] == "1e-05"
     assert all(row["where"] and row["meaning"] for row in rows.values())
+
+
+def test_settings_of_the_machine_rename_no_run_at_their_defaults():
+    # What the code gave before there were any.
+    assert Settings().digest("data", "0.1.0") == "6286fe998afd"
+    assert Settings.preset("laptop", seed=3).digest("x") == "6afc70c0953c"
+    changed = [{"precision": "bf16"}, {"accumulate": 3}, {"recompute": True}, {"compile": True}]
+    machine = {f.name for f in dataclasses.fields(Settings) if f.metadata.get("machine")}
+    assert machine == {name for change in changed for name in change}
+    assert len({Settings(**change).digest("x") for change in [{}, *changed]}) == 5
+    assert Settings.of(Settings(accumulate=3).as_dict()).accumulate == 3
+    assert not any(f.metadata.get("open") or f.metadata.get("trials") for f in dataclasses.fields(Settings)
+                   if f.name in machine)  # fmt: skip
+
+
+def test_assignments_are_read_as_the_fields_type():
+    given = ["lr=1e-4", "iterations=7", "domain_attention=False", "recompute=true", "pretrained=a=b.pth", "alpha=1"]
+    assert Settings.parse(given) == {
+        "lr": 1e-4, "iterations": 7, "domain_attention": False, "recompute": True, "pretrained": "a=b.pth", "alpha": 1.0
+    }  # fmt: skip
+    for text, sentence in (
+        ("alpha", "'alpha' sets nothing: give name=value"),
+        ("alhpa=1", "unknown setting 'alhpa': did you mean 'alpha'"),
+        ("iterations=1.5", "'iterations' takes int, got '1.5'"),
+        ("recompute=0", "'recompute' takes bool, got '0'"),
+    ):
+        with pytest.raises(DidError, match=sentence):
+            Settings.parse([text])

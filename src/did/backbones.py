@@ -1,7 +1,9 @@
 """G: any timm backbone with a spatial feature map, for gray images, with weights from a named place."""
 
+import contextlib
+import dataclasses
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from did.errors import DidError
 from did.settings import nearest
@@ -34,6 +37,60 @@ PACKAGED = {
 CHOICES = "choose pretrained = hub (needs a network), package, none, or the path of a weights file"
 
 
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """How a backbone computes in training; in evaluation mode it is always plain float32.
+
+    Attributes:
+        precision: `32`, or `bf16`: bfloat16 under autocast. What comes out is float32 again.
+        accumulate: parts of the batch that go through one by one, of which one part's activations are held at a time
+            (Chen et al., 2016, "Training deep nets with sublinear memory cost"). What comes out is the whole batch's,
+            so that losses over pairs of images stay exact; batch normalisation alone is over a part.
+        recompute: the same, with the activations inside each block of the network.
+        compile: torch.compile.
+    """
+
+    precision: str = "32"
+    accumulate: int = 1
+    recompute: bool = False
+    compile: bool = False
+
+    def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """`function(images)`, computed so.
+
+        Raises:
+            DidError: fewer images than parts.
+        """
+        if len(images) < self.accumulate:
+            raise DidError(f"{len(images)} images cannot be cut into accumulate = {self.accumulate} parts: lower it")
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if self.accumulate == 1:
+                out = function(images)
+            else:
+                parts = images.tensor_split(self.accumulate)
+                out = torch.cat([checkpoint(function, part, use_reentrant=False) for part in parts])
+        return out.to(images.dtype)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the backward pass computes parts of the forward pass again."""
+        return self.accumulate > 1 or self.recompute
+
+
+PLAIN = Machine()
+
+
+@contextlib.contextmanager
+def steady_statistics(module: nn.Module) -> Iterator[None]:
+    """For a backward pass: what batch normalisation has counted does not change, though layers may run once more."""
+    again = [part for part in module.modules() if getattr(part, "machine", PLAIN).repeats]
+    norms = {norm for part in again for norm in part.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)}
+    kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    yield
+    for buffer, value in kept:
+        buffer.copy_(value)
+
+
 class Backbone(nn.Module):
     """G: a timm network up to its last feature map, which takes gray or RGB images in [0, 1].
 
@@ -43,6 +100,7 @@ class Backbone(nn.Module):
         in_chans: 1 for gray. The RGB stem kernels are then summed, which is the same function as the gray image
             repeated three times when the three channels are normalised alike; the mean over channels of the
             network's own mean and standard deviation is used for that (§4.1.3 says grayscale, not how).
+        machine: how it computes in training.
 
     Attributes:
         channels: c of the feature map.
@@ -50,15 +108,19 @@ class Backbone(nn.Module):
     Shapes: (n, in_chans, H, W) in [0, 1] -> (n, c, h, w).
 
     Raises:
-        DidError: unknown name, no feature map, weights that cannot be had, or a file that does not fit.
+        DidError: unknown name, no feature map, weights that cannot be had, a file that does not fit, or a network that
+            cannot compute its activations again.
     """
 
     body: Any  # timm's networks are not typed
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, pretrained: str = "none", in_chans: int = 1) -> None:
+    def __init__(
+        self, name: str, pretrained: str = "none", in_chans: int = 1, machine: Machine = PLAIN
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.machine = machine
         # Convolutions on the CPU are up to four times faster on channels-last memory, and no slower on a GPU.
         self.body = _create(name, pretrained, in_chans).to(memory_format=torch.channels_last)
         self.channels: int = self.body.num_features
@@ -66,9 +128,26 @@ class Backbone(nn.Module):
         for key in ("mean", "std"):
             value = torch.tensor(config[key]).mean()
             self.register_buffer(key, value, persistent=False)
+        if machine.recompute:
+            _recompute(self.body, name)
+        self._compiled = torch.compile(self.body.forward_features) if machine.compile else None
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.body.forward_features((images - self.mean) / self.std)
+        images = (images - self.mean) / self.std
+        if self.machine.recompute:
+            self.body.set_grad_checkpointing(self.training)
+        if not self.training:
+            return self.body.forward_features(images)
+        return self.machine.run(self._compiled or self.body.forward_features, images)
+
+
+def _recompute(body: Any, name: str) -> None:
+    try:
+        body.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise DidError(
+            f"timm cannot compute the activations of '{name}' again: take recompute = False, and accumulate for memory"
+        ) from error
 
 
 def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:

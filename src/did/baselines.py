@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from did.backbones import Backbone
+from did.distributed import gather
 from did.settings import Settings
-from did.tasks import Step
+from did.tasks import Step, machine
 
 
 class PlainDetector(nn.Module):
@@ -28,12 +29,12 @@ class BCETask(nn.Module):
     def __init__(self, settings: Settings, num_domains: int = 2) -> None:
         super().__init__()
         self.settings = settings
-        self.model = PlainDetector(Backbone(settings.backbone, settings.pretrained))
+        self.model = PlainDetector(Backbone(settings.backbone, settings.pretrained, machine=machine(settings)))
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
         """As `DIDTask.forward`; progress, seed and details change nothing here."""
-        scores = self.model(batch["image"])
-        return Step({"bce": F.binary_cross_entropy_with_logits(scores, batch["label"].to(scores.dtype))}, {})
+        scores, labels = gather(self.model(batch["image"])), gather(batch["label"])
+        return Step({"bce": F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype))}, {})
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adam's groups: G at η_θ, the classifier at the rate of C."""

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from did.backbones import Backbone, cut, widen
+from did.backbones import PLAIN, Backbone, Machine, cut, widen
+from did.distributed import gather
 from did.settings import Settings
-from did.tasks import Step
+from did.tasks import Step, machine
 
 #: Ends of FAD's three bands, as shares of the spectrum: low, middle, high.
 FAD_BANDS = (0, 1 / 16, 1 / 8, 1)
@@ -158,6 +160,7 @@ class F3Net(nn.Module):
         backbone: timm's name; the paper's is legacy_xception.
         pretrained: see `did.backbones.Backbone`.
         image_size: side of the images; FAD's filters have as many places.
+        machine: how both branches compute in training.
 
     Raises:
         DidError: as `did.backbones.Backbone` and `did.backbones.cut`.
@@ -166,8 +169,11 @@ class F3Net(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: str, pretrained: str = "none", image_size: int = 224) -> None:
+    def __init__(
+        self, backbone: str, pretrained: str = "none", image_size: int = 224, machine: Machine = PLAIN
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.machine = machine
         fad, lfs = Backbone(backbone, pretrained), Backbone(backbone, pretrained)
         self.decomposition = Decomposition(image_size)
         self.statistics = LocalStatistics()
@@ -178,14 +184,26 @@ class F3Net(nn.Module):
         self.fad, self.lfs = nn.ModuleList(cut(fad)), nn.ModuleList(cut(lfs))
         self.mix = nn.ModuleList(MixBlock(channels) for channels in _widths(self.fad))
         self.classifier = nn.Linear(fad.channels + lfs.channels, 1)
+        if machine.compile:
+            for part in [*self.fad, *self.lfs]:
+                part.compile()
 
     def forward(self, images: Tensor) -> Tensor:
-        fad = self.fad[0](self.decomposition((images - self.mean) / self.std))
-        lfs = self.lfs[0](self.statistics(images))
+        pooled = self.machine.run(self._pooled, images) if self.training else self._pooled(images)
+        return self.classifier(pooled).squeeze(1)
+
+    def _pooled(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):  # 8 bits are too few for a spectrum
+            fad, lfs = self.decomposition((images - self.mean) / self.std), self.statistics(images)
+        fad, lfs = self._part(self.fad[0], fad), self._part(self.lfs[0], lfs)
         for number, mix in enumerate(self.mix, start=1):
             fad, lfs = mix(fad, lfs)
-            fad, lfs = self.fad[number](fad), self.lfs[number](lfs)
-        return self.classifier(torch.cat([fad.mean((2, 3)), lfs.mean((2, 3))], dim=1)).squeeze(1)
+            fad, lfs = self._part(self.fad[number], fad), self._part(self.lfs[number], lfs)
+        return torch.cat([fad.mean((2, 3)), lfs.mean((2, 3))], dim=1)
+
+    def _part(self, part: nn.Module, x: Tensor) -> Tensor:
+        again = self.machine.recompute and self.training
+        return checkpoint(part, x, use_reentrant=False) if again else part(x)
 
 
 def _widths(parts: nn.ModuleList) -> list[int]:
@@ -210,13 +228,13 @@ class F3NetTask(nn.Module):
     def __init__(self, settings: Settings, num_domains: int = 2) -> None:
         super().__init__()
         self.settings = settings
-        self.model = F3Net(settings.backbone, settings.pretrained, settings.image_size)
+        self.model = F3Net(settings.backbone, settings.pretrained, settings.image_size, machine(settings))
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
         """As `DIDTask.forward`; progress and seed change nothing here, details also log what has been learnt so far:
         the mean absolute values of the squashed filters and of the MixBlocks' gates, next to 0 at the start."""
-        scores = self.model(batch["image"])
-        terms = {"bce": F.binary_cross_entropy_with_logits(scores, batch["label"].to(scores.dtype))}
+        scores, labels = gather(self.model(batch["image"])), gather(batch["label"])
+        terms = {"bce": F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype))}
         return Step(terms, self._details() if details else {})
 
     def _details(self) -> dict[str, float]:

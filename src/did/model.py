@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from did.backbones import Backbone
+from did.distributed import gather
 from did.layers import Attention, gradient_reversal
 
 
@@ -54,6 +55,9 @@ class Estimator(nn.Module):
     convolutions, so each half is convolved once and the marginal pairs only permute the second result; this is
     exact and halves the cost of the widest layer. `estimator_input="pooled"` shows T the means over places only.
 
+    With several processes, `partner` points into the batch of all of them, and the second results are what they
+    exchange: c is a thousand where they have 64 channels.
+
     Shapes: I_df and I_os (n, c, h, w), partner (n,) -> joint scores (n,), marginal scores (n,).
 
     Source: §3.3, Eq. 4; the widths and the pooling before the last layer are left open.
@@ -73,7 +77,7 @@ class Estimator(nn.Module):
         if self.inputs == "pooled":
             deepfake, other = deepfake.mean((2, 3), True), other.mean((2, 3), True)
         first, second = self.deepfake(deepfake), self.other(other)
-        x = F.relu(torch.cat([first + second, first + second[partner]]))
+        x = F.relu(torch.cat([first + second, first + gather(second)[partner]]))
         x = F.relu(self.conv3(F.relu(self.conv2(x))))
         joint, marginal = self.fc(x.mean((2, 3))).squeeze(1).chunk(2)
         return joint, marginal

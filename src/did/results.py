@@ -1,5 +1,6 @@
 """A run and its record: settings, data fingerprint, commit, machine, seed, metrics. Asking again returns it."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 import did
-from did import checkpoints, evaluation
+from did import checkpoints, distributed, evaluation
 from did.baselines import BCETask
 from did.data.loading import Faces, domain_names
 from did.data.prepare import FaceStore
@@ -125,6 +127,7 @@ def run(
     task: str = "did",
     runs: Path | None = None,
     progress: bool = True,
+    fabric: Fabric | None = None,
 ) -> Run:
     """Train on the source's train split, select on its validation split, test on its test split; or return the run
     that did so before.
@@ -137,6 +140,8 @@ def run(
         source, store: the data and its crops.
         task: `did`, `bce` or `f3net`.
         runs: folder of the runs; `runs/` in the project by default.
+        progress: show bars.
+        fabric: from `did.distributed.launch`, where several processes train the run together; all of them call this.
 
     Raises:
         DidError: an unknown task, weights that cannot be had, or what training and evaluation raise.
@@ -147,14 +152,24 @@ def run(
     data = fingerprint(manifest)
     name = settings.digest(task, data, did.__version__)
     folder = (runs or home() / "runs") / name
-    with alone(folder):  # Two processes that want the same run train it once.
-        if not (folder / RECORD).is_file():
-            _train(settings, source, store, task, folder, data, progress)
+    first = distributed.rank() == 0
+    # Two that want the same run train it once.
+    with alone(folder) if first else contextlib.nullcontext():
+        if not distributed.of_first((folder / RECORD).is_file()):
+            _train(settings, source, store, task, folder, data, progress and first, fabric)
+    distributed.wait()
     return Run(folder)
 
 
 def _train(
-    settings: Settings, source: Source, store: FaceStore, task: str, folder: Path, data: str, progress: bool
+    settings: Settings,
+    source: Source,
+    store: FaceStore,
+    task: str,
+    folder: Path,
+    data: str,
+    progress: bool,
+    fabric: Fabric | None,
 ) -> None:
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
@@ -164,13 +179,15 @@ def _train(
     domains = splits["train"].domain_names
     torch.manual_seed(settings.seed)
     model = TASKS[task](settings, len(domains))
-    history = fit(model, splits["train"], splits["val"], part, progress)
+    history = fit(model, splits["train"], splits["val"], part, progress, None, fabric)
     trained = time.monotonic()
     validation, test = splits["val"], splits["test"]
     validated = validation.rows.assign(score=score(model.detector(), validation, progress=progress))
     scored = test.rows.assign(score=score(model.detector(), test, progress=progress))
-    metrics = evaluation.report(scored)
     extra = {"domain_accuracy": domain_accuracy(model, test)} if task == "did" else {}
+    if distributed.rank() > 0:
+        return
+    metrics = evaluation.report(scored)
 
     write_atomically(part / "history.csv", lambda path: history.to_csv(path, index=False))
     record = {
@@ -355,6 +372,7 @@ def provenance() -> dict[str, Any]:
             "processor": platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "processes": distributed.ranks(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }

@@ -43,6 +43,13 @@ def _open(
     return dataclasses.field(default=default, metadata={"where": where, "says": says, **more})
 
 
+def _machine(default: Any, says: str, options: tuple[str, ...] = ()) -> Any:
+    """A choice of how the machine computes, which the paper knows nothing of; it moves results by rounding only, or
+    says what else. At its default it is not part of a run's name."""
+    more = {"options": options, "machine": True}
+    return dataclasses.field(default=default, metadata={"where": "machine", "says": says, **more})
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Everything that decides a run, with the paper's values as defaults.
@@ -109,6 +116,17 @@ class Settings:
     )
     seed: int = _open(0, "seed of weights, batches and marginals")
 
+    # machine
+    precision: str = _machine(
+        "32", "G in training: float32, or bfloat16 under autocast; all else is 32", ("32", "bf16")
+    )
+    accumulate: int = _machine(
+        1,
+        "parts of a batch that G sees one by one, for memory; batch normalisation is then over a part, losses are not",
+    )
+    recompute: bool = _machine(False, "G's activations are computed again in the backward pass, for memory")
+    compile: bool = _machine(False, "torch.compile for G in training, on one device")
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, kind = getattr(self, field.name), type(field.default)
@@ -125,6 +143,7 @@ class Settings:
             "auc_margin": (0 < self.auc_margin <= 1, "lie in (0, 1]"),
             "auc_power": (self.auc_power > 1, "be above 1"),
             "batch_size": (self.batch_size >= 2, "be at least 2"),
+            "accumulate": (1 <= self.accumulate <= self.batch_size, "lie between 1 and the batch size"),
             **{name: (getattr(self, name) > 0, "be above 0") for name in positive},
             **{
                 name: (getattr(self, name) >= 0, "be at least 0")
@@ -157,13 +176,40 @@ class Settings:
                 raise DidError(f"unknown setting '{name}': {nearest(name, fields)}")
         return cls(**values)
 
+    @classmethod
+    def parse(cls, assignments: Iterable[str]) -> dict[str, Any]:
+        """Values by name from texts such as `alpha=0.3`, read as the field's type. Raises DidError on what is none."""
+        kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        read: dict[type, Any] = {bool: {"true": True, "false": False}.__getitem__}
+        values = {}
+        for text in assignments:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise DidError(f"'{text}' sets nothing: give name=value, as in alpha=0.3")
+            if name not in kinds:
+                raise DidError(f"unknown setting '{name}': {nearest(name, kinds)}")
+            kind = kinds[name]
+            try:
+                values[name] = read.get(kind, kind)(value.lower() if kind is bool else value)
+            except (ValueError, KeyError) as error:
+                raise DidError(f"setting '{name}' takes {kind.__name__}, got '{value}'") from error
+        return values
+
     def as_dict(self) -> dict[str, Any]:
         """Every field and its value."""
         return dataclasses.asdict(self)
 
     def digest(self, *more: str) -> str:
-        """12 hexadecimal digits that name these settings together with `more` (a data fingerprint, a version)."""
-        return hashlib.sha256(json.dumps([self.as_dict(), *more], sort_keys=True).encode()).hexdigest()[:12]
+        """12 hexadecimal digits that name these settings together with `more` (a data fingerprint, a version).
+
+        Settings of the machine count only where they are not at their defaults: a new one renames no run.
+        """
+        named = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if not field.metadata.get("machine") or getattr(self, field.name) != field.default
+        }
+        return hashlib.sha256(json.dumps([named, *more], sort_keys=True).encode()).hexdigest()[:12]
 
 
 # `laptop` differs from the paper in size and, since the paper's literal settings let T die and M_df saturate at

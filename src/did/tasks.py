@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from did.backbones import Backbone
+from did.backbones import Backbone, Machine
+from did.distributed import gather, ranks, share
 from did.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
 from did.model import DID, Decomposed, map_statistics
 from did.settings import Settings
@@ -60,6 +61,11 @@ def adversary_scales(settings: Settings, progress: float) -> tuple[float, float,
     return (weight, towards_features * now, 1.0) if settings.adversary == "grl" else (weight, towards_features, now)
 
 
+def machine(settings: Settings) -> Machine:
+    """How G is to compute in training."""
+    return Machine(settings.precision, settings.accumulate, settings.recompute, settings.compile)
+
+
 class DIDTask(nn.Module):
     """DID with Eq. 11: λ_cls·L_cls + λ_dom·L_dom, and T against the features.
 
@@ -72,7 +78,7 @@ class DIDTask(nn.Module):
         super().__init__()
         self.settings = settings
         self.model = DID(
-            Backbone(settings.backbone, settings.pretrained),
+            Backbone(settings.backbone, settings.pretrained, machine=machine(settings)),
             num_domains,
             **{name: getattr(settings, name) for name in _MODEL_SETTINGS},
         )
@@ -81,45 +87,50 @@ class DIDTask(nn.Module):
         """The losses of a batch by Eq. 11, with T's by the reading that the settings name.
 
         Args:
-            batch: `image` (n, 1, H, W), `label` (n,), `domain` (n,).
+            batch: `image` (n, 1, H, W), `label` (n,), `domain` (n,): of several processes, each gives its share, and
+                the losses and values are those of the whole batch.
             progress: share of the iterations done, in [0, 1].
             seed: of the marginal's permutation.
             details: also log the maps' statistics and the gradients that reach G, which take a partial backward pass.
         """
         s = self.settings
         weight, reversal, _ = adversary_scales(s, progress)
-        labels, domains = batch["label"], batch["domain"]
+        labels, domains = gather(batch["label"]), gather(batch["domain"])
         partner = None
         if self.model.estimator is not None:
-            partner = marginal_permutation(len(labels), torch.Generator().manual_seed(seed)).to(labels.device)
+            n = len(labels)
+            partner = marginal_permutation(n, torch.Generator().manual_seed(seed)).to(labels.device)[share(n)]
         out: Decomposed = self.model(batch["image"], partner, reversal)
+        scores, logits = gather(out.score), gather(out.domain_logits)
         terms = {
-            "cls": s.lambda_cls * classification_loss(out.score, labels, s.alpha, s.auc_margin, s.auc_power),
-            "dom": s.lambda_dom * domain_loss(out.domain_logits, domains),
+            "cls": s.lambda_cls * classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power),
+            "dom": s.lambda_dom * domain_loss(logits, domains),
         }
         values = {"beta": beta(progress)}
         if out.joint_scores is not None and out.marginal_scores is not None:
-            estimate = jsd_mutual_information(out.joint_scores, out.marginal_scores)
+            joint, marginal = gather(out.joint_scores), gather(out.marginal_scores)
+            estimate = jsd_mutual_information(joint, marginal)
             terms["dec"] = -weight * estimate
-            right = torch.cat([out.joint_scores > 0, out.marginal_scores < 0])
+            right = torch.cat([joint > 0, marginal < 0])
             values |= {"estimate": estimate.item(), "T accuracy": right.float().mean().item()}
         if details:
-            values |= self._details(out, terms, batch)
+            values |= {
+                "auc loss": auc_loss(scores, labels, s.auc_margin, s.auc_power).item(),
+                "bce": nn.functional.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype)).item(),
+                "domain accuracy": (logits.argmax(1) == domains).float().mean().item(),
+                **self._details(out, terms),
+            }
         return Step(terms, values)
 
-    def _details(self, out: Decomposed, terms: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, float]:
-        labels, domains = batch["label"], batch["domain"]
-        values = {
-            "auc loss": auc_loss(out.score, labels, self.settings.auc_margin, self.settings.auc_power).item(),
-            "bce": nn.functional.binary_cross_entropy_with_logits(out.score, labels.to(out.score.dtype)).item(),
-            "domain accuracy": (out.domain_logits.argmax(1) == domains).float().mean().item(),
-        }
+    def _details(self, out: Decomposed, terms: dict[str, Tensor]) -> dict[str, float]:
+        values: dict[str, float] = {}
         for name, attention_map in (("M_df", out.deepfake_map), ("M_dom", out.domain_map)):
-            values |= {f"{name} {key}": value for key, value in map_statistics(attention_map).items()}
+            values |= {f"{name} {key}": value for key, value in map_statistics(gather(attention_map.detach())).items()}
         for name, sender in (("cls", "C"), ("dom", "C̄"), ("dec", "T")):
             if name in terms and out.features.requires_grad:
                 (gradient,) = torch.autograd.grad(terms[name], out.features, retain_graph=True)
-                values[f"gradient from {sender}"] = gradient.norm().item()
+                # Each process has the gradient of all processes' losses, which are one and the same.
+                values[f"gradient from {sender}"] = gather(gradient).norm().item() / ranks()
         return values
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,9 +12,11 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.utils.data import Subset
 from tqdm import tqdm
 
-from did import checkpoints, evaluation
+from did import checkpoints, distributed, evaluation
+from did.backbones import steady_statistics
 from did.data.loading import Faces, batches, ordered
 from did.errors import DidError
 from did.settings import Settings
@@ -21,6 +24,8 @@ from did.tasks import Step
 
 RESUME = "resume.safetensors"
 BEST = "model.safetensors"
+#: The state is written at each validation, and where the last writing lies further back than this.
+MINUTES_BETWEEN_STATES = 10.0
 
 
 class Task(Protocol):
@@ -46,22 +51,33 @@ def optimizer_for(task: Task) -> torch.optim.Adam:
 
 
 def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, step: Callable[[], Step]) -> Step:
-    """One simultaneous descent and ascent on all modules (Eq. 12; the ascent is inside the GRL). Returns the step."""
+    """One simultaneous descent and ascent on all modules (Eq. 12; the ascent is inside the GRL). Returns the step,
+    which is not taken where the loss is not finite."""
     optimizer.zero_grad(set_to_none=True)
     result = step()
-    fabric.backward(result.total)
-    optimizer.step()
+    with steady_statistics(module):
+        fabric.backward(result.total)
+    if math.isfinite(result.total.item()):
+        optimizer.step()
     return result
 
 
 def fit(
-    task: nn.Module, train: Faces, validation: Faces, folder: Path, progress: bool = True, stop_at: int | None = None
+    task: nn.Module,
+    train: Faces,
+    validation: Faces,
+    folder: Path,
+    progress: bool = True,
+    stop_at: int | None = None,
+    fabric: Fabric | None = None,
 ) -> pd.DataFrame:
     """Train a task by Algorithm 2 and leave the selected weights in it.
 
     Every `validate_every` iterations the frame AUC on the validation split is measured and the state is written to
-    `folder`, from which an interrupted run goes on with the same result. The weights kept are those of the best
-    validation (the first one among equals), or of the last iteration under `selection="last"`. No test data is seen.
+    `folder`, from which an interrupted run goes on with the same result: whatever is random depends on the seed and
+    the iteration alone. The weights kept are those of the best validation (the first one among equals), or of the
+    last iteration under `selection="last"`. No test data is seen. Several processes share each batch and the
+    validation; the first of them writes.
 
     Args:
         task: see `Task`; built right after `torch.manual_seed(settings.seed)`.
@@ -69,16 +85,21 @@ def fit(
         folder: for the resume state and the selected weights.
         progress: show a bar with the named losses.
         stop_at: end early at this iteration, as an interruption would (for tests).
+        fabric: from `did.distributed.launch`; by default one device.
 
     Returns:
         The history: one row a logged iteration.
 
     Raises:
-        DidError: a loss that is not finite (the last written state is kept).
+        DidError: a loss that is not finite (the step is not taken, the last written state is kept), a full disk, a
+            state of another task, `compile` with several processes, or more processes than images a batch.
     """
     settings: Settings = task.settings  # type: ignore[assignment]
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    fabric = Fabric(accelerator="auto", devices=1)
+    fabric = fabric or Fabric(accelerator="auto", devices=1)
+    if settings.compile and distributed.ranks() > 1:
+        raise DidError("compile = True is for one device: batch normalisation over several cannot be compiled")
+    distributed.join_batch_norms(task)
     optimizer = optimizer_for(task)  # type: ignore[arg-type]
     module, optimizer = fabric.setup(task, optimizer)
     state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "history": []}
@@ -89,8 +110,9 @@ def fit(
         train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
         balanced=settings.sampler == "balanced", num_workers=_workers(fabric, settings),
     )  # fmt: skip
-    loader: Any = fabric.setup_dataloaders(drawn, use_distributed_sampler=False)
+    loader: Any = fabric.setup_dataloaders(distributed.shared(drawn), use_distributed_sampler=False)
     bar = tqdm(total=settings.iterations, initial=state["iteration"], desc="training", unit="it", disable=not progress)
+    written = time.monotonic()
     module.train()
     with bar:
         for iteration, batch in enumerate(loader, start=state["iteration"]):
@@ -100,25 +122,36 @@ def fit(
             details = iteration % log_every == 0
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * task.rate_factor(group["name"], done)  # type: ignore[operator]
-            seed = int(np.random.SeedSequence([settings.seed, iteration]).generate_state(1)[0])
+            seed = _seed(settings.seed, iteration)
+            torch.manual_seed(_seed(settings.seed, iteration, 1 + distributed.rank()))  # dropout and its like
             step = train_step(fabric, module, optimizer, lambda: module(batch, done, seed, details))  # noqa: B023
             losses = {name: term.item() for name, term in step.terms.items()}
-            if not all(math.isfinite(value) for value in losses.values()):
+            if not math.isfinite(step.total.item()):
+                rows = distributed.gather(batch["index"]).tolist()
                 raise DidError(
                     f"the loss is not finite at iteration {iteration} ({losses}); lower the rates or look at this "
-                    f"batch (rows {batch['index'].tolist()} of the training faces)"
+                    f"batch (rows {rows} of the training faces: {', '.join(train.rows['face'].iloc[rows])})"
                 )
             if details:
                 state["history"].append({"iteration": iteration, **losses, **step.values})
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
             bar.update()
             state["iteration"] = iteration + 1
-            if state["iteration"] % settings.validate_every == 0 or state["iteration"] == settings.iterations:
-                _validate(fabric, task, optimizer, validation, state, folder)
+            due = state["iteration"] % settings.validate_every == 0 or state["iteration"] == settings.iterations
+            if due:
+                _validate(fabric, task, validation, state, folder)
                 module.train()
+            if distributed.rank() == 0 and (due or time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES):
+                write_state(folder / RESUME, task, optimizer, state)
+                written = time.monotonic()
+    distributed.wait()
     if state["iteration"] == settings.iterations:
         checkpoints.put(task, checkpoints.load(folder / BEST)[0], folder / BEST)
     return pd.DataFrame(state["history"])
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _workers(fabric: Fabric, settings: Settings) -> int:
@@ -126,9 +159,7 @@ def _workers(fabric: Fabric, settings: Settings) -> int:
     return 0 if fabric.device.type == "cpu" else min(8, os.cpu_count() or 1)
 
 
-def _validate(
-    fabric: Fabric, task: nn.Module, optimizer: Any, validation: Faces, state: dict[str, Any], folder: Path
-) -> None:
+def _validate(fabric: Fabric, task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path) -> None:
     settings: Settings = task.settings  # type: ignore[assignment]
     scores = score(task.detector(), validation, settings.batch_size, fabric.device)  # type: ignore[operator]
     value = evaluation.auc(validation.labels, scores)
@@ -136,8 +167,8 @@ def _validate(
     if value > state["best"] or settings.selection == "last":
         state["best"] = value
         about = {"settings": settings.as_dict(), "iteration": state["iteration"], "validation AUC": value}
-        checkpoints.save(folder / BEST, task.state_dict(), about)
-    write_state(folder / RESUME, task, optimizer, state)
+        if distributed.rank() == 0:
+            checkpoints.save(folder / BEST, task.state_dict(), about)
 
 
 def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
@@ -184,10 +215,15 @@ def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 def score(
     detector: nn.Module, faces: Faces, batch_size: int = 64, device: torch.device | str = "cpu", progress: bool = False
 ) -> np.ndarray:
-    """Scores of all faces in the order of their rows, (n,), by the test-time graph in evaluation mode."""
+    """Scores of all faces in the order of their rows, (n,), by the test-time graph in evaluation mode.
+
+    Several processes share the faces, and each gets all scores: all of them have to ask.
+    """
     was_training = detector.training
     detector.eval().to(device)
-    loader = tqdm(ordered(faces, max(batch_size, 32)), desc="scoring", unit="batch", disable=not progress)
-    scores = [detector(batch["image"].to(device)).float().cpu() for batch in loader]
+    own = range(len(faces))[distributed.share(len(faces))]
+    part: Any = faces if len(own) == len(faces) else Subset(faces, own)
+    loader = tqdm(ordered(part, max(batch_size, 32)), desc="scoring", unit="batch", disable=not progress)
+    scores = torch.cat([detector(batch["image"].to(device)).float() for batch in loader])
     detector.train(was_training)
-    return torch.cat(scores).numpy()
+    return distributed.gather(scores).cpu().numpy()

@@ -1,0 +1,189 @@
+"""Two processes on the CPU against one with the whole batch: scores, losses, gradients, statistics, weights."""
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from timm.layers import BatchNormAct2d
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from did import distributed
+from did.baselines import BCETask
+from did.errors import DidError
+from did.f3net import F3NetTask
+from did.settings import Settings
+from did.tasks import DIDTask
+
+fresh = multiprocessing.get_context("forkserver")
+fresh.set_forkserver_preload(["did.results", "pytest", "timm.layers"])
+
+
+def member(rank: int, ranks: int, place: Path, function: Any, arguments: tuple) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{place / 'meet'}", rank=rank, world_size=ranks)
+    torch.save(function(*arguments), place / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def on_two(place: Path, function: Any, *arguments: Any) -> list[Any]:
+    """What `function` gives in each of two processes."""
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    children = [fresh.Process(target=member, args=(rank, 2, place, function, arguments)) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(300)
+    assert [child.exitcode for child in children] == [0, 0]
+    return [torch.load(place / f"{rank}.pt") for rank in range(2)]
+
+
+# --- the pieces -----------------------------------------------------------------------------------------------------
+
+
+def test_shares_follow_each_other_and_differ_by_one(monkeypatch):
+    assert distributed.share(15) == slice(0, 15)
+    for ranks in (2, 4, 7):
+        monkeypatch.setattr(distributed, "ranks", lambda ranks=ranks: ranks)
+        parts = []
+        for rank in range(ranks):
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+            parts.append(list(range(15))[distributed.share(15)])
+        assert [row for part in parts for row in part] == list(range(15))
+        assert {len(part) for part in parts} <= {15 // ranks, 15 // ranks + 1}
+    with pytest.raises(DidError, match="3 images cannot be shared by 7 processes"):
+        distributed.share(3)
+
+
+def gathered() -> dict[str, Any]:
+    rank = distributed.rank()
+    rows = (torch.arange(5.0 * 3).view(5, 3) + 100)[distributed.share(5)].requires_grad_()
+    everything = distributed.gather(rows)
+    (everything * (torch.arange(15.0).view(5, 3) + rank)).sum().backward()  # each rank has a loss of its own
+    labels = distributed.gather(torch.arange(5)[distributed.share(5)])
+    return {"rows": everything.detach(), "gradient": rows.grad, "labels": labels, "first": distributed.of_first(rank)}
+
+
+def test_gathered_rows_are_in_order_and_gradients_of_all_losses_come_back(tmp_path):
+    found = on_two(tmp_path, gathered)
+    for each in found:
+        assert torch.equal(each["rows"], torch.arange(15.0).view(5, 3) + 100)
+        assert torch.equal(each["labels"], torch.arange(5)) and each["labels"].dtype == torch.long
+        assert each["first"] == 0
+    gradient = torch.cat([each["gradient"] for each in found])
+    assert torch.equal(gradient, 2 * torch.arange(15.0).view(5, 3) + 1)
+
+
+def norms() -> list[nn.Module]:
+    torch.manual_seed(0)
+    several = [nn.BatchNorm2d(4), nn.BatchNorm2d(4, momentum=None), BatchNormAct2d(4, act_layer=nn.SiLU)]
+    for norm in several:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    return several
+
+
+def normalised(joint: bool) -> list[dict[str, Any]]:
+    x = torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.double) * 3 + 20
+    towards = torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.double)
+    own = distributed.share(5) if joint else slice(None)
+    found = []
+    for norm in norms():
+        distributed.join_batch_norms(norm.double())
+        x_own = x[own].clone().requires_grad_()
+        for _ in range(2):  # the statistics move twice
+            norm.zero_grad()
+            x_own.grad = None
+            y = norm(x_own)
+            (y * towards[own]).sum().backward()
+        found.append({"y": y.detach(), "x": x_own.grad, **{n: p.grad for n, p in norm.named_parameters()},
+                      "buffers": dict(norm.named_buffers()), "eval": norm.eval()(x).detach()})  # fmt: skip
+    return found
+
+
+def test_batch_normalisation_over_two_processes_is_that_of_the_whole_batch(tmp_path):
+    whole, (first, second) = normalised(joint=False), on_two(tmp_path, normalised, True)
+    for one, a, b in zip(whole, first, second, strict=True):
+        for key in ("y", "x"):
+            assert torch.allclose(torch.cat([a[key], b[key]]), one[key], rtol=1e-9, atol=1e-10), key
+        for key in ("weight", "bias"):
+            assert torch.allclose(a[key] + b[key], one[key], rtol=1e-9, atol=1e-10), key
+        for each in (a, b):
+            for name, buffer in one["buffers"].items():
+                assert torch.allclose(each["buffers"][name], buffer, rtol=1e-9), name
+            assert torch.allclose(each["eval"], one["eval"], rtol=1e-9)
+
+
+def test_on_one_process_nothing_is_replaced():
+    norm = nn.BatchNorm2d(3)
+    distributed.join_batch_norms(norm)
+    assert "forward" not in vars(norm)
+    rows = torch.zeros(3)
+    assert distributed.gather(rows) is rows and distributed.all_sum(rows) is rows
+    loader = torch.utils.data.DataLoader([1, 2])
+    assert distributed.shared(loader) is loader
+
+
+# --- a step of each task --------------------------------------------------------------------------------------------
+
+TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
+
+
+def batch() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "image": torch.rand(15, 1, 64, 64, generator=generator, dtype=torch.double),
+        "label": torch.tensor([0, 1, 1, 1, 1] * 3),
+        "domain": torch.tensor([0, 1, 2, 3, 4] * 3),
+    }
+
+
+def step(task: str, changes: dict[str, Any], joint: bool) -> dict[str, Any]:
+    """Terms, values, gradients and buffers after one step of all tasks, in double precision."""
+    torch.manual_seed(0)
+    module: nn.Module = TASKS[task](Settings.preset("smoke", **changes), 5).double().train()
+    given, called = batch(), module
+    if joint:
+        distributed.join_batch_norms(module)
+        own = distributed.share(15)
+        given, called = {name: rows[own] for name, rows in given.items()}, DistributedDataParallel(module)
+    result = called(given, 0.6, 5, True)
+    result.total.backward()
+    return {
+        "terms": {name: term.item() for name, term in result.terms.items()},
+        "values": result.values,
+        "gradients": {name: p.grad for name, p in module.named_parameters() if p.grad is not None},
+        "buffers": dict(module.named_buffers()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        ("did", {}),
+        ("did", {"estimator_weight": "lambda_dec", "wiring": "sequential", "recompute": True}),
+        ("bce", {}),
+        ("f3net", {"backbone": "test_resnet"}),
+    ],
+    ids=["did", "did recomputed", "bce", "f3net"],
+)
+def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path, task, changes):
+    one, several = step(task, changes, joint=False), on_two(tmp_path, step, task, changes, True)
+    assert len(one["gradients"]) > 20
+    if task == "did":
+        assert any(name.startswith("model.estimator") for name in one["gradients"])
+        assert any(name.startswith("model.backbone") for name in one["gradients"])
+        assert {"M_df images", "gradient from C", "gradient from T", "auc loss"} <= set(one["values"])
+    for each in several:
+        assert each["terms"] == pytest.approx(one["terms"], rel=1e-9)
+        assert each["values"] == pytest.approx(one["values"], rel=1e-5)  # the maps' statistics are float32
+        assert each["gradients"].keys() == one["gradients"].keys()
+        for name, gradient in one["gradients"].items():
+            assert torch.allclose(each["gradients"][name], gradient, rtol=1e-6, atol=1e-9), name
+        if not changes.get("recompute"):  # else `steady_statistics`, which the loop uses, has to put them right
+            for name, buffer in one["buffers"].items():
+                assert torch.allclose(each["buffers"][name], buffer, rtol=1e-6), name
