@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
 def _write(file: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     try:
         save_file(tensors, file, header)
+        mask = os.umask(0)
+        os.umask(mask)
+        file.chmod(0o666 & ~mask)  # safetensors gives its file to its owner alone
     except SafetensorError as error:
         for number in (errno.ENOSPC, errno.EDQUOT):  # The library hides the system's error in its text.
             if f"(os error {number})" in str(error):

@@ -7,6 +7,7 @@ batch. With one process each function here is the identity.
 
 import functools
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -47,7 +48,10 @@ def launch(devices: int | None = None, nodes: int = 1, accelerator: str = "auto"
         )
     except (ValueError, RuntimeError) as error:  # Fabric's own errors are of these kinds
         raise DidError(f"these devices cannot be used: {' '.join(str(error).split())}") from error
-    fabric.launch()
+    # Channels-last weights; it costs a copy of a gradient.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    if not commanded:
+        fabric.launch()
     return fabric
 
 

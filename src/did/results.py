@@ -120,6 +120,12 @@ def _read_record(file: Path) -> dict[str, Any]:
     return record
 
 
+def check_task(task: str) -> None:
+    """Raises DidError where there is no such task; the sentence names the nearest."""
+    if task not in TASKS:
+        raise DidError(f"unknown task '{task}': {nearest(task, TASKS)}")
+
+
 def run(
     settings: Settings,
     source: Source,
@@ -146,8 +152,7 @@ def run(
     Raises:
         DidError: an unknown task, weights that cannot be had, or what training and evaluation raise.
     """
-    if task not in TASKS:
-        raise DidError(f"unknown task '{task}': {nearest(task, TASKS)}")
+    check_task(task)
     manifest = store.manifest
     data = fingerprint(manifest)
     name = settings.digest(task, data, did.__version__)
