@@ -99,11 +99,17 @@ results: $(STAMP) ## every table and figure of the paper at PRESET: notebooks in
 	    -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null; done; \
 	$(VENV)/bin/did ledger --wall $$(( $$(date +%s) - start )) "$(PRESET)" $(words $(RESULTS))
 
-bench: $(STAMP) ## time training, preparation and its growth, as ratios side by side
-	$(PY) benchmarks/step.py
-	$(PY) benchmarks/prepare.py
-	$(PY) benchmarks/scale.py
-	$(PY) benchmarks/evaluation.py
+# LibAUC alone: what it asks for would put another OpenCV over ours and needs some gigabytes.
+# PEAK: TFLOP/s of a GPU in fp32, for the share of it that is reached. ARGS=--quick is a trial of the scripts.
+bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/results/: 20 minutes on 2 cores
+	$(PY) -m pip install --quiet --no-deps libauc==2.0.1
+	$(PY) benchmarks/step.py --json $(if $(PEAK),--peak $(PEAK)) $(ARGS)
+	$(PY) benchmarks/loader.py --json $(ARGS)
+	$(PY) benchmarks/losses.py --json $(ARGS)
+	$(PY) benchmarks/evaluation.py --json $(ARGS)
+	$(PY) benchmarks/predict.py --json $(ARGS)
+	$(PY) benchmarks/prepare.py --videos 8 --json $(ARGS)
+	$(PY) benchmarks/scale.py --json $(ARGS)
 
 lock: $(STAMP) ## renew requirements.lock (Linux and macOS, Python 3.10 and newer)
 	$(PY) -m uv pip compile --universal --upgrade --python-version 3.10 --extra test --extra dev --no-annotate \

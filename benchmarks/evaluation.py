@@ -1,25 +1,24 @@
-"""python benchmarks/evaluation.py [--rows 560000] [--frames 32] [--draws 1000] [--turns 3]
+"""python benchmarks/evaluation.py [--rows 560000] [--frames 32] [--draws 1000] [--pairs 3] [--quick] [--json [FILE]]
 
-The cost of evaluation on many scores, side by side with scikit-learn, in one process:
-  AUC, EER and DeLong's variance: seconds for each and for all three;
-  the 95% interval of the AUC by a bootstrap over videos: `did.evaluation.interval`, all draws measured, beside
-  scikit-learn's roc_auc_score in a loop over the same draws, a few measured and scaled to all. The loop comes in two
-  forms: drawn rows copied out, and rows weighted by how often their video was drawn.
-Times are medians over the turns, which alternate. Run it with OMP_NUM_THREADS=1 for one core.
+The AUC, the EER and the 95% interval of the AUC by a bootstrap over videos, on many scores, beside scikit-learn in one
+process. Ours is `did.evaluation.auc`, `eer` and `interval`, all draws measured. Theirs is roc_auc_score, the EER from
+roc_curve, and roc_auc_score in a loop over the same draws, a few of them measured and scaled to all. The loop comes in
+two forms, drawn rows copied out and rows weighted by how often their video was drawn; the faster counts. Both AUCs and
+EERs must agree. DeLong's variance of the AUC is timed beside it. Run it with OMP_NUM_THREADS=1 for one core.
 """
 
-import argparse
-import time
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
-import sklearn
+from side_by_side import Call, finish, memory, parser, seconds
 from sklearn.metrics import roc_auc_score, roc_curve
+from tqdm.auto import tqdm
 
+from did.benchmarks import row
 from did.evaluation import auc, delong, eer, interval
 
 LOOP_DRAWS = 3  # of scikit-learn's loop, a turn
+OURS, THEIRS = "did.evaluation", "scikit-learn"
 
 
 def scores_of(rows: int, frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,59 +49,45 @@ def eer_by_roc_curve(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(np.interp(0, gap, fpr))
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def ours(labels: np.ndarray, scores: np.ndarray, video: np.ndarray, draws: int) -> None:
+    auc(labels, scores), eer(labels, scores), interval(labels, scores, video, draws=draws)
 
 
-def medians(calls: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    measured = [{name: seconds(call) for name, call in calls.items()} for _ in range(turns)]
-    return {name: float(np.median([turn[name] for turn in measured])) for name in calls}
+def theirs(labels: np.ndarray, scores: np.ndarray, video: np.ndarray, draws: int) -> float:
+    """Seconds, the loop over draws scaled from a few."""
+    single = seconds(lambda: roc_auc_score(labels, scores)) + seconds(lambda: eer_by_roc_curve(labels, scores))
+    of_draws = min(seconds(partial(form, labels, scores, video, LOOP_DRAWS)) for form in (copied, weighted))
+    return single + of_draws / LOOP_DRAWS * draws
+
+
+def side(name: str, rows: int, frames: int, draws: int) -> Call:
+    function, drawn = (ours, scores_of(rows, frames)) if name == OURS else (theirs, scores_of(rows, frames))
+    return lambda: function(*drawn, draws)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=560_000)
-    parser.add_argument("--frames", type=int, default=32, help="frames a video")
-    parser.add_argument("--draws", type=int, default=1000)
-    parser.add_argument("--turns", type=int, default=3)
-    options = parser.parse_args()
-    labels, scores, video = scores_of(options.rows, options.frames)
-    print(
-        f"{options.rows} scores of {video[-1] + 1} videos; numpy {np.__version__}, scikit-learn {sklearn.__version__}"
-    )
-
-    apart = abs(auc(labels, scores) - roc_auc_score(labels, scores))
-    print(f"the two AUCs differ by {apart:.1e}, the two EERs by ", end="")
-    print(f"{abs(eer(labels, scores) - eer_by_roc_curve(labels, scores)):.1e}")
-    single = {
-        "AUC": lambda: auc(labels, scores),
-        "EER": lambda: eer(labels, scores),
-        "DeLong": lambda: delong(labels, scores),
-        "AUC, scikit-learn": lambda: roc_auc_score(labels, scores),
-        "EER, scikit-learn's roc_curve": lambda: eer_by_roc_curve(labels, scores),
-    }
-    times = medians(single, options.turns)
-    for name, value in times.items():
-        print(f"{name:32s} {value:8.3f} s")
-    print(f"{'AUC, EER and DeLong':32s} {times['AUC'] + times['EER'] + times['DeLong']:8.3f} s")
-
-    ours = medians({"interval": lambda: interval(labels, scores, video, draws=options.draws)}, 1)["interval"]
-    print(f"interval, {options.draws} draws: did {ours:.1f} s, all measured")
-    loops = medians(
-        {
-            "copied": lambda: copied(labels, scores, video, LOOP_DRAWS),
-            "weighted": lambda: weighted(labels, scores, video, LOOP_DRAWS),
-        },
-        options.turns,
-    )
-    for name, value in loops.items():
-        whole = value / LOOP_DRAWS * options.draws
-        print(
-            f"  roc_auc_score on {name} rows: {whole:.0f} s, scaled from {options.turns} × {LOOP_DRAWS} draws; "
-            f"{whole / ours:.1f} times did's"
-        )
+    found = parser(__doc__)
+    found.add_argument("--rows", type=int, default=560_000)
+    found.add_argument("--frames", type=int, default=32, help="frames a video")
+    found.add_argument("--draws", type=int, default=1000)
+    found.add_argument("--pairs", type=int, default=3)
+    options = found.parse_args()
+    if options.quick:
+        options.rows, options.draws, options.pairs = 20_000, 50, 1
+    labels, scores, video = drawn = scores_of(options.rows, options.frames)
+    assert abs(auc(labels, scores) - roc_auc_score(labels, scores)) < 1e-9
+    assert abs(eer(labels, scores) - eer_by_roc_curve(labels, scores)) < 1e-6
+    print(f"AUC {seconds(lambda: auc(labels, scores)):.3f} s, EER {seconds(lambda: eer(labels, scores)):.3f} s, "
+          f"DeLong's variance {seconds(lambda: delong(labels, scores)):.3f} s")  # fmt: skip
+    pairs = [
+        (seconds(lambda: ours(*drawn, options.draws)), theirs(*drawn, options.draws))
+        for _ in tqdm(range(options.pairs), desc="evaluation", leave=False)
+    ]
+    sizes = options.rows, options.frames, options.draws
+    case = f"{options.rows:,} scores of {video[-1] + 1:,} videos, {options.draws} draws"
+    note = f"{LOOP_DRAWS} draws of scikit-learn's loop are measured and scaled to all"
+    held = memory(side, (OURS, *sizes), (THEIRS, *sizes), calls=1)
+    finish([row("AUC, EER and interval", case, (OURS, THEIRS), "speed-up", pairs, note=note, **held)], options)
 
 
 if __name__ == "__main__":

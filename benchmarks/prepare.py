@@ -1,4 +1,4 @@
-"""python benchmarks/prepare.py [--videos 40] [--frames 32] [--repeats 1]
+"""python benchmarks/prepare.py [--videos 40] [--frames 32] [--pairs 1] [--quick] [--json [FILE]]
 
 Faces prepared per second, ours against facenet-pytorch called frame by frame over OpenCV as its README does, on the
 same H.264 files, the two sides taking turns; then how far their boxes differ on frames that both see, and where our
@@ -13,39 +13,27 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import clips
 import cv2
 import numpy as np
 import pandas as pd
-import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
+from side_by_side import finish, parser
 from tqdm.auto import tqdm
 
+from did.benchmarks import Row, row
 from did.data import prepare, table, video
-from did.data.standin.animate import animate
-from did.data.standin.drawn import DrawnBank
 
 
 def write_clips(folder: Path, videos: int, length: int = 200) -> pd.DataFrame:
     """The index of `videos` clips; every eighth is a link to the same file."""
-    bank = DrawnBank(11)
-    files = []
-    for person in tqdm(range(8), desc="clips"):
-        width, height = ((854, 480), (1280, 720))[person % 2]
-        clip = animate(bank.still(person), np.random.default_rng(person), length, 320)
-        rng = np.random.default_rng([person, 1])
-        wall = cv2.resize(rng.integers(60, 180, (12, 20, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
-        left, top = rng.integers(0, width - 320), rng.integers(0, height - 320)
-
-        def scene(frame: np.ndarray, wall=wall, left=left, top=top, rng=rng) -> np.ndarray:
-            picture = wall.copy()
-            picture[top : top + 320, left : left + 320] = frame
-            return cv2.add(picture, rng.integers(0, 6, picture.shape, np.uint8))
-
-        files.append(folder / f"clip{person}.mp4")
-        video.write_clip(files[-1], map(scene, clip.frames))
+    files = [folder / f"clip{person}.mp4" for person in range(8)]
+    for person, file in enumerate(tqdm(files, desc="clips")):
+        clips.write(file, person, length, ((854, 480), (1280, 720))[person % 2])
     rows = []
     for number in range(videos):
         name = f"{number:04d}.mp4"
@@ -105,35 +93,42 @@ def parts_of_our_time(index: pd.DataFrame, root: Path, store: Path, frames: int)
     return pd.DataFrame({"ms a video": 1000 * seconds, "share": seconds / seconds.sum()})
 
 
+def both(options: argparse.Namespace, root: Path) -> Row:
+    """Prepare the same clips both ways, in turns; print how far the boxes differ and where our time goes."""
+    index = write_clips(root, options.videos)
+    times = []
+    for turn in range(options.pairs):
+        store, out = root / f"store{turn}", root / f"out{turn}"
+        out.mkdir()
+        start = time.perf_counter()
+        ours = prepare.prepare(index, root, store, options.frames).manifest
+        middle = time.perf_counter()
+        boxes = theirs(index, root, out, options.frames)
+        times.append(((middle - start) / len(ours), (time.perf_counter() - middle) / len(boxes)))
+        shutil.rmtree(out)
+    box = ours.set_index(["path", "frame"])[["x0", "y0", "x1", "y1"]]
+    shared = [key for key in boxes if key in box.index]
+    apart = max(float(np.abs(box.loc[key].to_numpy(float) - boxes[key]).max()) for key in shared)
+    print(f"boxes on the {len(shared)} frames that both see: at most {apart:.3f} pixels apart")
+    print(parts_of_our_time(index.iloc[:8], root, root / "parts", options.frames).round(3).to_string())
+    case = f"{options.videos} videos of 480 and 720 lines, {options.frames} frames each"
+    sides = ("did.data.prepare", "facenet-pytorch frame by frame")
+    found = row("preparation", case, sides, "speed-up", times, note="seconds are those of a face")
+    return replace(found, more={"faces/s": tuple(1 / took for took in found.seconds)})
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, default=40)
-    parser.add_argument("--frames", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=1)
-    options = parser.parse_args()
+    found = parser(__doc__)
+    found.add_argument("--videos", type=int, default=40)
+    found.add_argument("--frames", type=int, default=32)
+    found.add_argument("--pairs", type=int, default=1)
+    options = found.parse_args()
+    if options.quick:
+        options.videos, options.frames = 8, 2
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        index = write_clips(root, options.videos)
-        ratios = []
-        for turn in range(options.repeats):
-            store, out = root / f"store{turn}", root / f"out{turn}"
-            out.mkdir()
-            start = time.perf_counter()
-            ours = prepare.prepare(index, root, store, options.frames).manifest
-            middle = time.perf_counter()
-            boxes = theirs(index, root, out, options.frames)
-            end = time.perf_counter()
-            speeds = len(ours) / (middle - start), len(boxes) / (end - middle)
-            ratios.append(speeds[0] / speeds[1])
-            print(f"faces/s: {speeds[0]:.1f} ours ({len(ours)} faces), {speeds[1]:.1f} facenet-pytorch ({len(boxes)})")
-            shutil.rmtree(out)
-        print(f"ratio: {np.median(ratios):.2f} on {os.cpu_count()} cores, torch threads {torch.get_num_threads()}")
-        box = ours.set_index(["path", "frame"])[["x0", "y0", "x1", "y1"]]
-        both = [key for key in boxes if key in box.index]
-        apart = max(float(np.abs(box.loc[key].to_numpy(float) - boxes[key]).max()) for key in both)
-        print(f"boxes on the {len(both)} frames that both see: at most {apart:.3f} pixels apart")
-        print(parts_of_our_time(index.iloc[:8], root, root / "parts", options.frames).round(3).to_string())
+        rows = [both(options, Path(temporary))]
+    finish(rows, options)
 
 
 if __name__ == "__main__":

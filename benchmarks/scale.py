@@ -1,11 +1,11 @@
-"""python benchmarks/scale.py [--videos 10 30 100 300 1000] [--figure scale.png]
+"""python benchmarks/scale.py [--videos 10 30 100 300 1000] [--figure scale.png] [--quick] [--json [FILE]]
 
 Cost and memory of the preparation against the number of videos: each number in a process of its own with one worker a
 core, on small H.264 clips (128×128, 8 frames, of which 4 are taken). Prints seconds, seconds a video beyond the start,
-and the peak memory of all processes together.
+and the peak memory of all processes together; then the cost of a video in the largest set over that in one of about a
+tenth: above 1, the cost would grow faster than the data.
 """
 
-import argparse
 import multiprocessing
 import os
 import tempfile
@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 import psutil
 from matplotlib.figure import Figure
+from side_by_side import finish, parser
 
+from did.benchmarks import Row, row
 from did.data import prepare, table, video
 from did.data.standin.animate import animate
 from did.data.standin.drawn import DrawnBank
@@ -65,10 +67,12 @@ def measure(folder: Path, videos: int, queue: multiprocessing.Queue) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args()
+    found = parser(__doc__)
+    found.add_argument("--videos", type=int, nargs="+", default=[10, 30, 100, 300, 1000])
+    found.add_argument("--figure", type=Path)
+    options = found.parse_args()
+    if options.quick:
+        options.videos = [2, 8, 20]
     context = multiprocessing.get_context("spawn")
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -94,6 +98,18 @@ def main() -> None:
             axis.plot(data.videos, data[name], "o-")
             axis.set(xlabel="videos", ylabel=name, ylim=(0, None))
         figure.savefig(options.figure)
+    finish([growth(data)], options)
+
+
+def growth(data: pd.DataFrame) -> Row:
+    """Seconds a video, and peak memory, of the largest set beside the one whose size is nearest to a tenth of it."""
+    most = data.loc[data.videos.idxmax()]
+    few = data.loc[(data.videos - most.videos / 10).abs().idxmin()]
+    times = [(most.seconds / most.videos, few.seconds / few.videos)]
+    sides = tuple(f"a video of {each.videos:.0f}" for each in (most, few))
+    held = float(most.MiB), float(few.MiB)
+    note = "seconds are those of a video, the start of the workers included; memory is that of all processes"
+    return row("growth of preparation", "128×128, 4 frames a video", sides, "cost", times, memory=held, note=note)
 
 
 if __name__ == "__main__":

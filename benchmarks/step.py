@@ -1,88 +1,110 @@
-"""python benchmarks/step.py [--repeats 7] [--backbones tf_efficientnet_lite0 resnet50 tf_efficientnetv2_l]
+"""python benchmarks/step.py [--pairs 7] [--backbones tf_efficientnet_lite0 resnet50 tf_efficientnetv2_l]
+                          [--precision 32-true] [--peak TFLOPS] [--quick] [--json [FILE]]
 
 The cost of DID as ratios, measured in one process with the two sides taking turns:
   training step: DID (G, A_df, A_dom, T, C and C̄, Adam) over the same backbone with BCE (G, linear, Adam);
   test time: DetectionGraph (G, A_df, C) over the bare backbone (G).
-The ratio is the median over pairs of neighbouring timings, with its quartiles. Weights are random: they cost the same.
+The ratio is the median over pairs of neighbouring timings, with its quartiles. Beside it stand the memory of each side
+in a process of its own, images/s, and FLOP/s: of the card's peak in that precision where `--peak` gives it. Weights are
+random: they cost the same.
 """
 
-import argparse
-import time
 from collections.abc import Callable
+from dataclasses import replace
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from side_by_side import Call, finish, memory, parser, take_turns
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from did.baselines import BCETask
+from did.benchmarks import Row, row
 from did.settings import Settings
 from did.tasks import DIDTask
 from did.training import optimizer_for, train_step
 
-CASES = {"tf_efficientnet_lite0": 112, "resnet50": 224, "tf_efficientnetv2_l": 224}
+CASES = {"tf_efficientnet_lite0": 112, "resnet50": 224, "tf_efficientnetv2_l": 224, "test_efficientnet": 64}
+# v2_l takes 13 s a step on 2 cores; lite0 a third of a second.
+PAIRS = {"tf_efficientnetv2_l": 0.5, "tf_efficientnet_lite0": 6, "test_efficientnet": 6}
+BATCH = 15
+MAX_TRAINING, MAX_TEST = 1.10, 1.02
+DID, BCE, BARE = "DID", "BCE on the same backbone", "the bare backbone"
 
 
-def training_step(fabric: Fabric, task: nn.Module, batch: dict[str, Tensor]) -> Callable[[], object]:
+def setting(backbone: str, precision: str) -> tuple[Fabric, Settings, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    fabric = Fabric(accelerator="auto", devices=1, precision=precision)
+    size = CASES[backbone]
+    batch = {
+        "image": torch.rand(BATCH, 1, size, size),
+        "label": torch.tensor([0, 1, 1, 1, 1] * 3),
+        "domain": torch.tensor([0, 1, 2, 3, 4] * 3),
+    }
+    settings = Settings(backbone=backbone, pretrained="none", image_size=size)
+    return fabric, settings, {name: tensor.to(fabric.device) for name, tensor in batch.items()}
+
+
+def training(side: str, backbone: str, precision: str) -> Call:
+    fabric, settings, batch = setting(backbone, precision)
+    task = DIDTask(settings, 5) if side == DID else BCETask(settings)
     module, optimizer = fabric.setup(task, optimizer_for(task))
     return lambda: train_step(fabric, module, optimizer, lambda: module(batch, 0.5, 0))
 
 
-def inference(fabric: Fabric, module: nn.Module, batch: dict[str, Tensor]) -> Callable[[], object]:
-    module = module.to(fabric.device).eval()
+def testing(side: str, backbone: str, precision: str) -> Call:
+    fabric, settings, batch = setting(backbone, precision)
+    task = DIDTask(settings, 5)
+    module = (task.detector() if side == DID else task.model.backbone).eval().to(fabric.device)
 
     @torch.inference_mode()
     def forward() -> Tensor:
-        return module(batch["image"])
+        with fabric.autocast():
+            return module(batch["image"])
 
     return forward
 
 
-def compare(ours: Callable[[], object], theirs: Callable[[], object], repeats: int, name: str) -> str:
-    def seconds(call: Callable[[], object]) -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        start = time.perf_counter()
+def flops(call: Call) -> int:
+    counter = FlopCounterMode(display=False)
+    with counter:
         call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
+    return counter.get_total_flops()
 
-    for call in (ours, theirs, ours, theirs):
-        call()
-    pairs = []
-    for turn in tqdm(range(repeats), desc=name, leave=False):
-        first, second = (ours, theirs) if turn % 2 == 0 else (theirs, ours)
-        times = {first: seconds(first), second: seconds(second)}
-        pairs.append((times[ours], times[theirs]))
-    a, b = np.array(pairs).T
-    low, middle, high = np.quantile(a / b, [0.25, 0.5, 0.75])
-    return f"{middle:5.3f} [{low:.3f}, {high:.3f}]  ({np.median(a):.3f} s over {np.median(b):.3f} s)"
+
+def measure(
+    what: str, build: Callable[..., Call], theirs: str, target: float, pairs: int, *case: str, peak: float
+) -> Row:
+    calls = {side: build(side, *case) for side in (DID, theirs)}
+    work = [flops(call) for call in calls.values()]  # also the first call of each, which is slower
+    times = take_turns(*calls.values(), pairs, f"{what}, {case[0]}", warm=1)
+    del calls
+    found = row(what, f"{case[0]}, {CASES[case[0]]} px, batch {BATCH}, {case[1]}", (DID, theirs), "cost", times)
+    speed = [count / took / 1e9 for count, took in zip(work, found.seconds, strict=True)]
+    held = memory(build, (DID, *case), (theirs, *case))
+    held["more"] |= {"images/s": tuple(BATCH / took for took in found.seconds), "GFLOP/s": tuple(speed)}
+    if peak:
+        held["more"]["% of the card's peak"] = tuple(each / peak / 10 for each in speed)
+    note = f"DID reaches {100 / found.ratio:.0f} % of the images/s of {theirs}"
+    return replace(found, target=target, note=note, **held)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--backbones", nargs="+", default=list(CASES), choices=list(CASES))
-    options = parser.parse_args()
-    fabric = Fabric(accelerator="auto", devices=1)
-    print(f"torch {torch.__version__}, {fabric.device}, {torch.get_num_threads()} threads, batch 15, ratio [quartiles]")
+    found = parser(__doc__)
+    found.add_argument("--pairs", type=int, default=7)
+    found.add_argument("--backbones", nargs="+", default=list(CASES)[:3], choices=list(CASES))
+    found.add_argument("--precision", default="32-true", help="as Lightning Fabric takes it, such as bf16-mixed")
+    found.add_argument("--peak", type=float, default=0, metavar="TFLOPS", help="of the card, in that precision")
+    options = found.parse_args()
+    if options.quick:
+        options.backbones, options.pairs = ["test_efficientnet"], 1
+    rows = []
     for backbone in options.backbones:
-        size = CASES[backbone]
-        settings = Settings(backbone=backbone, pretrained="none", image_size=size)
-        generator = torch.Generator().manual_seed(0)
-        batch = {
-            "image": torch.rand(15, 1, size, size, generator=generator).to(fabric.device),
-            "label": torch.tensor([0, 1, 1, 1, 1] * 3, device=fabric.device),
-            "domain": torch.tensor([0, 1, 2, 3, 4] * 3, device=fabric.device),
-        }
-        did, bce = DIDTask(settings, 5), BCETask(settings)
-        repeats = options.repeats * (1 if size == 224 else 10)
-        steps = training_step(fabric, did, batch), training_step(fabric, bce, batch)
-        print(f"{backbone:22s} {size} px  training step {compare(*steps, repeats, backbone)}", flush=True)
-        tests = inference(fabric, did.detector(), batch), inference(fabric, did.model.backbone, batch)
-        print(f"{backbone:22s} {size} px  test time     {compare(*tests, 3 * repeats, backbone)}", flush=True)
+        pairs = max(1, round(options.pairs * (1 if torch.cuda.is_available() else PAIRS.get(backbone, 1))))
+        case = (backbone, options.precision)
+        rows.append(measure("training step", training, BCE, MAX_TRAINING, pairs, *case, peak=options.peak))
+        rows.append(measure("test time", testing, BARE, MAX_TEST, 3 * pairs, *case, peak=options.peak))
+    finish(rows, options)
 
 
 if __name__ == "__main__":

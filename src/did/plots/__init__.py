@@ -14,6 +14,7 @@ from did.plots.scores import (
     roc_curves,
     score_histograms,
 )
+from did.plots.speed import ratios
 from did.plots.start import method_heatmap
 from did.plots.training import compare_histories, loss_curves, map_curves
 
@@ -35,6 +36,7 @@ __all__ = [
     "overlap_bars",
     "paper_against_ours",
     "probe_bars",
+    "ratios",
     "reliability_diagram",
     "roc_curves",
     "saliency_sheet",

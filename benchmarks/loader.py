@@ -1,0 +1,89 @@
+"""python benchmarks/loader.py [--steps 40] [--backbones tf_efficientnet_lite0 tf_efficientnetv2_l] [--quick]
+                            [--json [FILE]]
+
+The share of training's time that it waits for the loader: the seconds in `next(loader)` over those of the whole
+iteration (loading, step, and reading the losses, which ends a GPU's work), iteration by iteration. The loader and its
+number of workers are those of `did.training.fit`: none on the CPU, where the crops are read in the training process
+itself. The crops are those of the stand-in of FF++, RGB PNG files of the size that the network takes: 112 px at preset
+laptop, 224 px at preset paper. They lie in the page cache; a slow disk is not measured.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from side_by_side import finish, parser
+from tqdm.auto import tqdm
+
+from did import training
+from did.benchmarks import Row, row
+from did.data import ffpp, standin
+from did.data.loading import Faces, batches
+from did.data.prepare import FaceStore, prepare
+from did.settings import Settings
+from did.tasks import DIDTask
+
+CASES = {"tf_efficientnet_lite0": 112, "tf_efficientnetv2_l": 224, "test_efficientnet": 64}
+# Each step of v2_l takes 13 s on 2 cores.
+STEPS = {"tf_efficientnetv2_l": 0.1}
+MAX_SHARE = 0.05
+PEOPLE, FRAMES = {"train": 6, "val": 4, "test": 4}, 4
+
+
+def store_of(videos: Path, size: int) -> FaceStore:
+    if not videos.exists():
+        standin.write("ffpp", videos, PEOPLE, FRAMES)
+    return prepare(ffpp.index(videos), videos, videos.with_name(f"faces{size}"), FRAMES, size)
+
+
+def waits(backbone: str, store: FaceStore, steps: int) -> tuple[list[tuple[float, float]], int]:
+    """Seconds in the loader and in all, for each iteration but the first two; and the number of workers."""
+    torch.manual_seed(0)
+    settings = Settings(backbone=backbone, pretrained="none", image_size=CASES[backbone])
+    faces = Faces(store.manifest[store.manifest.split == "train"], store.root, settings.image_size)
+    task, fabric = DIDTask(settings, len(faces.domain_names)), Fabric(accelerator="auto", devices=1)
+    module, optimizer = fabric.setup(task, training.optimizer_for(task))
+    workers = training._workers(fabric, settings)
+    drawn = batches(faces, settings.batch_size, steps + 2, settings.seed, num_workers=workers)
+    loader = iter(fabric.setup_dataloaders(drawn, use_distributed_sampler=False))
+    found = []
+    for _ in tqdm(range(steps + 2), desc=backbone, leave=False):
+        start = time.perf_counter()
+        batch = next(loader)
+        loaded = time.perf_counter()
+        step = training.train_step(fabric, module, optimizer, lambda: module(batch, 0.5, 0))  # noqa: B023
+        assert all(np.isfinite(term.item()) for term in step.terms.values())
+        found.append((loaded - start, time.perf_counter() - start))
+    return found[2:], workers
+
+
+def measure(backbone: str, videos: Path, steps: int) -> Row:
+    size = CASES[backbone]
+    found, workers = waits(backbone, store_of(videos, size), steps)
+    loading, all_of_it = (sum(each) for each in zip(*found, strict=True))
+    sides = ("waiting for the loader", "an iteration of training")
+    note = f"{100 * loading / all_of_it:.1f} % of the {all_of_it:.0f} s in all; {workers} workers"
+    case = f"{backbone}, {size} px, batch 15"
+    return row("loader", case, sides, "share", found, target=MAX_SHARE, note=note)
+
+
+def main() -> None:
+    found = parser(__doc__)
+    found.add_argument("--steps", type=int, default=40)
+    found.add_argument("--backbones", nargs="+", default=list(CASES)[:2], choices=list(CASES))
+    options = found.parse_args()
+    if options.quick:
+        options.backbones, options.steps = ["test_efficientnet"], 4
+    with tempfile.TemporaryDirectory() as temporary:
+        rows = [
+            measure(each, Path(temporary) / "ffpp", max(4, round(options.steps * STEPS.get(each, 1))))
+            for each in options.backbones
+        ]
+    finish(rows, options)
+
+
+if __name__ == "__main__":
+    main()
