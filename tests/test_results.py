@@ -125,6 +125,18 @@ def test_a_folder_without_a_record_is_no_run(tiny_run, tiny_source, tiny_setting
     assert json.loads((empty / "record.json").read_text())["run"] == empty.name
 
 
+def test_what_killed_processes_left_is_swept_before_training(
+    tiny_run, tiny_source, tiny_settings, tmp_path, monkeypatch
+):
+    part = tmp_path / f"{tiny_run.folder.name}.part"
+    part.mkdir()
+    for name in (".tmpA1b2C3", ".resume.safetensors.17.tmp"):
+        (part / name).write_bytes(b"gigabytes")
+    monkeypatch.setattr(results, "fit", lambda *_: sorted(part.iterdir()) == [] and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
+
+
 def test_an_unknown_task_is_refused(tiny_source, tiny_settings, tmp_path):
     with pytest.raises(DidError, match="unknown task 'dida': did you mean 'did'"):
         run(tiny_settings, *tiny_source, task="dida", runs=tmp_path)

@@ -178,6 +178,8 @@ def _train(
 ) -> None:
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
+    if distributed.rank() == 0:
+        _sweep(part)
 
     started = time.monotonic()
     splits = split_faces(store, settings)
@@ -214,10 +216,16 @@ def _train(
     os.replace(part, folder)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote: ours, and safetensors' own."""
+    for pattern in (".*.tmp", ".tmp*"):
+        for left in folder.glob(pattern):
+            left.unlink()
+
+
 def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: dict[str, Any]) -> None:
     """The record last: where it is, the rest is."""
-    for left in folder.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
-        left.unlink()
+    _sweep(folder)
     for file, frame in (("scores", scored), ("metrics", metrics)):
         write_atomically(folder / f"{file}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))  # type: ignore[misc]
     text = json.dumps(record, indent=1) + "\n"
