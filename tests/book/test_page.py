@@ -110,6 +110,42 @@ def test_imports_unfold_and_given_parameters_are_left_out():
     assert tags == [["hide-input"], ["injected-parameters", "remove-cell"], []]
 
 
+def with_parameters(given: dict) -> list[str]:
+    """The texts of a page's cells, where the notebook has two parameters and papermill was given these."""
+    shown = cell(tags=("parameters",))
+    shown.source = 'preset = "laptop"  # smoke or laptop\nfaces = None'
+    of = notebook(shown, cell(table()))
+    of.metadata["papermill"]["parameters"] = given
+    return [each.source for each in page.finish(of, "start").cells]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"preset": "smoke"}, "This page was executed with preset `smoke`."),
+        ({"preset": "laptop", "faces": "/home/me/portraits"}, "This page was executed with faces `portraits`."),
+        ({"preset": "smoke", "faces": "london"}, "This page was executed with preset `smoke`, faces `london`."),
+    ],
+)
+def test_a_page_says_under_its_parameters_with_which_others_it_was_executed(given, line):
+    texts = with_parameters(given)
+    (place,) = [place for place, text in enumerate(texts) if text.startswith("preset =")]
+    assert texts[place + 1] == line
+
+
+def test_a_page_of_the_parameters_that_it_shows_says_nothing_of_them():
+    assert not any("executed with" in text for text in with_parameters({"preset": "laptop", "faces": None}))
+
+
+def test_the_same_notebook_gives_the_same_page():
+    shown = cell(tags=("parameters",))
+    shown.source = 'preset = "laptop"'
+    of = notebook(shown, cell(table()))
+    first, second = (nbformat.writes(page.finish(of, "start", "someone/did")) for _ in range(2))
+    assert "executed with" in first and "binder" in first and "did-standin" in first
+    assert first == second
+
+
 def test_a_page_keeps_nothing_of_how_it_was_executed():
     of = notebook(cell(table()))
     of.metadata["did"] = {"digest": "0"}

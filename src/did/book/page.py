@@ -4,6 +4,7 @@ A notebook says where its numbers are from in one cell tagged `stamp`. That line
 tables, and under each figure that has no stamp of its own.
 """
 
+import ast
 import base64
 import copy
 import csv
@@ -80,7 +81,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
 
     Each figure gets its words as alternative text; each table headers with a scope, in a region with a name that can be
     scrolled; both get the stamp and a link to their data as CSV, which is in the page itself. A page of stand-in
-    numbers says so under its title.
+    numbers says so under its title, and one that was executed with other parameters than it shows, under those.
 
     Args:
         nb: executed, with no `problems`.
@@ -95,7 +96,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
             heading = ([heading] + re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE))[-1]
             continue
         tags = cell.metadata.setdefault("tags", [])
-        # No part of the text: what papermill was given (the stamp says it), and imports, which unfold.
+        # No part of the text: what papermill was given (`_executed_with` says it), and imports, which unfold.
         tags += ["remove-cell"] if "injected-parameters" in tags else []
         tags += ["hide-input"] if "check_parameters(globals()" in cell.source else []
         for place, output in reversed(list(enumerate(_outputs(cell)))):
@@ -110,11 +111,32 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
                 output.data["text/html"], data = _table(output.data["text/html"], heading)
             under = _under(f"{text.rstrip('.')}. {time}", data, f"{name}-{number}.csv", _plain(heading))
             cell.outputs.insert(place + 1, nbformat.v4.new_output("display_data", {"text/html": under}))
-    top = [_notice(said)] if STANDIN in said else []
-    top += [_launch(repository, name)] if repository else []
-    nb.cells[1:1] = [nbformat.v4.new_markdown_cell(each) for each in top]
+    _executed_with(nb)
+    top = [_text(_notice(said), "stand-in")] if STANDIN in said else []
+    top += [_text(_launch(repository, name), "binder")] if repository else []
+    nb.cells[1:1] = top
     _forget(nb)
     return nb
+
+
+def _text(source: str, name: str) -> NotebookNode:
+    """A cell of text. Its id is not a random one: a page that has not changed is the same file again."""
+    return nbformat.v4.new_markdown_cell(source, id=f"page-{name}")
+
+
+def _executed_with(nb: NotebookNode) -> None:
+    """Under the cell of parameters, which shows the defaults, name those that were others."""
+    given = nb.metadata.get("papermill", {}).get("parameters", {})
+    for place, cell in enumerate(nb.cells):
+        if "parameters" in cell.metadata.get("tags", []):
+            lines = [line for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
+            shown = {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
+            # Of a folder its last part: the whole path is nobody's business.
+            others = [f"{key} `{str(of).rsplit('/', 1)[-1]}`" for key, of in given.items() if shown.get(key) != of]
+            if others:
+                line = f"This page was executed with {', '.join(others)}."
+                nb.cells.insert(place + 1, _text(line, "executed-with"))
+            return
 
 
 def _time(nb: NotebookNode) -> str:
