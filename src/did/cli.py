@@ -124,6 +124,101 @@ def prepare(
     )
 
 
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--run", "--detector", "detector", required=True, help="A run's folder or first digits, or an exported folder."
+)
+@click.option(
+    "--frames", type=click.IntRange(0), help="Evenly spaced frames of a video, 0 for all; by default the run's."
+)
+@click.option("--all-faces", is_flag=True, help="Every face, not the largest alone; slower.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines: an object an input, with every frame and face.")
+@click.option(
+    "--overlay", type=click.Path(path_type=Path), help="Folder for pictures and videos with box, score, M_df."
+)
+@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write one self-contained page.")
+@click.option("--seconds", default=120.0, show_default=True, help="That decoding may take for a frame.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def predict(
+    inputs: tuple[Path, ...],
+    detector: str,
+    frames: int | None,
+    all_faces: bool,
+    as_json: bool,
+    overlay: Path | None,
+    html_file: Path | None,
+    seconds: float,
+    quiet: bool,
+) -> None:
+    """Score the faces in INPUTS: pictures, videos, and folders of them.
+
+    First comes what the detector was trained on, then a line for each input: label, probability at a prior of one
+    half, score, and how many faces or frames it is from. A video's score is the mean over its frames. With --json the
+    lines on standard output are JSON, and the rest is on standard error.
+
+    An input that cannot be read is a line with its reason, and the next one follows. "no face" is an answer. Exit
+    status: 0 where at least one input could be read, 1 where none could or the detector cannot be loaded, 2 for a
+    wrong option.
+
+    A score is evidence at best, never proof about a person.
+    """
+    from tqdm import tqdm
+
+    from did.predict import Detector, report
+    from did.predict import inputs as given
+
+    loaded = Detector.load(detector)
+    loaded.reader.seconds = seconds
+    for text in report.about(loaded):
+        click.echo(text, err=as_json)
+    if not as_json:
+        click.echo(f"\n{report.HEAD}")
+    files = list(given.files(inputs))
+    bar = tqdm(total=len(files), unit=" inputs", desc="predict", disable=quiet or None)  # None: only at a terminal
+    counts: dict[str, int] = {}
+
+    def shown() -> Iterator[Any]:
+        judged = given.judge(loaded, files, frames, all_faces, overlay, 120 if html_file else 0)
+        for one in judged:
+            counts[one.answer.status] = counts.get(one.answer.status, 0) + 1
+            with bar.external_write_mode():
+                click.echo(report.as_json(one.answer) if as_json else report.line(one.answer))
+            bar.update()
+            yield one
+
+    with bar, loaded.reader:
+        if html_file:
+            report.write_html(html_file, loaded, shown())
+        else:
+            for _ in shown():
+                pass
+    click.echo(report.summary(counts), err=True)
+    for place in (overlay, html_file):
+        if place:
+            click.echo(f"Written: {place}", err=True)
+    if set(counts) <= {"refused"}:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.argument("run")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--onnx", is_flag=True, help="Write detector.onnx too; needs did[onnx].")
+def export(run: str, folder: Path, onnx: bool) -> None:
+    """Write the detector of RUN into FOLDER: weights of the test phase alone, and a card that says what it is.
+
+    `did predict --detector FOLDER` and `did.predict.Detector.load(FOLDER)` take it. RUN is a run's folder or the first
+    digits of its name.
+    """
+    from did.predict import Detector
+    from did.predict import export as export_detector
+
+    place = export_detector(Detector.load(run), folder, onnx)
+    for file in sorted(place.iterdir()):
+        click.echo(f"{file.stat().st_size:>12,} {file}")
+
+
 @data.command()
 @_source_options
 def check(source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool) -> None:

@@ -391,9 +391,10 @@ def _calibrated(table: pd.DataFrame) -> dict[str, Any]:
     found = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
     best = min((low, found, high), key=loss)
     bound = {low: "lower", high: "upper"}.get(best)
+    temperature = TEMPERATURES[bound == "upper"] if bound else float(np.exp(best))
     threshold, fpr, fnr = _equal_error_point(real, fake)
-    return {"temperature": float(np.exp(best)), "bound": bound, "threshold": threshold, "fpr": fpr, "fnr": fnr,
-            "n_real": len(real), "n_fake": len(fake)}  # fmt: skip
+    counts = {"n_real": len(real), "n_fake": len(fake)}
+    return {"temperature": temperature, "bound": bound, "threshold": threshold, "fpr": fpr, "fnr": fnr, **counts}
 
 
 def _equal_error_point(real: Array, fake: Array) -> tuple[float, float, float]:

@@ -1,0 +1,307 @@
+"""`Detector`: what a user loads and asks. Faces are found, aligned, resized and made gray by the code that prepared
+the training data, so that a score here is the score that the run's tables are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import nn
+
+from did.data.layout import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from did.data.loading import to_tensor
+from did.data.prepare import NO_FACE, SMALLEST_FRAME, align, detect, in_batches
+from did.data.prepare import Face as FoundFace
+from did.data.reading import Reader
+from did.data.video import MOST_PIXELS, as_rgb
+from did.errors import DidError
+from did.evaluation import probability
+from did.model import DetectionGraph
+from did.predict import exporting
+from did.results import RECORD, Run, find_run
+from did.settings import Settings
+
+#: Suffixes of pictures; what is in a file with one of them is told by its content.
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".apng", ".jfif")
+# Crops that the network sees at once.
+_CROPS_AT_ONCE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredFace:
+    """One face: box (x0, y0, x1, y1) and the five landmarks (x, y) in pixels of the picture, the probability that it is
+    a face at all, and what the detector says: score (a logit), calibrated probability of "fake" at a prior of one
+    half, label (`fake` above the threshold, else `real`)."""
+
+    box: tuple[float, ...]
+    landmarks: tuple[tuple[float, ...], ...]
+    face_probability: float
+    score: float
+    probability: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredFrame:
+    """A picture, or a frame of a video under its number: its size in pixels, its faces, the largest first, and the
+    highest of their scores; None where there is no face."""
+
+    number: int
+    width: int
+    height: int
+    faces: tuple[ScoredFace, ...]
+    score: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the detector says about one input.
+
+    Attributes:
+        input: the path as it was given, or "" for a picture in memory.
+        kind: `image`, `video`, or "" where a refused file is neither.
+        status: `scored`, `no face` or `refused`.
+        score: of a picture its face's, the highest where there are several; of a video the mean over the frames that
+            have a face.
+        probability, label: by the calibration of frames for a picture, of videos for a video.
+        reason: why there is no score.
+        frames: one for a picture.
+    """
+
+    input: str
+    kind: str
+    status: str
+    score: float | None = None
+    probability: float | None = None
+    label: str | None = None
+    reason: str = ""
+    frames: tuple[ScoredFrame, ...] = ()
+
+    @property
+    def faces(self) -> tuple[ScoredFace, ...]:
+        """The faces of all frames."""
+        return tuple(face for frame in self.frames for face in frame.faces)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A picture (H, W, 3), what was found in it, and M_df's mean over channels for each of its faces, (faces, h, w);
+    None where it was not asked for or the detector has no M_df."""
+
+    image: NDArray
+    frame: ScoredFrame
+    maps: NDArray | None
+
+
+@dataclasses.dataclass
+class Detector:
+    """A trained detector with its calibration.
+
+    Attributes:
+        module: gray crops (n, 1, H, W) in [0, 1] -> logits (n,).
+        settings: of the run that trained it.
+        about: run, task, domains, data, protocol, metrics, calibration, provenance; see `did.results.Run.record`.
+        reader: opens files; it holds the limit of seconds.
+    """
+
+    module: nn.Module
+    settings: Settings
+    about: dict[str, Any]
+    reader: Reader = dataclasses.field(default_factory=Reader)
+
+    def __post_init__(self) -> None:
+        if "calibration" not in self.about:
+            name = self.about["run"]
+            raise DidError(
+                f"the run {name} was trained before runs had a calibration, so that its scores have no threshold: "
+                f"train it again (`did runs rm {name}` first)"
+            )
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.module.eval().to(self.device)
+
+    @classmethod
+    def load(cls, path: str | Path, runs: Path | None = None) -> Detector:
+        """A detector from a run's folder, from the name of a run or the first digits of it, or from an exported folder.
+
+        Args:
+            path: folder or name.
+            runs: folder of the runs for a name; `runs/` in the project by default.
+
+        Raises:
+            DidError: no such run; one without calibration; weights or files that are damaged, foreign or do not fit.
+        """
+        folder = Path(path)
+        if (folder / exporting.CARD).is_file():
+            module, card = exporting.load(folder)
+            return cls(module, Settings.of(card["settings"]), card)
+        if folder.is_dir() and not (folder / RECORD).is_file():
+            raise DidError(f"the folder {folder} holds neither a run ({RECORD}) nor a detector ({exporting.CARD})")
+        run = Run(folder) if folder.is_dir() else find_run(str(path), runs)
+        return cls(run.task().detector(), run.settings, run.record)
+
+    def predict(self, image: NDArray | Image.Image | str | Path, all_faces: bool = False) -> Answer:
+        """Score a picture: its largest face, for which the run's numbers are, or all of its faces.
+
+        Args:
+            image: RGB uint8 (H, W, 3), a Pillow image, or a path.
+            all_faces: look for every face, which takes longer.
+
+        Raises:
+            DidError: it cannot be read, or is too large or too small.
+        """
+        name, picture = "", image
+        if isinstance(image, str | Path):
+            name, picture = str(image), self.reader.image(image)
+        elif isinstance(image, Image.Image):
+            picture = as_rgb(ImageOps.exif_transpose(image))
+        (seen,) = self.look([(0, _checked(np.asarray(picture), name))], all_faces)
+        return self.answer(name, "image", [seen.frame])
+
+    def predict_video(self, path: str | Path, frames: int | None = None, all_faces: bool = False) -> Answer:
+        """Score evenly spaced frames of a video.
+
+        Args:
+            path: of the video.
+            frames: how many, 0 for all of them; as many as the run was trained and tested on by default.
+            all_faces: as in `predict`.
+
+        Raises:
+            DidError: it cannot be read, or its frames are too large or too small.
+        """
+        seen = self.watch(path, "video", frames, all_faces)
+        return self.answer(str(path), "video", [one.frame for one in seen])
+
+    def predict_file(self, path: str | Path, frames: int | None = None, all_faces: bool = False) -> Answer:
+        """Score a picture or a video, whichever the file's suffix says or, with another suffix, its content.
+
+        Raises:
+            DidError: as `predict` and `predict_video`.
+        """
+        kind = self.kind(path)
+        return self.answer(str(path), kind, [seen.frame for seen in self.watch(path, kind, frames, all_faces)])
+
+    def watch(
+        self, path: str | Path, kind: str, frames: int | None = None, all_faces: bool = False, maps: bool = False
+    ) -> Iterator[Seen]:
+        """What `predict` and `predict_video` see in a file, a frame at a time; see `look`.
+
+        Raises:
+            DidError: as `predict` and `predict_video`.
+        """
+        if kind == "image":
+            images: Iterable[tuple[int, NDArray]] = [(0, _checked(self.reader.image(path), str(path)))]
+        else:
+            images = self.reader.frames(path, None if frames == 0 else frames or self.settings.frames)
+        return self.look(images, all_faces, maps)
+
+    def kind(self, path: str | Path) -> str:
+        """`image` or `video`, by the file's suffix or, with another one, by its content.
+
+        Raises:
+            DidError: it is neither.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES:
+            return "video" if suffix in VIDEO_SUFFIXES else "image"
+        try:
+            self.reader.image(path)
+        except DidError as error:
+            if "is none of" not in str(error):
+                raise
+        else:
+            return "image"
+        try:
+            next(self.reader.frames(path, 1))
+        except DidError as error:
+            raise DidError(f"{path} is neither a picture nor a video that can be read.") from error
+        return "video"
+
+    def look(
+        self, images: Iterable[tuple[int, NDArray]], all_faces: bool = False, maps: bool = False
+    ) -> Iterator[Seen]:
+        """Find and score the faces of numbered pictures, a few at a time.
+
+        Args:
+            images: pairs (number, RGB uint8 (H, W, 3)).
+            all_faces: every face, not the largest alone.
+            maps: give M_df too, where the detector has one.
+
+        Raises:
+            DidError: pictures of less than 20 pixels a side, or of no uint8.
+        """
+        for batch in in_batches(iter(images)):
+            pictures = [image for _, image in batch]
+            if min(pictures[0].shape[:2]) < SMALLEST_FRAME:
+                raise DidError(f"pictures of {min(pictures[0].shape[:2])} pixels a side are too small for a face")
+            found = [faces if all_faces else faces[:1] for faces in detect(pictures, every=all_faces)]
+            scores, seen_maps = self._score(pictures, found, maps)
+            done = 0
+            for (number, image), faces in zip(batch, found, strict=True):
+                mine = slice(done, done + len(faces))
+                done = mine.stop
+                scored = tuple(self._face(face, float(s)) for face, s in zip(faces, scores[mine], strict=True))
+                highest = max((face.score for face in scored), default=None)
+                frame = ScoredFrame(number, image.shape[1], image.shape[0], scored, highest)
+                yield Seen(image, frame, None if seen_maps is None else seen_maps[mine])
+
+    @torch.inference_mode()
+    def _score(
+        self, pictures: list[NDArray], found: list[list[FoundFace]], maps: bool
+    ) -> tuple[NDArray, NDArray | None]:
+        s, module = self.settings, self.module
+        crops = [
+            to_tensor(Image.fromarray(self.crop(image, face.landmarks)).convert("L"), s.image_size)
+            for image, faces in zip(pictures, found, strict=True)
+            for face in faces
+        ]
+        if not crops:
+            return np.empty(0), None
+        scores, seen = [], []
+        for batch in torch.stack(crops).split(_CROPS_AT_ONCE):
+            batch = batch.to(self.device)
+            scores.append(module(batch).float().cpu())
+            if maps and isinstance(module, DetectionGraph):
+                seen.append(module.deepfake_attention(module.backbone(batch)).mean(1).float().cpu())
+        return torch.cat(scores).numpy(), torch.cat(seen).numpy() if seen else None
+
+    def crop(self, image: NDArray, landmarks: Any) -> NDArray:
+        """The aligned face that the network sees, RGB uint8, before it is made gray."""
+        return align(image, np.asarray(landmarks), self.settings.image_size, self.settings.crop_margin)
+
+    def _face(self, face: FoundFace, score: float) -> ScoredFace:
+        box, five = face.box.round(2).tolist(), face.landmarks.round(2).tolist()
+        landmarks = tuple(tuple(point) for point in five)
+        return ScoredFace(tuple(box), landmarks, round(face.probability, 6), score, *self._judged("frame", score))
+
+    def _judged(self, level: str, score: float) -> tuple[float, str]:
+        """Probability and label at a level of the calibration."""
+        known = self.about["calibration"][level]
+        label = "fake" if score > known["threshold"] else "real"
+        return float(probability(score, known["temperature"])), label
+
+    def answer(self, name: str, kind: str, frames: list[ScoredFrame]) -> Answer:
+        """The answer about an input, from its frames."""
+        scores = [frame.score for frame in frames if frame.score is not None]
+        if not scores:
+            reason = NO_FACE if kind == "image" else f"{NO_FACE} in any of {len(frames)} frames"
+            return Answer(name, kind, "no face", reason=reason, frames=tuple(frames))
+        score = float(np.mean(scores))
+        judged = self._judged("frame" if kind == "image" else "video", score)
+        return Answer(name, kind, "scored", score, *judged, frames=tuple(frames))
+
+
+def _checked(image: NDArray, name: str) -> NDArray:
+    what = f"the picture {name}" if name else "a picture in memory"
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DidError(f"{what} must be RGB uint8 of shape (H, W, 3), not {image.dtype} of shape {image.shape}")
+    if min(image.shape[:2]) < SMALLEST_FRAME:
+        raise DidError(f"{what} is too small for a face: {image.shape[1]}×{image.shape[0]} pixels")
+    if image.shape[0] * image.shape[1] > MOST_PIXELS:
+        raise DidError(f"{what} is too large: it has more than {MOST_PIXELS / 1e6:.0f} million pixels; make it smaller")
+    return image

@@ -1,0 +1,142 @@
+"""What the answers look like: what the detector was trained on, lines, JSON, and one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from numpy.typing import NDArray
+from PIL import Image
+
+from did.files import write_atomically
+from did.predict.detector import Answer, Detector
+from did.predict.exporting import CAUTION
+from did.predict.inputs import Judged
+
+STANDIN = (
+    "STAND-IN: this detector was trained on a stand-in, not on the licensed data. What it says about a real picture "
+    "means nothing."
+)
+
+
+def about(detector: Detector) -> list[str]:
+    """What must be known before a score is read: data, protocol, thresholds, what a probability is. A line each."""
+    known = detector.about
+    calibration, data = known["calibration"], known["data"]
+    levels = []
+    for level in ("frame", "video"):
+        c = calibration[level]
+        bound = f", at its {c['bound']} bound" if c["bound"] else ""
+        levels.append(
+            f"{level}s: fake above {c['threshold']:+.3f}, where {c['fpr']:.1%} of {c['n_real']} real and "
+            f"{c['fnr']:.1%} of {c['n_fake']} fake ones are wrong; temperature {c['temperature']:.3g}{bound}"
+        )
+    made = known["provenance"]
+    return [
+        *([STANDIN] if data["edition"] == "stand-in" else []),
+        f"Detector: {known['task']} of run {known['run']}, {detector.settings.backbone}, trained on {data['source']} "
+        f"({data['edition']}); commit {made['commit']}, {made['date'][:10]}",
+        f"Protocol: {known['protocol']}",
+        f"Thresholds: {calibration['rule']}. {'; '.join(levels)}",
+        "A probability is for a prior of one half: where forgeries are rarer, so are they among its alarms.",
+        CAUTION,
+    ]
+
+
+def line(answer: Answer) -> str:
+    """An answer in one line: label, probability, score, faces, input; or the reason for none."""
+    if answer.status != "scored":
+        return f"{answer.status:>7}  {'':>6} {'':>8} {'':>11}  {plain(answer.input)}: {plain(answer.reason)}"
+    faces = f"{len(answer.faces)} face{'s' if len(answer.faces) != 1 else ''}"
+    if answer.kind == "video":
+        faces = f"{sum(bool(frame.faces) for frame in answer.frames)}/{len(answer.frames)} frames"
+    return (
+        f"{answer.label:>7}  {answer.probability:6.3f} {answer.score:+8.3f} {faces:>11}  {plain(answer.input)}"
+    )  # fmt: skip
+
+
+HEAD = f"{'label':>7}  {'p':>6} {'score':>8} {'seen':>11}  input"
+
+
+def as_json(answer: Answer) -> str:
+    """An answer as one line of JSON: the fields of `did.predict.Answer`, with every frame and face."""
+    return json.dumps(dataclasses.asdict(answer), allow_nan=False)
+
+
+def plain(text: str) -> str:
+    """A name that any terminal can print: one line, and what is no text as an escape."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>did predict: what a detector says about some files</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222;
+  background: #fff; }}
+table {{ border-collapse: collapse; width: 100%; }} td, th {{ padding: .4rem .6rem; border-bottom: 1px solid #bbb;
+  text-align: left; vertical-align: middle; overflow-wrap: anywhere; }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+.standin {{ border: 3px solid #a33b00; padding: .6rem; font-weight: bold; }}
+.caution {{ border-left: 4px solid #0072b2; padding-left: .8rem; }}
+</style></head><body>
+<h1>What a detector says about some files</h1>
+{about}
+<table><thead><tr><th scope="col">picture</th><th scope="col">file</th><th scope="col">label</th>
+<th scope="col">probability</th><th scope="col">score</th><th scope="col">seen</th></tr></thead><tbody>
+"""
+
+
+def write_html(file: Path, detector: Detector, judged: Iterable[Judged]) -> None:
+    """Write a report that needs nothing but itself, row by row as the answers come.
+
+    Raises:
+        DidError: the disk is full.
+    """
+    lines = about(detector)
+    kinds = {STANDIN: "standin", CAUTION: "caution"}
+    said = "\n".join(f'<p class="{kinds.get(text, "")}">{html.escape(text)}</p>' for text in lines)
+
+    def write(path: Path) -> None:
+        with path.open("w", encoding="utf-8") as opened:
+            opened.write(_PAGE.format(about=said))
+            counts: dict[str, int] = {}
+            for one in judged:
+                counts[one.answer.status] = counts.get(one.answer.status, 0) + 1
+                opened.write(_row(one))
+            opened.write(f"</tbody></table>\n<p>{html.escape(summary(counts))}</p>\n</body></html>\n")
+
+    write_atomically(file, write)
+
+
+def summary(counts: dict[str, int]) -> str:
+    """Numbers of inputs by what became of them."""
+    return "; ".join(f"{counts[status]} {status}" for status in ("scored", "no face", "refused") if status in counts)
+
+
+def _row(one: Judged) -> str:
+    answer = one.answer
+    name = html.escape(plain(answer.input))
+    picture = "" if one.thumbnail is None else _inline(one.thumbnail, f"{Path(answer.input).name}, its face in a box")
+    if answer.status != "scored":
+        reason = html.escape(plain(answer.reason))
+        return f"<tr><td>{picture}</td><td>{name}</td><td>{answer.status}</td><td colspan=3>{reason}</td></tr>\n"
+    seen = sum(bool(frame.faces) for frame in answer.frames)
+    what = f"{seen} of {len(answer.frames)} frames" if answer.kind == "video" else f"{len(answer.faces)} face(s)"
+    return (
+        f"<tr><td>{picture}</td><td>{name}</td><td>{answer.label}</td><td class=number>{answer.probability:.3f}</td>"
+        f"<td class=number>{answer.score:+.3f}</td><td>{what}</td></tr>\n"
+    )
+
+
+def _inline(picture: NDArray, words: str) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=80)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{html.escape(plain(words))}">'
