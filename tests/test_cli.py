@@ -267,3 +267,73 @@ def test_the_command_is_installed_and_help_needs_no_torch():
     assert __version__ in version.stdout
     code = "import sys; from did.cli import main; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def train(standin: Path, *more: str) -> list[str]:
+    sizes = ("--set", "iterations=2", "--set", "validate_every=2")
+    return ["train", "ffpp", "--root", str(standin), "--preset", "smoke", *sizes, *more]
+
+
+def test_train_gives_the_run_that_the_notebook_gives(standin, project):
+    from did.data.sources import face_store, open_source
+    from did.experiments import train_settings
+    from did.results import run
+
+    code, out, err = did(*train(standin, "--seed", "3", "--set", "alpha=1"))
+    assert code == 0, err
+    (folder,) = (project / "runs").glob("[!.]*")
+    assert "STAND-IN" in out and "2 iterations of 15; seed 3" in out and "NeuralTextures" in out
+    assert f"run {folder.name} in {folder}" in out
+    assert {file.name for file in folder.iterdir()} == {
+        "history.csv", "metrics.csv", "model.safetensors", "record.json", "scores.csv"
+    }  # fmt: skip
+    before = (folder / "record.json").stat().st_mtime_ns
+    settings = train_settings("smoke", seed=3, options={"iterations": 2, "validate_every": 2, "alpha": 1.0})
+    source = open_source("ffpp", "auto", standin, None, "smoke")
+    assert run(settings, source, face_store(source, settings, False), progress=False).folder == folder
+    assert did(*train(standin, "--seed", "3", "--set", "alpha=1"))[0] == 0
+    assert (folder / "record.json").stat().st_mtime_ns == before
+
+
+def test_what_train_cannot_take_is_one_sentence_before_any_work(standin, project):
+    for given, sentence in (
+        (("--set", "alhpa=1"), "Error: unknown setting 'alhpa': did you mean 'alpha'"),
+        (("--task", "bcd"), "Error: unknown task 'bcd': did you mean 'bce'"),
+        (("--preset", "smok"), "Error: unknown preset 'smok': did you mean 'smoke'"),
+    ):
+        code, _, err = did(*train(standin, *given))
+        assert code == 1
+        assert err.startswith(sentence) and err.count("\n") == 1
+    assert not (project / "data" / "faces").exists()
+    absent = "mps" if sys.platform != "darwin" else "cuda"
+    code, _, err = did(*train(standin, "--accelerator", absent))
+    assert code == 1 and err.splitlines()[-1].startswith("Error: these devices cannot be used: ")
+
+
+@pytest.mark.slow
+def test_two_processes_by_either_launcher_leave_a_run_of_the_same_form(standin, project):
+    """As one process does: the same files, the same keys, the same numbers up to rounding."""
+    fabric, script = (str(Path(sys.executable).with_name(name)) for name in ("fabric", "did"))
+    commanded = [fabric, "run", "--devices", "2", "--accelerator", "cpu", "--strategy", "ddp", script]
+    own = [script, *train(standin), "--devices", "2", "--accelerator", "cpu"]
+    found = []
+    for command in ([script, *train(standin)], own, [*commanded, *train(standin)]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("STAND-IN") == 1 and done.stdout.count("\nrun ") == 1
+        (folder,) = (project / "runs").glob("[!.]*")
+        found.append({file.name: file.read_text() for file in folder.iterdir() if file.suffix != ".safetensors"})
+        found[-1]["record.json"] = json.loads(found[-1]["record.json"])
+        assert (folder / "model.safetensors").is_file() and len(list(folder.iterdir())) == 5
+        folder.rename(project / f"kept-{len(found)}")
+    one, *several = found
+    for each in several:
+        assert each["record.json"]["provenance"]["machine"]["processes"] == 2
+        assert each["record.json"].keys() == one["record.json"].keys()
+        assert each["record.json"]["provenance"].keys() == one["record.json"]["provenance"].keys()
+        for name in ("history.csv", "scores.csv"):
+            expected, got = (list(csv.reader(of[name].splitlines())) for of in (one, each))
+            assert got[0] == expected[0] and len(got) == len(expected)
+            for row, wanted in zip(got[1:], expected[1:], strict=True):
+                for value, target in zip(row, wanted, strict=True):
+                    assert value == target or float(value) == pytest.approx(float(target), rel=1e-3, abs=1e-4)

@@ -125,6 +125,56 @@ def prepare(
 
 
 @main.command()
+@_source_options
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Any setting, as in --set alpha=1.0.")
+@click.option("--task", default="did", show_default=True, help="did, or a rival: bce, f3net.")
+@click.option("--seed", type=int, help="Seed of weights, batches and marginals.")
+@click.option("--devices", type=click.IntRange(1), help="Processes on each host, one a device; 1 by default.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Hosts.")
+@click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+def train(
+    source: str,
+    root: Path | None,
+    edition: str,
+    faces: str | None,
+    preset: str,
+    strict: bool,
+    changes: tuple[str, ...],
+    task: str,
+    seed: int | None,
+    devices: int | None,
+    nodes: int,
+    accelerator: str,
+) -> None:
+    """Train and test on SOURCE, as notebooks/train.ipynb does, or return the run that did so before.
+
+    SOURCE is as for `did prepare`. Interrupted, the command goes on where it stopped. With several devices or hosts
+    each batch is shared, and the result is that of one device up to rounding; `fabric run --devices 2 ... "$(which
+    did)" train SOURCE` starts the processes too.
+    """
+    from did import distributed
+    from did.data.sources import face_store, open_source
+    from did.experiments import train_settings
+    from did.results import check_task, run
+    from did.settings import Settings
+
+    check_task(task)  # before any work
+    chosen = train_settings(preset, seed=seed, options=Settings.parse(changes), source=source)
+    with _plain_warnings():
+        # Before the processes are there: the others find what the first has made, or wait for its locks.
+        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        store = face_store(opened, chosen)
+        fabric = distributed.launch(devices, nodes, accelerator)
+        if fabric.is_global_zero:
+            click.echo(opened.banner)
+        done = run(chosen, opened, store, task, fabric=fabric)
+    if fabric.is_global_zero:
+        click.echo(done.record["protocol"])
+        click.echo(done.metrics.round(3).to_string(index=False))
+        click.echo(f"run {done.folder.name} in {done.folder}")
+
+
+@main.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--run", "--detector", "detector", required=True, help="A run's folder or first digits, or an exported folder."
