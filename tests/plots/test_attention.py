@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from did.backbones import Backbone
+from did.errors import DidError
 from did.layers import Attention
 from did.model import DID, map_statistics
 from did.plots import attention as a
@@ -203,6 +204,26 @@ def test_interaction_is_what_no_sum_of_terms_explains():
     rest = sum((table[i, j].item() - rows[i] - columns[j] + mean) ** 2 for i in range(3) for j in range(4))
     whole = sum((table[i, j].item() - mean) ** 2 for i in range(3) for j in range(4))
     assert a.interaction(table.reshape(3, 2, 2)) == pytest.approx(rest / whole)
+
+
+@pytest.mark.parametrize(
+    ("logits", "got"),
+    [
+        (noise(1, 3, 2, 2), "(1, 3, 2, 2)"),
+        (noise(3, 4), "(3, 4)"),
+        (noise(3, 2, 2).numpy(), "ndarray"),
+        ([[[1.0, 2.0]]], "list"),
+    ],
+)
+def test_interaction_is_of_one_image(logits, got):
+    with pytest.raises(DidError) as caught:
+        a.interaction(logits)
+    sentence = "interaction takes the logits of one image, a torch tensor of shape (c, h, w); got "
+    assert str(caught.value) == sentence + got
+
+
+def test_there_is_no_share_of_no_variance():
+    assert math.isnan(a.interaction(torch.ones(2, 3, 1)))
 
 
 def test_added_branches_have_rank_2_and_multiplied_ones_rank_1(whole):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from did.backbones import Backbone
+from did.errors import DidError
 from did.explain import probe
 from did.layers import Attention, ChannelAttention
 from did.model import DID, map_statistics
@@ -368,8 +369,18 @@ def size_lines(table: pd.DataFrame, stamp: str) -> Plot:
 def interaction(logits: Tensor) -> float:
     """The share of the variance of logits (c, h, w) that is not a term of the channel plus a term of the place.
 
-    0 for every map whose two branches are added; between 0 and 1 otherwise.
+    0 for every map whose two branches are added; between 0 and 1 otherwise. There is no share of nothing: nan where
+    all logits are equal.
+
+    Args:
+        logits: of one image, (c, h, w).
+
+    Raises:
+        DidError: logits of another shape, such as a batch, or no tensor.
     """
+    if not isinstance(logits, Tensor) or logits.dim() != 3:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DidError(f"interaction takes the logits of one image, a torch tensor of shape (c, h, w); got {got}")
     table = logits.detach().double().flatten(1)
     table = table - table.mean()
     rest = table - table.mean(0, keepdim=True) - table.mean(1, keepdim=True)
