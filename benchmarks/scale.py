@@ -2,8 +2,8 @@
 
 Cost and memory of the preparation against the number of videos: each number in a process of its own with one worker a
 core, on small H.264 clips (128×128, 8 frames, of which 4 are taken). Prints seconds, seconds a video beyond the start,
-and the peak memory of all processes together; then the cost of a video in the largest set over that in one of about a
-tenth: above 1, the cost would grow faster than the data.
+and the peak memory of all processes together; then what each further video takes up to the largest set, over
+what it takes up to one of about a tenth: above 1, the cost would grow faster than the data.
 """
 
 import multiprocessing
@@ -102,13 +102,15 @@ def main() -> None:
 
 
 def growth(data: pd.DataFrame) -> Row:
-    """Seconds a video, and peak memory, of the largest set beside the one whose size is nearest to a tenth of it."""
-    most = data.loc[data.videos.idxmax()]
-    few = data.loc[(data.videos - most.videos / 10).abs().idxmin()]
-    times = [(most.seconds / most.videos, few.seconds / few.videos)]
-    sides = tuple(f"a video of {each.videos:.0f}" for each in (most, few))
-    held = float(most.MiB), float(few.MiB)
-    note = "seconds are those of a video, the start of the workers included; memory is that of all processes"
+    """Seconds that each further video takes up to the largest set, over those up to the set of about a tenth of it."""
+    ends = data.sort_values("videos").reset_index(drop=True)
+    few = int((ends.videos[1:-1] - ends.videos.iloc[-1] / 10).abs().idxmin())
+    at = [0, few, len(ends) - 1]
+    slopes = np.diff(ends.seconds[at]) / np.diff(ends.videos[at])
+    sides = tuple(f"each further video up to {ends.videos[place]}" for place in (at[2], at[1]))
+    held = tuple(float(ends.MiB[place]) for place in (at[2], at[1]))
+    note = "seconds are those of a video; memory is that of all processes"
+    times = [(slopes[1], slopes[0])]
     return row("growth of preparation", "128×128, 4 frames a video", sides, "cost", times, memory=held, note=note)
 
 

@@ -128,12 +128,34 @@ def saved(project):
     return parts
 
 
-def test_the_table_has_ratio_target_and_memory(project):
-    first, second, third = benchmarks.table(saved(project)["step"]).to_dict("records")
+def test_the_tables_have_ratios_targets_and_what_was_measured(project):
+    part = saved(project)["step"]
+    first, second, third = benchmarks.table(part).to_dict("records")
     assert first["ratio"] == "1.050 [1.050, 1.050]" and (first["target"], first["met"]) == ("at most 1.1", "yes")
-    assert (first["ours, MiB"], first["theirs, MiB"], first["theirs, images/s"]) == ("700", "650", "15")
-    assert (second["met"], third["target"], third["met"], third["ours, MiB"]) == ("no", "-", "-", "-")
-    assert list(benchmarks.table(saved(project)["step"]))[-1] == "note" and second["note"] == "-"
+    assert (first["ours"], first["theirs"], first["note"], second["note"]) == ("DID", "BCE", "a note", "-")
+    assert (second["met"], third["target"], third["met"]) == ("no", "-", "-")
+    first, second, third = benchmarks.measured(part).to_dict("records")
+    assert (first["MiB at the peak"], first["images/s"], first["seconds"]) == ("700 | 650", "14.3 | 15", "1.05 | 1")
+    assert (second["MiB at the peak"], third["images/s"]) == ("-", "-")
+
+
+def test_a_section_has_command_sentences_and_tables_or_says_how_to_make_them(project):
+    found = {"cpu": saved(project)}
+    words, *tables = benchmarks.section(found, "step")
+    assert words.startswith("**cpu**: `python benchmarks/step.py`") and words.count("\n- ") == 3
+    assert [len(table) for table in tables] == [3, 3]
+    (words,) = benchmarks.section(found, "loader")
+    assert "`python benchmarks/loader.py --json`" in words
+    assert benchmarks.section({}, "loader") == [words]
+
+
+def test_several_machines_are_told_apart(project):
+    parts = saved(project)
+    assert [each.case for each in benchmarks.all_rows({"cpu": parts})] == [each.case for each in rows()]
+    both = {"cpu": parts, "h100": parts}
+    assert [each.case for each in benchmarks.all_rows(both)][::3] == ["cpu: lite0, 112 px", "h100: lite0, 112 px"]
+    assert "**cpu**" in benchmarks.in_words(both) and "**h100**" in benchmarks.in_words(both)
+    assert benchmarks.in_words({}) == benchmarks.stamp({})
 
 
 def test_words_say_what_was_measured(project):

@@ -15,6 +15,7 @@ import pandas as pd
 
 from did.errors import DidError
 from did.files import alone, home, write_atomically
+from did.ledger import Words
 from did.results import provenance
 
 #: How a row's ratio is read, of the times of a pair (ours, theirs), and which side of its target is the good one.
@@ -132,7 +133,7 @@ def save(
     return file
 
 
-def load(place: Path | None = None) -> dict[str, dict[str, Any]]:
+def load(place: str | Path | None = None) -> dict[str, dict[str, Any]]:
     """Every file of benchmarks of a folder, by its name; none of `--quick`. Empty where there is none.
 
     Args:
@@ -141,7 +142,7 @@ def load(place: Path | None = None) -> dict[str, dict[str, Any]]:
     Raises:
         DidError: a file that cannot be read.
     """
-    files = sorted((place or folder()).glob("*.json"))
+    files = sorted((folder() if place is None else Path(place).expanduser()).glob("*.json"))
     return {file.stem: _read(file)["parts"] for file in files if not file.stem.endswith(f"-{_QUICK}")}
 
 
@@ -175,10 +176,9 @@ def number(value: float) -> str:
 
 
 def table(part: Mapping[str, Any]) -> pd.DataFrame:
-    """A part's rows to read: the ratio with its quartiles, the target, seconds, memory and what else was measured."""
-    lines = []
-    for each in rows_of(part):
-        line = {
+    """A part's ratios to read, with quartiles and targets."""
+    lines = [
+        {
             "what": each.what,
             "on": each.case,
             "ours": each.sides[0],
@@ -187,16 +187,25 @@ def table(part: Mapping[str, Any]) -> pd.DataFrame:
             "target": "-" if each.target is None else f"{_bound(each)} {each.target:g}",
             "met": {True: "yes", False: "no", None: "-"}[each.met],
             "pairs": str(each.pairs),
-            "ours, s": f"{each.seconds[0]:.3g}",
-            "theirs, s": f"{each.seconds[1]:.3g}",
+            "note": each.note or "-",
         }
-        if each.memory is not None:
-            line |= {"ours, MiB": f"{each.memory[0]:.0f}", "theirs, MiB": f"{each.memory[1]:.0f}"}
-        for name, values in each.more.items():
-            line |= {f"ours, {name}": f"{values[0]:.3g}", f"theirs, {name}": f"{values[1]:.3g}"}
-        lines.append({**line, **({"note": each.note} if each.note else {})})
-    found = pd.DataFrame(lines).fillna("-")
-    return found[[name for name in found if name != "note"] + [name for name in found if name == "note"]]
+        for each in rows_of(part)
+    ]
+    return pd.DataFrame(lines)
+
+
+def measured(part: Mapping[str, Any]) -> pd.DataFrame:
+    """What a part's ratios are made of, and what was measured beside them: ours and theirs with a bar between them."""
+    lines = []
+    for each in rows_of(part):
+        numbers = {"seconds": each.seconds, **({"MiB at the peak": each.memory} if each.memory else {}), **each.more}
+        shown = {name: _both(*values) for name, values in numbers.items()}
+        lines.append({"what": each.what, "on": each.case, "theirs": each.sides[1], **shown})
+    return pd.DataFrame(lines).fillna("-")
+
+
+def _both(ours: float, theirs: float) -> str:
+    return " | ".join(f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in (ours, theirs))
 
 
 def _bound(each: Row) -> str:
@@ -238,6 +247,36 @@ def summary(parts: Mapping[str, Any]) -> list[str]:
     if trials:
         said.append(f"A trial at small sizes (--quick), whose numbers mean nothing: {', '.join(trials)}.")
     return said
+
+
+def in_words(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The `summary` of each machine, as Markdown."""
+    if not found:
+        return stamp(found)
+    return "\n\n".join(
+        "\n".join([f"**{name}**", "", *(f"- {each}" for each in summary(parts))]) for name, parts in found.items()
+    )
+
+
+def all_rows(found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """Every row of every machine; where there are several, a row's case begins with the machine's name."""
+    return [
+        dataclasses.replace(each, case=f"{name}: {each.case}") if len(found) > 1 else each
+        for name, parts in found.items()
+        for part in parts.values()
+        for each in rows_of(part)
+    ]
+
+
+def section(found: Mapping[str, Mapping[str, Any]], part: str) -> list[Words | pd.DataFrame]:
+    """What the page says of one script: for each machine its command, every ratio in a sentence, and two tables."""
+    said: list[Words | pd.DataFrame] = []
+    for name, parts in found.items():
+        if part in parts:
+            sentences = [f"- {sentence(each)}" for each in rows_of(parts[part])]
+            said.append(Words("\n".join([f"**{name}**: `{parts[part]['command']}`", "", *sentences])))
+            said += [table(parts[part]), measured(parts[part])]
+    return said or [Words(f"This has not been measured yet: `python benchmarks/{part}.py --json` does it.")]
 
 
 def machine(parts: Mapping[str, Any]) -> pd.DataFrame:

@@ -46,6 +46,7 @@ PARAMETERS = {
     "fig7_embeddings": _RESULT,
     "open_choices": (*_RESULT, "rows"),
     "paper_against_ours": ("preset", "records"),
+    "speed": ("preset", "records"),
 }
 
 # Readings of the game between T and the features, as changes to a preset of small size: §3.3 and Eq. 12 contradict

@@ -26,8 +26,8 @@ from did.settings import nearest
 
 #: Where the table of contents and everybody's links expect the executed pages.
 EXECUTED = "book/executed"
-# What a page reads besides the package: the records that the pages before it have written.
-READS = {"paper_against_ours": "results/*.json"}
+# What a page reads besides the package: the records that the pages before it, or `make bench`, have written.
+READS = {"paper_against_ours": "results/*.json", "speed": "benchmarks/results/*.json"}
 # Rooms that no notebook's output comes from.
 _APART = ("book", "cli.py")
 
