@@ -184,6 +184,14 @@ def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path, task, change
         assert each["gradients"].keys() == one["gradients"].keys()
         for name, gradient in one["gradients"].items():
             assert torch.allclose(each["gradients"][name], gradient, rtol=1e-6, atol=1e-9), name
-        if not changes.get("recompute"):  # else `steady_statistics`, which the loop uses, has to put them right
+        if "recompute" not in changes:  # else `steady_statistics`, which the loop uses, has to put them right
             for name, buffer in one["buffers"].items():
                 assert torch.allclose(each["buffers"][name], buffer, rtol=1e-6), name
+
+
+def test_with_accumulation_the_processes_agree(tmp_path):
+    """Part i of the whole batch is then part i of each process: no order of one process's rows gives the same parts."""
+    first, second = on_two(tmp_path, step, "did", {"accumulate": 3}, True)
+    assert first["terms"] == pytest.approx(second["terms"], rel=1e-12)
+    assert all(torch.equal(first["gradients"][name], second["gradients"][name]) for name in first["gradients"])
+    assert all(torch.equal(first["buffers"][name], second["buffers"][name]) for name in first["buffers"])
