@@ -94,7 +94,11 @@ def folder() -> Path:
     here = Path.cwd().resolve()
     checkouts = [each for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()]
     places = [each / "benchmarks" / "results" for each in (home(), *checkouts[:1])]
-    return next((place for place in places if any(place.glob("*.json"))), places[0])
+    return next((place for place in places if _files(place)), places[0])
+
+
+def _files(place: Path) -> list[Path]:
+    return [file for file in sorted(place.glob("*.json")) if not file.stem.endswith(f"-{_QUICK}")]
 
 
 def file_of(machine: Mapping[str, Any], quick: bool = False) -> Path:
@@ -142,8 +146,8 @@ def load(place: str | Path | None = None) -> dict[str, dict[str, Any]]:
     Raises:
         DidError: a file that cannot be read.
     """
-    files = sorted((folder() if place is None else Path(place).expanduser()).glob("*.json"))
-    return {file.stem: _read(file)["parts"] for file in files if not file.stem.endswith(f"-{_QUICK}")}
+    files = _files(folder() if place is None else Path(place).expanduser())
+    return {file.stem: _read(file)["parts"] for file in files}
 
 
 def _read(file: Path) -> dict[str, Any]:
