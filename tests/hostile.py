@@ -1,0 +1,273 @@
+"""Inputs that mean harm, or look as if: made on the spot from drawn faces, the same ones for the same seed."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from PIL.Image import Transpose as Turn
+
+from did.data.standin.drawn import draw
+
+Rng = np.random.Generator
+PICTURES = {
+    "png": {}, "jpg": {"quality": 90}, "webp": {"quality": 80}, "bmp": {}, "tif": {"compression": "tiff_lzw"},
+    "gif": {},
+}  # fmt: skip
+CONTAINERS = {"mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "webm": "libvpx-vp9", "mov": "mjpeg"}
+SUFFIXES = [*PICTURES, *CONTAINERS]
+# The inverse of what each value of EXIF's orientation asks for.
+BACK = {2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE, 6: Turn.ROTATE_90,
+        7: Turn.TRANSVERSE, 8: Turn.ROTATE_270}  # fmt: skip
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, rows: bytes = b"", extra: bytes = b"", depth: int = 8, colour: int = 0) -> bytes:
+    """A PNG that claims a size, with any compressed rows and further chunks."""
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def zeros(count: int) -> bytes:
+    """So many zeros, compressed."""
+    packer, block = zlib.compressobj(9), bytes(1 << 20)
+    parts = [packer.compress(block) for _ in range(count >> 20)]
+    return b"".join([*parts, packer.compress(bytes(count & 0xFFFFF)), packer.flush()])
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def clip(frames: list[np.ndarray], kind: str, codec: str, folder: Path) -> bytes:
+    file = folder / f"clip.{kind}"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    content = file.read_bytes()
+    file.unlink()
+    return content
+
+
+class Maker:
+    """Makes inputs in a folder.
+
+    Attributes:
+        sound: name of a sound file's suffix -> its content.
+    """
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        self.folder, self.rng = folder, np.random.default_rng(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.face = Image.fromarray(draw(np.random.default_rng(seed)).image).resize((192, 192))
+        frames = [np.roll(np.asarray(self.face), shift, 1) for shift in range(5)]
+        kinds = {"jpg": "JPEG", "tif": "TIFF"}
+        self.sound = {s: saved(self.face, kinds.get(s, s.upper()), **o) for s, o in PICTURES.items()}
+        self.sound |= {s: clip(frames, s, codec, folder) for s, codec in CONTAINERS.items()}
+
+    def write(self, name: str | bytes, content: bytes) -> Path:
+        path = os.path.join(os.fsencode(self.folder), os.fsencode(name))
+        with open(path, "wb") as file:
+            file.write(content)
+        return Path(os.fsdecode(path))
+
+    # --- damage, any number of times ---
+
+    def random_bytes(self) -> tuple[str, bytes]:
+        return self._any(), self.rng.bytes(int(self.rng.integers(1, 20_000)))
+
+    def truncated(self) -> tuple[str, bytes]:
+        suffix = self._any()
+        content = self.sound[suffix]
+        return suffix, content[: int(self.rng.integers(1, len(content)))]
+
+    def flipped(self) -> tuple[str, bytes]:
+        suffix = self._any()
+        content = bytearray(self.sound[suffix])
+        near = len(content) if self.rng.random() < 0.5 else min(200, len(content))  # half of them in the header
+        for at in self.rng.integers(0, near, int(self.rng.integers(1, 40))):
+            content[at] ^= 1 << int(self.rng.integers(0, 8))
+        return suffix, bytes(content)
+
+    def overwritten(self) -> tuple[str, bytes]:
+        suffix = self._any()
+        content = bytearray(self.sound[suffix])
+        at = int(self.rng.integers(0, len(content)))
+        content[at : at + 64] = bytes([int(self.rng.choice([0, 127, 255]))]) * 64
+        return suffix, bytes(content)
+
+    def misnamed(self) -> tuple[str, bytes]:
+        return self._any(), self.sound[self._any()]
+
+    def spliced(self) -> tuple[str, bytes]:
+        suffix, other = self._any(), self._any()
+        content = self.sound[suffix]
+        return suffix, content[: len(content) // 2] + self.sound[other][len(self.sound[other]) // 2 :]
+
+    def _any(self) -> str:
+        return str(self.rng.choice(SUFFIXES))
+
+    DAMAGE: tuple[Callable[[Maker], tuple[str, bytes]], ...] = (
+        random_bytes, truncated, flipped, flipped, overwritten, misnamed, spliced,
+    )  # fmt: skip
+
+    # --- pictures that are unusual and sound: they are scored ---
+
+    def unusual(self) -> Iterator[tuple[str, bytes]]:
+        face, gray = self.face, self.face.convert("L")
+        yield "cmyk.jpg", saved(face.convert("CMYK"), "JPEG")
+        yield "sixteen.png", saved(Image.fromarray(np.asarray(gray).astype(np.uint16) * 257), "PNG")
+        yield "sixteen.tif", saved(Image.fromarray(np.asarray(gray).astype(np.uint16) * 257), "TIFF")
+        yield "gray.png", saved(gray, "PNG")
+        yield "palette.png", saved(face.quantize(200), "PNG")
+        yield "progressive.jpg", saved(face, "JPEG", progressive=True)
+        rgba = face.convert("RGBA")
+        rgba.putalpha(230)
+        yield "alpha.png", saved(rgba, "PNG")
+        yield "alpha.webp", saved(rgba, "WEBP")
+        yield "gray-alpha.png", saved(rgba.convert("LA"), "PNG")
+        others = [Image.new("RGB", face.size, colour) for colour in ("red", "blue")]
+        for suffix, kind in (("gif", "GIF"), ("webp", "WEBP"), ("apng", "PNG")):
+            yield f"animated.{suffix}", saved(face, kind, save_all=True, append_images=others, duration=50)
+        for turn in range(1, 9):
+            exif = Image.Exif()
+            exif[0x0112] = turn
+            stored = face if turn == 1 else face.transpose(BACK[turn])  # so that it is upright as the EXIF says
+            yield f"turned-{turn}.jpg", saved(stored, "JPEG", exif=exif)
+        fifty = Image.new("RGB", (960, 480), "gray")
+        for number in range(50):
+            fifty.paste(face.resize((92, 92)), (96 * (number % 10), 96 * (number // 10)))
+        yield "fifty.png", saved(fifty, "PNG")
+        yield "trailing.jpg", self.sound["jpg"] + self.rng.bytes(5000)
+        # H.264 has a size of its own, which is the one that counts.
+        claimed = struct.pack(">HH", 192, 192), struct.pack(">HH", 65_535, 65_535)
+        yield "claims.mp4", self.sound["mp4"].replace(*claimed)
+
+    # --- what has no face in it ---
+
+    def faceless(self) -> Iterator[tuple[str, bytes]]:
+        yield "black.png", saved(Image.new("RGB", (300, 200)), "PNG")
+        yield "noise.png", saved(Image.fromarray(self.rng.integers(0, 255, (700, 700, 3), dtype=np.uint8)), "PNG")
+        yield "ramp.jpg", saved(Image.linear_gradient("L"), "JPEG")
+        yield "ribbon.png", saved(Image.new("L", (20, 30_000)), "PNG")
+        yield "large.png", png(7900, 7900, zeros(7900 * 7901))
+        grid = np.asarray(Image.new("RGB", (192, 192), "green"))
+        yield "green.mp4", clip([grid] * 4, "mp4", "libx264", self.folder)
+
+    # --- what is refused ---
+
+    def refused(self) -> Iterator[tuple[str, bytes]]:
+        yield "claims.png", png(60_000, 60_000)
+        yield "claims-more.png", png(2**31 - 1, 2**31 - 1)
+        yield "bomb.png", png(20_000, 20_000, zeros(20_000 * 20_001))
+        yield "bomb-1-bit.png", png(20_000, 20_000, zeros(20_000 * 2_501), depth=1)
+        text = b"Comment\0\0" + zeros(300_000_000)
+        yield "text-bomb.png", png(1, 1, zlib.compress(b"\0\0"), chunk(b"zTXt", text))
+        gif = bytearray(self.sound["gif"])
+        gif[6:10] = struct.pack("<HH", 65_535, 65_535)
+        yield "claims.gif", bytes(gif)
+        bmp = bytearray(self.sound["bmp"])
+        bmp[18:26] = struct.pack("<ii", 40_000, 40_000)
+        yield "claims.bmp", bytes(bmp)
+        jpg = bytearray(self.sound["jpg"])
+        at = jpg.index(b"\xff\xc0") + 5
+        jpg[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
+        yield "claims.jpg", bytes(jpg)
+        tags = [(256, 100_000), (257, 100_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 100_000)]
+        tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags))
+        tiff += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
+        yield "claims.tif", tiff
+        loop = bytearray(tiff)
+        loop[-4:] = struct.pack("<I", 8)  # its next directory is itself
+        yield "loop.tif", bytes(loop)
+        # The canvas of an extended WebP: 16384 pixels a side, in 24 bits each.
+        webp = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff\x3f\0" * 2
+        yield "claims.webp", b"RIFF" + struct.pack("<I", len(webp)) + webp
+        yield "floats.tif", saved(Image.fromarray(np.zeros((64, 64), np.float32)), "TIFF")
+        for suffix, kind in (("png", "PNG"), ("jpg", "JPEG"), ("gif", "GIF"), ("bmp", "BMP"), ("webp", "WEBP")):
+            yield f"one.{suffix}", saved(Image.new("RGB", (1, 1)), kind)
+        yield "nineteen.png", saved(self.face.resize((19, 19)), "PNG")
+        yield "thread.png", saved(Image.new("L", (1, 5000)), "PNG")
+        yield "tiny.mp4", clip([np.zeros((16, 16, 3), np.uint8)] * 3, "mp4", "libx264", self.folder)
+        for suffix in ("png", "jpg", "mp4", "mkv"):
+            yield f"empty.{suffix}", b""
+        mp4 = self.sound["mp4"]
+        yield "no-index.mp4", mp4[: mp4.rindex(b"moov") - 4]
+        for name, text in self.texts().items():
+            for suffix in ("png", "jpg", "mp4", "mkv"):
+                yield f"{name}.{suffix}", text
+
+    def texts(self) -> dict[str, bytes]:
+        """Scripts and lists that make a careless reader open other files, hosts or programs."""
+        target = os.fsencode(self.folder) + b"/" + b"target.mp4"
+        Path(os.fsdecode(target)).write_bytes(self.sound["mp4"])
+        return {
+            "hls": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://" + target + b"\n#EXT-X-ENDLIST\n",
+            "concat": b"ffconcat version 1.0\nfile '" + target + b"'\n",
+            "dash": b'<?xml version="1.0"?><MPD type="static"><Period><BaseURL>'
+            + target
+            + b"</BaseURL></Period></MPD>",
+            "sdp": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
+            "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file://' + target + b'"/></svg>',
+            "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(" + target + b") run\nshowpage\n",
+            "pickle": b"cos\nsystem\n(S'true'\ntR.",
+            "zip": b"PK\x03\x04" + bytes(60),
+        }
+
+    # --- what the file system has in store ---
+
+    def odd_files(self) -> Iterator[tuple[Path, str]]:
+        """Paths, and `scored` or `refused`."""
+        folder = self.folder
+        (folder / "folder.png").mkdir()
+        yield folder / "folder.png", "refused"
+        os.mkfifo(folder / "pipe.png")
+        os.mkfifo(folder / "pipe.mp4")
+        yield folder / "pipe.png", "refused"
+        yield folder / "pipe.mp4", "refused"
+        (folder / "loop.png").symlink_to("loop.png")
+        (folder / "nowhere.png").symlink_to("not there")
+        yield folder / "loop.png", "refused"
+        yield folder / "nowhere.png", "refused"
+        yield folder / "missing.png", "refused"
+        locked = self.write("locked.png", self.sound["png"])
+        locked.chmod(0)
+        yield locked, "scored" if os.access(locked, os.R_OK) else "refused"
+        yield self.write(b"caf\xe9.png", self.sound["png"]), "scored"
+        yield self.write(b"caf\xe9.mp4", self.sound["mp4"]), "scored"
+        yield self.write("line\nbreak\x1b[31m\u202e.png", self.sound["png"]), "scored"
+        yield self.write("concat:a|b.mp4", self.sound["mp4"]), "scored"
+        yield self.write("%d{}'\"<&>.mp4", self.sound["mp4"]), "scored"
+        yield self.write("l" * 251 + ".png", self.sound["png"]), "scored"
+        yield Path("/dev/zero"), "refused"
+
+    def once(self) -> Iterator[tuple[Path, str]]:
+        """Everything that is made once, with the status that it must have."""
+        for kind, status in ((self.unusual, "scored"), (self.faceless, "no face"), (self.refused, "refused")):
+            for name, content in kind():
+                yield self.write(f"{status.replace(' ', '-')}-{name}", content), status
+        yield from self.odd_files()
+
+    def damaged(self, count: int) -> Iterator[Path]:
+        """So many damaged files."""
+        for number in range(count):
+            kind = self.DAMAGE[number % len(self.DAMAGE)]
+            suffix, content = kind(self)
+            yield self.write(f"{kind.__name__}-{number:04d}.{suffix}", content)
