@@ -10,6 +10,7 @@ from did import evaluation
 from did.errors import DidError
 from did.evaluation import (
     TEMPERATURES,
+    at_prior,
     auc,
     by_video,
     calibrate,
@@ -750,3 +751,13 @@ def test_probability_by_hand():
     assert probability([0, np.log(3), -2 * np.log(3)], 1).tolist() == pytest.approx([0.5, 0.75, 0.1])
     assert probability(2 * np.log(3), 2) == pytest.approx(0.75)
     assert probability([-1e4, 1e4], 0.05).tolist() == [0, 1]
+
+
+def test_a_probability_at_another_prior_by_hand():
+    # Of 1000 pictures one is forged. Odds of 9 for one half are odds of 9 / 999 there.
+    assert at_prior(0.9, 0.001) == pytest.approx(9 / (9 + 999))
+    assert at_prior([0, 0.3, 1], 0.5).tolist() == pytest.approx([0, 0.3, 1])
+    assert at_prior(0.5, 0.8) == pytest.approx(0.8)
+    for prior in (0, 1, -1, np.nan):
+        with pytest.raises(DidError, match="a prior must lie between 0 and 1"):
+            at_prior(0.5, prior)

@@ -412,6 +412,22 @@ def probability(score: ArrayLike, temperature: float) -> Array:
     return np.asarray(expit(np.asarray(score, dtype=np.float64) / temperature))
 
 
+def at_prior(probabilities: ArrayLike, prior: float) -> Array:
+    """Probabilities for a prior of one half, turned by Bayes' rule into those where a share `prior` is forged.
+
+    Args:
+        probabilities: any shape, in [0, 1].
+        prior: in (0, 1).
+
+    Raises:
+        DidError: a prior that is not between 0 and 1.
+    """
+    if not 0 < prior < 1:
+        raise DidError(f"a prior must lie between 0 and 1, got {prior}")
+    p = np.asarray(probabilities, dtype=np.float64)
+    return np.asarray(p * prior / (p * prior + (1 - p) * (1 - prior)))
+
+
 def confusion(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]) -> pd.DataFrame:
     """Confusion matrix of domains: a row a true domain, a column a predicted one, each row a share of its domain.
 

@@ -30,6 +30,7 @@ PARAMETERS = {
     "data": ("source", "edition", "faces", "data_root", "preset"),
     "train": (*_COMMON, "backbone", "pretrained", "options"),
     "start": ("source", "edition", "faces", "data_root", "preset", "seed"),
+    "predict": ("source", "edition", "faces", "data_root", "preset", "seed"),
     "adversary": _COMMON,
     **{
         f"method_{name}": ("preset",)

@@ -5,6 +5,7 @@ from did.plots.base import PALETTE, Plot
 from did.plots.data import contact_sheet, mean_spectra
 from did.plots.inside import attention_overlay, embeddings, overlap_bars, probe_bars, saliency_sheet
 from did.plots.ledger import forest
+from did.plots.predictions import predictions
 from did.plots.scores import (
     alpha_curve,
     confusion_matrix,
@@ -35,6 +36,7 @@ __all__ = [
     "method_heatmap",
     "overlap_bars",
     "paper_against_ours",
+    "predictions",
     "probe_bars",
     "ratios",
     "reliability_diagram",
