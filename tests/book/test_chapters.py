@@ -106,6 +106,7 @@ def test_new_text_comes_into_the_book_without_a_new_execution(project):
     assert [cell.source.split("\n")[0] for cell in cells] == [
         "# Another title",
         'preset = "laptop"',
+        "This page was executed with preset `smoke`.",
         "More words.",
         "2 + 2",
     ]
