@@ -82,7 +82,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem aut
   background: #fff; }}
 table {{ border-collapse: collapse; width: 100%; }} td, th {{ padding: .4rem .6rem; border-bottom: 1px solid #bbb;
   text-align: left; vertical-align: middle; overflow-wrap: anywhere; }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+th, td:nth-child(3) {{ white-space: nowrap; }} td.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
 .standin {{ border: 3px solid #a33b00; padding: .6rem; font-weight: bold; }}
 .caution {{ border-left: 4px solid #0072b2; padding-left: .8rem; }}
 </style></head><body>
