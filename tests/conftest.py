@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import subprocess
 import time
 
 import matplotlib
@@ -91,3 +92,15 @@ def tiny_outcome(tiny_runs, tiny_source, monkeypatch):
         EXPERIMENTS["fig7_embeddings"], "smoke", [0, 1], "drawn", {"ffpp": source}, tiny_runs, pd.DataFrame(), nothing,
         time.monotonic(),
     )  # fmt: skip
+
+
+@pytest.fixture
+def small_disk(tmp_path, request):
+    """A folder on a disk of 300 kB, or of the size that a test gives as the fixture's parameter."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', '300k')}", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

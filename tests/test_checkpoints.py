@@ -1,7 +1,6 @@
 import os
 import pickle
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -113,17 +112,6 @@ def test_what_is_not_finite_is_never_written(tmp_path, value):
     with pytest.raises(DidError, match="'weight' has entries that are not finite"):
         save(path, bad, {})
     assert path.read_bytes() == before
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(small_disk):

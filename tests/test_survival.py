@@ -155,18 +155,8 @@ def test_a_damaged_state_or_one_of_another_task_is_one_sentence(tiny_settings, f
         trained(other, faces, tmp_path)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    place = tmp_path / "small"
-    place.mkdir()
-    # Weights and one state, and not a second one beside them.
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
+# Weights and one state, and not a second one beside them.
+@pytest.mark.parametrize("small_disk", ["4m"], indirect=True)
 def test_a_full_disk_is_one_sentence_and_the_last_state_goes_on(tiny_settings, faces, calm, small_disk):
     with pytest.raises(DidError, match=r"The disk is full: .*small; free some space and run again") as caught:
         trained(tiny_settings, faces, small_disk)

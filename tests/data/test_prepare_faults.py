@@ -156,18 +156,6 @@ def test_a_track_keeps_to_one_person_where_the_larger_face_changes(tmp_path, ind
 # --- the disk ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a disk of 300 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(undisturbed, clean_root, index, small_disk):
     filler = small_disk / "filler"
     filler.write_bytes(bytes(170_000))
