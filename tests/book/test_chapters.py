@@ -93,6 +93,16 @@ def test_only_what_is_stale_is_executed_again(project):
     assert chapters.execute(project, GIVEN) == ["second"]
 
 
+def test_what_reads_records_is_executed_after_what_writes_them(project, monkeypatch):
+    """Wherever it stands in the book: else it is stale as soon as the other is done."""
+    monkeypatch.setattr(chapters, "READS", {"first": "results/*.json"})
+    write(project, "second", "import pathlib; pathlib.Path('../results/b.json').write_text('{}')")
+    assert chapters.chapters(project) == ["first", "second"]
+    assert chapters.execute(project, GIVEN) == ["second", "first"]
+    assert chapters.execute(project, GIVEN) == []
+    chapters.write_pages(project, GIVEN)
+
+
 def test_new_text_comes_into_the_book_without_a_new_execution(project):
     chapters.execute(project, GIVEN)
     file = project / "notebooks/first.ipynb"

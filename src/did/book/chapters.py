@@ -26,14 +26,14 @@ from did.settings import nearest
 
 #: Where the table of contents and everybody's links expect the executed pages.
 EXECUTED = "book/executed"
-# What a page reads besides the package: the records that the pages before it, or `make bench`, have written.
+# What a page reads besides the package: the records that other pages, or `make bench`, have written.
 READS = {"paper_against_ours": "results/*.json", "speed": "benchmarks/results/*.json"}
 # Rooms that no notebook's output comes from.
 _APART = ("book", "cli.py")
 
 
 def chapters(root: Path) -> list[str]:
-    """The notebooks that the table of contents names, in its order, which is the order of their execution.
+    """The notebooks that the table of contents names, in its order.
 
     Raises:
         DidError: one that is not there.
@@ -87,7 +87,7 @@ def parameters_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def execute(root: Path, given: Mapping[str, Any]) -> list[str]:
-    """Execute every chapter that is stale, one after the other.
+    """Execute every chapter that is stale, one after the other; last those that read what others write.
 
     Args:
         root: the project.
@@ -99,7 +99,7 @@ def execute(root: Path, given: Mapping[str, Any]) -> list[str]:
     Raises:
         DidError: a parameter that no notebook has; a notebook that fails. What was executed before stays.
     """
-    names = chapters(root)
+    names = sorted(chapters(root), key=READS.__contains__)
     known = {key for name in names for key in PARAMETERS[name]}
     for key in given:
         if key not in known:
