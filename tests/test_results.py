@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,6 +32,27 @@ def test_the_record_says_everything(tiny_run, tiny_settings):
     assert {p.name for p in tiny_run.folder.iterdir()} == {
         "record.json", "history.csv", "metrics.csv", "scores.csv", "model.safetensors"
     }  # fmt: skip
+
+
+def test_the_commit_counts_changes_of_the_code_and_not_the_records(tmp_path, monkeypatch):
+    """A whole `make book` renews the committed records one by one; the later ones are of the same code."""
+    code = tmp_path / "src/did/losses.py"
+    records = [tmp_path / "results/a.json", tmp_path / "benchmarks/results/b.json"]
+    for file in (code, *records):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    monkeypatch.setattr(results.did, "__file__", str(code.with_name("__init__.py")))
+    assert results.commit() == "unknown"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *arguments], check=True)
+    clean = results.commit()
+    assert len(clean) == 12 and not clean.endswith("+changes")
+    for file in records:
+        file.write_text("2")
+    assert results.commit() == clean
+    code.write_text("2")
+    assert results.commit() == f"{clean}+changes"
 
 
 def test_metrics_are_those_of_the_scores(tiny_run):

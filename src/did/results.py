@@ -407,11 +407,16 @@ def stamp(data: str, preset: str, seeds: Sequence[int] = (0,), minutes: str = ""
 
 
 def commit() -> str:
-    """The project's commit, with `+changes` where the working tree differs from it, or `unknown`."""
+    """The project's commit, with `+changes` where the working tree differs from it, or `unknown`.
+
+    The records that are committed are written by what is stamped here, and are no change of the code.
+    """
     git = ["git", "-C", str(Path(did.__file__).parent)]
+    code = [":/", ":(top,exclude)results", ":(top,exclude)benchmarks/results"]
     try:
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        status = [*git, "status", "--porcelain", "-uno", "--", *code]
+        changes = subprocess.run(status, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
