@@ -47,7 +47,9 @@ lint: $(STAMP) ## style and types
 	$(PY) -m mypy
 
 # In a project folder of their own: a run that an earlier version of the code left behind must not answer for this one.
-TESTS = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && DID_HOME=$$home $(PY) -m pytest $(NBVAL) tests notebooks
+# A file is tested by one process: nbval needs the cells of a notebook in their order.
+TESTS = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && DID_HOME=$$home $(PY) -m pytest $(NBVAL) \
+        --numprocesses logical --maxprocesses 4 --dist loadfile tests notebooks
 
 test: lint ## style, types, the quick tests and the committed notebooks
 	@$(TESTS) -m "not slow and not browser"
