@@ -47,8 +47,9 @@ lint: $(STAMP) ## style and types
 	$(PY) -m mypy
 
 # In a project folder of their own: a run that an earlier version of the code left behind must not answer for this one.
-# A file is tested by one process: nbval needs the cells of a notebook in their order.
-TESTS = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && DID_HOME=$$home $(PY) -m pytest $(NBVAL) \
+# A file is tested by one process: nbval needs the cells of a notebook in their order. The processes fill the cores, so
+# that each computes with one thread: with more, the threads of one wait for those of the other.
+TESTS = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && DID_HOME=$$home OMP_NUM_THREADS=1 $(PY) -m pytest $(NBVAL) \
         --numprocesses logical --maxprocesses 4 --dist loadfile tests notebooks
 
 test: lint ## style, types, the quick tests and the committed notebooks
