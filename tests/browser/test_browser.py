@@ -158,7 +158,7 @@ def test_it_has_no_serious_violation(chapter):
 
 
 def test_it_fits_a_phone(chapter):
-    """Wide tables and code scroll in a box of their own, not with the page."""
+    """Wide tables scroll in a box of their own, not with the page; code and what cells print break at its edge."""
     chapter.tab.set_viewport_size(PHONE)
     wide = chapter.tab.evaluate(
         """() => {
@@ -171,7 +171,12 @@ def test_it_fits_a_phone(chapter):
         }"""
     )
     width = chapter.tab.evaluate("document.documentElement.scrollWidth")
+    beside = chapter.tab.evaluate(
+        """() => [...document.querySelectorAll('main [class*="highlight-"] pre')]
+            .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 150))"""
+    )
     chapter.tab.set_viewport_size(DESKTOP)
+    assert not beside, f"these go on beside their box: {listed(beside)}"
     assert width <= PHONE["width"], f"the page is {width} pixels wide on a phone; beyond the edge are {listed(wide)}"
 
 
