@@ -89,6 +89,14 @@ def test_the_stamp_stands_under_both_with_its_badge_and_the_minutes():
     assert "did-standin" in notice.source and STAMP in notice.source
 
 
+@pytest.mark.parametrize("stamp", ["Drawn faces, 2 cores", "Drawn faces, 2 cores."])
+def test_the_credit_after_the_stamp_is_a_sentence_of_its_own(stamp):
+    of = notebook(cell(table()))
+    of.cells[1].outputs[0].data["text/markdown"] = f"> **{stamp}** They show nobody."
+    text = under(page.finish(of, "a").cells[-1]).get_text()
+    assert "Drawn faces, 2 cores. They show nobody. This page: 1.5 min." in text
+
+
 def test_a_figure_keeps_a_stamp_of_its_own():
     done = page.finish(notebook(cell(figure("Other numbers, seeds 0, 1"))), "start")
     text = under(done.cells[-1]).get_text()

@@ -32,6 +32,6 @@ def test_each_file_has_its_frame_its_label_and_its_map(whole, tiny_run, files):
         assert (row.label, row.score) == (answer.label, pytest.approx(answer.score, abs=1e-5))
         assert title == f"{name}\n{answer.label}, {answer.score:+.2f}, p {answer.probability:.2f}"
         assert 0 <= row.low < row.high <= 1
-        assert f"{name} {answer.label} with probability {answer.probability:.3f}" in plot.alt
+        assert f"{name}: called {answer.label}, forged with probability {answer.probability:.3f}" in plot.alt
     assert f"M_df from {plot.data.low.min():.3f} to {plot.data.high.max():.3f}" in plot.alt
     assert plot.alt.startswith("4 frames, each with a box")

@@ -89,7 +89,9 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
         repository: `owner/name` on GitHub: a button opens the notebook on Binder, at this commit.
     """
     nb = copy.deepcopy(nb)
-    said, time = stamp_of(nb).replace("**", "").lstrip("> ").strip(), _time(nb)
+    # What stood in bold ends in a full stop, or the credit after it would run on.
+    plain = re.sub(r"\.?\*\* +(?=\S)", ". ", stamp_of(nb)).replace("**", "")
+    said, time = plain.lstrip("> ").strip(), _time(nb)
     heading, number = "", 0
     for cell in nb.cells:
         if cell.cell_type == "markdown":

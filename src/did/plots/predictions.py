@@ -34,7 +34,7 @@ def predictions(detector: Detector, files: Mapping[str, Path], stamp: str, colum
         for face in seen.frame.faces:
             row |= {"label": face.label, "score": face.score, "probability": face.probability}
             text = f"{words}\n{face.label}, {face.score:+.2f}, p {face.probability:.2f}"
-            said.append(f"{words} {face.label} with probability {face.probability:.3f}")
+            said.append(f"{words}: called {face.label}, forged with probability {face.probability:.3f}")
         if seen.maps is not None:
             row |= {"low": float(seen.maps.min()), "high": float(seen.maps.max())}
         axis.set_title(text, fontsize=8)
@@ -42,5 +42,5 @@ def predictions(detector: Detector, files: Mapping[str, Path], stamp: str, colum
     put_stamp(figure, stamp)
     data = pd.DataFrame(rows, columns=["file", "label", "score", "probability", "low", "high"])
     range_ = f"; M_df from {data.low.min():.3f} to {data.high.max():.3f}" if data.low.notna().any() else ""
-    alt = f"{len(data)} frames, each with a box around its face: {', '.join(said) or 'no face'}{range_}."
+    alt = f"{len(data)} frames, each with a box around its face: {'; '.join(said) or 'no face'}{range_}."
     return Plot(figure, data, alt)
