@@ -1,6 +1,7 @@
 """The tests draw without a screen and ask no hub for weights."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import time
@@ -15,7 +16,7 @@ from PIL import Image
 from did import experiments
 from did.data.prepare import FaceStore
 from did.data.sources import Source
-from did.data.table import COLUMNS
+from did.data.table import COLUMNS, fingerprint
 from did.experiments import EXPERIMENTS, Outcome
 from did.results import run
 from did.settings import Settings
@@ -56,8 +57,9 @@ def tiny_source(tmp_path_factory):
     manifest = pd.DataFrame(rows)
     manifest.to_csv(root / "manifest.csv", index=False)
     (root / "quarantine.csv").write_text("path,frame,reason\n")
-    (root / "store.json").write_text("{}")
     index = manifest.drop_duplicates("video")[list(COLUMNS)]
+    info = {"frames": 2, "size": 64, "margin": 0.3, "face": "largest", "index": fingerprint(index)}
+    (root / "store.json").write_text(json.dumps(info))
     index.to_csv(root / "index.csv", index=False)
     return Source("ffpp", "stand-in", root, "bars on noise", index), FaceStore(root)
 

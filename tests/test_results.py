@@ -1,17 +1,24 @@
 import dataclasses
+import importlib
 import json
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from did import checkpoints, evaluation, results
 from did.data.prepare import FaceStore
 from did.errors import DidError
-from did.results import Run, evaluate, find_run, list_runs, remove_run, run, split_faces
+from did.files import sha256
+from did.predict import Detector, export
+from did.results import TASKS, Run, evaluate, find_run, list_runs, remove_run, run, split_faces
 from did.settings import Settings
 from did.tasks import DIDTask
 from did.training import BEST, RESUME, score
@@ -157,6 +164,109 @@ def test_what_killed_processes_left_is_swept_before_training(
     monkeypatch.setattr(results, "fit", lambda *_: sorted(part.iterdir()) == [] and 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
+
+
+def test_weights_from_a_file_count_by_their_content(tiny_source, tiny_settings, tmp_path):
+    """The same path with other weights is another run, the same weights at another path are the same run."""
+
+    def weights(seed, file):
+        torch.manual_seed(seed)
+        save_file(timm.create_model(tiny_settings.backbone).state_dict(), file)
+        return dataclasses.replace(tiny_settings, iterations=2, validate_every=2, pretrained=str(file))
+
+    def trained(settings):
+        return run(settings, *tiny_source, "bce", tmp_path / "runs", progress=False)
+
+    (tmp_path / "elsewhere").mkdir()
+    first = trained(weights(0, tmp_path / "w.safetensors"))
+    assert first.record["contents"] == {"weights": sha256(tmp_path / "w.safetensors")}
+    again = trained(weights(0, tmp_path / "elsewhere/v.safetensors"))
+    assert again.folder == first.folder
+    other = trained(weights(1, tmp_path / "w.safetensors"))
+    assert other.folder != first.folder
+    assert not np.allclose(other.scores.score, first.scores.score)
+    with pytest.raises(DidError, match="'.*gone.pth' is neither a file nor one of hub, package, none"):
+        trained(dataclasses.replace(tiny_settings, pretrained=str(tmp_path / "gone.pth")))
+
+
+def test_names_of_runs_on_packaged_weights_are_what_they_were(tiny_run, tiny_source, tiny_settings):
+    data = tiny_run.record["data"]["fingerprint"]
+    assert tiny_run.folder.name == tiny_settings.digest("did", data, results.did.__version__)
+    assert tiny_run.record["contents"] == {}
+
+
+MINE = """
+from did.baselines import BCETask
+from mine_losses import weigh
+
+class Mine(BCETask):
+    def forward(self, *given, **named):
+        step = super().forward(*given, **named)
+        step.terms["bce"] = weigh(step.terms["bce"])
+        return step
+"""
+
+
+def test_a_task_from_outside_counts_by_its_code(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    """Also by the code of its own that it imports; its weights are not put into code that has changed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+
+    def trained(factor, text=MINE):
+        (tmp_path / "mine.py").write_text(text)
+        (tmp_path / "mine_losses.py").write_text(f"def weigh(loss):\n    return {factor} * loss\n")
+        for name in ("mine", "mine_losses"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        monkeypatch.setitem(TASKS, "mine", importlib.import_module("mine").Mine)
+        return run(short, *tiny_source, "mine", tmp_path / "runs", progress=False)
+
+    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode  # Two writings in one second have one .pyc.
+    try:
+        first = trained(1.0)
+        assert set(first.record["contents"]) == {"code"}
+        first.task()
+        assert trained(1.0).folder == first.folder
+        card = export(Detector.load(first.folder), tmp_path / "exported")
+        other = trained(2.5)
+        assert other.folder != first.folder
+        assert trained(2.5, MINE + "# more\n").folder not in (first.folder, other.folder)
+        with pytest.raises(DidError, match="the code of the task 'mine' is not the one that the run .* was trained"):
+            first.task()
+        with pytest.raises(DidError, match="the code of the task 'mine' is not the one"):
+            Detector.load(card)
+        monkeypatch.delitem(TASKS, "mine")
+        with pytest.raises(DidError, match="unknown task 'mine'"):
+            first.task()
+    finally:
+        sys.dont_write_bytecode = before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"frames": 3}, "frames is 3, not 2"),
+        ({"size": 96}, "size is 96, not 64"),
+        ({"margin": 0.6}, "margin is 0.6, not 0.3"),
+        ({"face": "track"}, "face is track, not largest"),
+        ({"index": "0" * 64}, "its videos are not those of bars on noise"),
+        ({"size": 96, "margin": 0.6}, "size is 96, not 64; margin is 0.6, not 0.3"),
+    ],
+)
+def test_a_store_that_does_not_fit_is_refused(tiny_run, tiny_source, tiny_settings, tmp_path, change, named):
+    source, store = tiny_source
+    shutil.copytree(store.root, tmp_path / "store")
+    (tmp_path / "store/store.json").write_text(json.dumps({**store.info, **change}))
+    other = FaceStore(tmp_path / "store")
+    said = rf"the face store .*store does not fit the settings \({named}\): take the store of"
+    with pytest.raises(DidError, match=said):
+        run(tiny_settings, source, other, runs=tmp_path / "runs", progress=False)
+    with pytest.raises(DidError, match=said):
+        evaluate(tiny_run, source, other, progress=False)
+    if "index" not in change:
+        with pytest.raises(DidError, match=said):
+            split_faces(other, tiny_settings)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_task_is_refused(tiny_source, tiny_settings, tmp_path):

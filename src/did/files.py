@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -24,6 +25,19 @@ def home() -> Path:
         if (folder / "src" / "did" / "__init__.py").is_file():
             return folder
     return here
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal, read in chunks.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -188,8 +188,8 @@ def test_equal_content_in_one_split_is_no_leak(tmp_path):
 def test_only_files_of_equal_size_in_two_splits_are_read(tmp_path, monkeypatch):
     table = contents(tmp_path, n0=b"four", n1=b"FOUR", n3=b"content9")
     read = []
-    digest = tables._sha256
-    monkeypatch.setattr(tables, "_sha256", lambda file: (read.append(file.name), digest(file))[1])
+    digest = tables.sha256
+    monkeypatch.setattr(tables, "sha256", lambda file: (read.append(file.name), digest(file))[1])
     assert tables.duplicates(table, tmp_path, progress=False).empty
     assert sorted(read) == ["000_003.mp4", "010.mp4", "010_011.mp4"]
 

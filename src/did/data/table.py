@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from did.errors import DidError
+from did.files import sha256
 
 COLUMNS = ("path", "label", "method", "split", "video", "identity", "frame", "dataset")
 SPLITS = ("train", "val", "test")
@@ -224,21 +225,13 @@ def duplicates(table: pd.DataFrame, root: str | Path, progress: bool = True) -> 
         files["bytes"] = [(Path(root) / path).stat().st_size for path in files["path"]]
         files = files[files.groupby("bytes")["split"].transform("nunique") > 1]
         bar = tqdm(files["path"], desc="compare", unit="file", disable=not progress)
-        files = files.assign(sha256=[_sha256(Path(root) / path) for path in bar])
+        files = files.assign(sha256=[sha256(Path(root) / path) for path in bar])
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DidError(f"The file {error.filename} cannot be read ({reason}); put it there or mend it.") from error
     files = files[files.groupby("sha256")["split"].transform("nunique") > 1]
     order = files["split"].map(_split_order)
     return files.assign(order=order).sort_values(["sha256", "order", "path"], ignore_index=True).drop(columns="order")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
