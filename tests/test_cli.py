@@ -64,6 +64,21 @@ def test_prepare_counts_what_it_set_aside(standin, tmp_path):
     assert err.startswith("Error: 1 of 30 videos cannot be read, the first, ") or "\nError: 1 of 30 videos" in err
 
 
+@pytest.mark.parametrize("command", [("prepare", "--frames", 1, "--size", 64), ("data", "check")])
+def test_missing_videos_are_let_pass_where_that_is_asked_for_and_counted(standin, tmp_path, project, command):
+    import shutil
+
+    root = Path(shutil.copytree(standin, tmp_path / "copy"))
+    next(root.rglob("Deepfakes/c23/videos/*.mp4")).unlink()
+    given = [*command[: 1 + (command[0] == "data")], "ffpp", "--root", root, *command[1 + (command[0] == "data") :]]
+    code, _, err = did(*given)
+    assert code == 1 and "lacks videos that its splits list (1 of 6 of Deepfakes" in err and "--allow-missing" in err
+    code, out, err = did(*given, "--allow-missing")
+    assert code == 0, err
+    assert "missing, and let pass: 1 of the videos that the lists name" in out
+    assert "goes without 1 of 6 of Deepfakes, first " in err
+
+
 def test_check_prints_every_check(standin, tmp_path):
     code, out, err = did("data", "check", "ffpp", "--root", standin)
     assert code == 0, err

@@ -162,6 +162,25 @@ def test_stand_in_rows_are_marked_and_what_is_not_run_says_so(outcome):
     assert len(first.date) == 10 and first.commit == entries[0]["provenance"]["commit"]
 
 
+def test_a_fragment_of_licensed_data_is_a_part(outcome, tmp_path):
+    def entry(found, missing=0, **more):
+        counts = {"found": {"test videos": found}, "published": {"test videos": 518}, "missing": missing}
+        sources = {"cdf2": dataclasses.replace(outcome.sources["ffpp"], edition="licensed", counts=counts)}
+        return ledger.record(dataclasses.replace(outcome, sources=sources, bank="licensed", **more), [])
+
+    part, whole = entry(14, 3), entry(518)
+    assert part["counts"]["cdf2"]["found"] == {"test videos": 14}
+    assert [ledger.kind(one) for one in (part, whole)] == ["licensed, part", "licensed"]
+    table = ledger.table([part, whole])
+    assert table.kind.tolist() == ["licensed, part"] * 3 + ["licensed"] * 3
+    said = "cdf2: 14 of 518 test videos, 3 of its lists let be missing"
+    assert table.found.tolist() == [said] * 3 + ["cdf2: all that is published"] * 3
+    assert f"\nfound: {said}\n" in ledger.shown(part)
+    assert "from a part of the licensed data" in ledger.stamp([part, whole])
+    assert "STAND-IN" not in ledger.stamp([part, whole])
+    assert ledger.table([ledger.record(outcome, [])]).found.tolist() == [""] * 3
+
+
 def test_a_record_in_a_terminal(outcome):
     text = ledger.shown(ledger.record(outcome, ["It does not hold here."]))
     assert text.startswith("Table 1: trained on FF++, tested on FF++ and on CDF2   [STAND-IN (drawn), preset smoke]")

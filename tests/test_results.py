@@ -307,6 +307,17 @@ def other_source(tiny_source, tmp_path):
     return dataclasses.replace(source, name="cdf2", label="others"), FaceStore(root)
 
 
+def test_a_part_of_licensed_data_says_so_in_every_record(tiny_source, tiny_settings, tmp_path):
+    source, store = tiny_source
+    counts = {"found": {"videos": 7}, "published": {"videos": 1000}, "missing": 1}
+    part = dataclasses.replace(source, edition="licensed", label="FF++", counts=counts)
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+    record = run(short, part, store, "bce", tmp_path, progress=False).record
+    assert (record["data"]["edition"], record["data"]["counts"]) == ("licensed, part", counts)
+    assert record["protocol"].startswith("FF++; licensed, part; frames and videos")
+    assert list_runs(tmp_path).edition.tolist() == ["licensed, part"]
+
+
 def test_a_run_is_tested_on_another_source_once(tiny_run, other_source):
     first = evaluate(tiny_run, *other_source, progress=False)
     assert first.folder.parent == tiny_run.folder

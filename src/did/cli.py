@@ -51,6 +51,9 @@ def _source_options(command: Callable) -> Callable:
         click.option(
             "--strict", is_flag=True, help="Counts other than the published ones, and broken files, are errors."
         ),
+        click.option(
+            "--allow-missing", is_flag=True, help="Go without listed videos that are not there (ffpp, cdf2), counted."
+        ),
         click.option("--preset", default="laptop", show_default=True, help="Size of a stand-in: smoke, laptop, paper."),
         click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
@@ -73,6 +76,11 @@ def _show(frame: Any) -> None:
     click.echo(frame.to_string() if len(frame) else "none")
 
 
+def _show_missing(source: Any) -> None:
+    if missing := source.counts.get("missing"):
+        click.echo(f"missing, and let pass: {missing} of the videos that the lists name")
+
+
 @main.command()
 @_source_options
 @click.option("--frames", default=32, show_default=True, help="Evenly spaced frames of a video.")
@@ -91,6 +99,7 @@ def prepare(
     faces: str | None,
     preset: str,
     strict: bool,
+    allow_missing: bool,
     frames: int,
     size: int,
     margin: float,
@@ -109,13 +118,14 @@ def prepare(
     from did.data.sources import open_source, store_folder
 
     with _plain_warnings():
-        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
         click.echo(opened.banner)
         place = store or store_folder(opened, frames, size, margin, face)
         done = prepare_faces(
             opened.index, opened.root, place, frames, size, margin, workers, strict=strict, face=face, cluster=cluster
         )
     _show(done.summary)
+    _show_missing(opened)
     reasons = done.quarantine["reason"].value_counts()
     for reason, number in reasons.items():
         click.echo(f"set aside: {number} × {reason}")
@@ -139,6 +149,7 @@ def train(
     faces: str | None,
     preset: str,
     strict: bool,
+    allow_missing: bool,
     changes: tuple[str, ...],
     task: str,
     seed: int | None,
@@ -162,7 +173,7 @@ def train(
     chosen = train_settings(preset, seed=seed, options=Settings.parse(changes), source=source)
     with _plain_warnings():
         # Before the processes are there: the others find what the first has made, or wait for its locks.
-        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
         store = face_store(opened, chosen)
         fabric = distributed.launch(devices, nodes, accelerator)
         if fabric.is_global_zero:
@@ -271,15 +282,18 @@ def export(run: str, folder: Path, onnx: bool) -> None:
 
 @data.command()
 @_source_options
-def check(source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool) -> None:
+def check(
+    source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool, allow_missing: bool
+) -> None:
     """Check the table of SOURCE: labels, splits, people, files. Exit status 1 where a check fails."""
     from did.data import table
     from did.data.sources import open_source
 
     with _plain_warnings():
-        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
     click.echo(f"{opened.banner}\n\nVideos or images")
     _show(table.counts(opened.index))
+    _show_missing(opened)
     click.echo("\nChecks")
     report = table.report(opened.index, opened.root, progress=True)
     _show(report.set_index("check"))

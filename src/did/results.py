@@ -320,7 +320,7 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
             record = {
                 "run": run.folder.name,
                 "data": _data(source, store, data, {"test": len(faces)}),
-                "protocol": f"trained on {run.record['protocol']}. Tested on {source.label}; {source.edition}",
+                "protocol": f"trained on {run.record['protocol']}. Tested on {source.label}; {source.kind}",
                 "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict(),
                 "provenance": {**provenance(), "minutes": (time.monotonic() - started) / 60},
             }
@@ -331,8 +331,9 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
 def _data(source: Source, store: FaceStore, fingerprint: str, crops: dict[str, int]) -> dict[str, Any]:
     return {
         "source": source.name,
-        "edition": source.edition,
+        "edition": source.kind,
         "label": source.label,
+        "counts": dict(source.counts),
         "fingerprint": fingerprint,
         "crops": crops,
         "quarantined": len(store.quarantine),
@@ -404,7 +405,7 @@ def protocol(settings: Settings, source: Source) -> str:
     """The protocol in one line, to stand beside every number of the run."""
     rule = "best frame AUC on the validation split" if settings.selection == "validation" else "last iterate"
     return (
-        f"{source.label}; {source.edition}; frames and videos; {settings.frames} frames a video; crops of "
+        f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames a video; crops of "
         f"{settings.image_size} px, margin {settings.crop_margin:g}; {rule}; {settings.iterations} iterations of "
         f"{settings.batch_size}; seed {settings.seed}; 95% intervals by bootstrap over videos"
     )
