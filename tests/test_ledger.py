@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +232,15 @@ def test_the_wall_time_is_added_and_no_record_is_touched(outcome, tmp_path):
     assert table.minutes.tolist() == [10.0, 20.6]
     assert table.preset.tolist() == ["laptop"] * 2 and table.notebooks.tolist() == [9, 9] and (table.cores >= 1).all()
     assert len(ledger.load(tmp_path)) == 1
+
+
+def test_the_wall_times_of_processes_at_once_are_all_noted(tmp_path, monkeypatch):
+    """Threads stand in for processes: the lock is a file, and each takes it anew."""
+    write = ledger.write_atomically
+    monkeypatch.setattr(ledger, "write_atomically", lambda *given: time.sleep(0.05) or write(*given))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: ledger.note_wall(60 * n, "laptop", 9, tmp_path), range(1, 5)))
+    assert sorted(pd.read_csv(tmp_path / ledger.WALL).minutes) == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_the_committed_ledger_fills_every_row_of_every_experiment():

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
-from did import checkpoints, evaluation, results
+from did import checkpoints, evaluation, results, training
 from did.data.prepare import FaceStore
 from did.errors import DidError
 from did.files import sha256
@@ -144,6 +145,22 @@ def test_a_run_that_failed_does_not_count_as_done(tiny_run, tiny_source, tiny_se
     assert [p.name for p in tmp_path.glob("[!.]*")] == [again.folder.name]
     assert again.record["metrics"] == tiny_run.record["metrics"]
     assert again.scores.equals(tiny_run.scores)
+
+
+def test_the_minutes_are_those_of_all_sittings(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    """The book quotes them: a run that was interrupted took as long as its sittings together."""
+    short = dataclasses.replace(tiny_settings, iterations=6, validate_every=2)
+    validate = training._validate
+    with monkeypatch.context() as slow:
+        slow.setattr(training, "_validate", lambda *given: time.sleep(0.5) or validate(*given))
+        slow.setattr(results.evaluation, "report", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(short, *tiny_source, "bce", tmp_path, progress=False)
+    started = time.monotonic()
+    made = run(short, *tiny_source, "bce", tmp_path, progress=False).record["provenance"]
+    last = time.monotonic() - started
+    assert 60 * made["minutes"] > 60 * made["minutes_training"] > 1.5
+    assert 60 * made["minutes"] < last + 10  # and not the time between them, or one of them twice
 
 
 def test_a_folder_without_a_record_is_no_run(tiny_run, tiny_source, tiny_settings, tmp_path):

@@ -17,7 +17,7 @@ from did.data.layout import lacking
 from did.data.sources import STANDIN
 from did.errors import DidError
 from did.experiments import EXPERIMENTS, Outcome
-from did.files import home, write_atomically
+from did.files import alone, home, write_atomically
 from did.results import provenance
 
 _PARTS = set(
@@ -230,9 +230,10 @@ def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = N
         **{name: where["machine"][name] for name in ("cores", "gpu")},
     }
     file = (into or folder()) / WALL
-    before = pd.read_csv(file) if file.is_file() else pd.DataFrame()
-    whole = pd.concat([before, pd.DataFrame([row])])
-    write_atomically(file, lambda path: whole.to_csv(path, index=False))
+    with alone(file):
+        before = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+        whole = pd.concat([before, pd.DataFrame([row])])
+        write_atomically(file, lambda path: whole.to_csv(path, index=False))
     return file
 
 

@@ -32,7 +32,7 @@ from did.f3net import F3NetTask
 from did.files import alone, home, sha256, write_atomically
 from did.settings import Settings, nearest
 from did.tasks import DIDTask, code_digest
-from did.training import BEST, RESUME, fit, score
+from did.training import BEST, RESUME, STATE_MEND, fit, score
 
 TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
 RECORD = "record.json"
@@ -240,7 +240,9 @@ def _train(
     if distributed.rank() == 0:
         _sweep(part)
 
-    started = time.monotonic()
+    # A run that goes on counts the sittings before: what led to the state that it goes on from.
+    before = checkpoints.about(part / RESUME, STATE_MEND).get("seconds", 0.0) if (part / RESUME).is_file() else 0.0
+    started = time.monotonic() - before
     splits = split_faces(store, settings)
     domains = splits["train"].domain_names
     torch.manual_seed(settings.seed)
