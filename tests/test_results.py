@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from did import checkpoints, evaluation, results, training
+from did.data import table
 from did.data.prepare import FaceStore
 from did.errors import DidError
 from did.files import sha256
@@ -322,6 +323,35 @@ def other_source(tiny_source, tmp_path):
     manifest = manifest.assign(method=manifest.method.replace("FaceSwap", "Celeb-synthesis"))
     manifest.to_csv(root / "manifest.csv", index=False)
     return dataclasses.replace(source, name="cdf2", label="others"), FaceStore(root)
+
+
+ODD = {"Deepfakes": "None", "Face2Face": "NA", "FaceSwap": "nan", "NeuralTextures": "null"}
+
+
+def test_names_that_look_like_missing_values_go_through_to_the_metrics(tiny_source, tiny_settings, tmp_path):
+    """Methods, people and files."""
+    source, store = tiny_source
+    shutil.copytree(store.root, tmp_path / "store")
+    manifest = store.manifest
+    for column in ("method", "video", "path"):
+        manifest[column] = manifest[column].replace(ODD, regex=True)
+    people = {"000": "NA", "006": "None", "010": "nan", "011": "null", "012": "N/A"}
+    manifest["identity"] = manifest["identity"].replace(people, regex=True)
+    manifest.loc[manifest.video == "real/012", "video"] = "None"
+    table.save(manifest, tmp_path / "store/manifest.csv")
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+    done = run(short, source, FaceStore(tmp_path / "store"), "bce", tmp_path / "runs", progress=False)
+    scores, metrics = done.scores, done.metrics
+    assert {*ODD.values(), "real"} == set(scores.method)
+    assert {"nan", "null", "N/A", "nan+null"} <= set(scores.identity) and "None" in set(scores.video)
+    assert set(metrics.method) == {"all", *ODD.values()} and not scores.isna().any(axis=None)
+    for name in ODD.values():
+        rows = scores[scores.method.isin(["real", name])]
+        row = metrics[(metrics.level == "frame") & (metrics.method == name)].iloc[0]
+        assert row.auc == pytest.approx(roc_auc_score(rows.label, rows.score), abs=1e-9)
+    again = evaluation.report(scores)
+    assert again.method.tolist() == metrics.method.tolist()
+    assert np.allclose(again.auc, metrics.auc) and np.allclose(again.auc_low, metrics.auc_low)
 
 
 def test_a_part_of_licensed_data_says_so_in_every_record(tiny_source, tiny_settings, tmp_path):

@@ -15,6 +15,7 @@ import pandas as pd
 from did import evaluation, findings, paper
 from did.data.layout import lacking
 from did.data.sources import STANDIN
+from did.data.table import read_csv
 from did.errors import DidError
 from did.experiments import EXPERIMENTS, Outcome
 from did.files import alone, home, write_atomically
@@ -231,7 +232,7 @@ def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = N
     }
     file = (into or folder()) / WALL
     with alone(file):
-        before = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+        before = read_csv(file) if file.is_file() else pd.DataFrame()
         whole = pd.concat([before, pd.DataFrame([row])])
         write_atomically(file, lambda path: whole.to_csv(path, index=False))
     return file

@@ -26,7 +26,7 @@ from did.baselines import BCETask
 from did.data.loading import Faces, domain_names
 from did.data.prepare import FaceStore, open_store
 from did.data.sources import Source
-from did.data.table import fingerprint
+from did.data.table import COLUMNS, fingerprint, read_csv
 from did.errors import DidError
 from did.f3net import F3NetTask
 from did.files import alone, home, sha256, write_atomically
@@ -36,6 +36,8 @@ from did.training import BEST, RESUME, STATE_MEND, fit, score
 
 TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
 RECORD = "record.json"
+#: The columns of `scores.csv` that hold text.
+NAMES = (*(name for name in COLUMNS if name not in ("label", "frame")), "face", "sha256")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """One row a logged iteration: losses, estimate, maps' statistics, gradient norms, validation AUC."""
-        return pd.read_csv(self.folder / "history.csv")
+        return read_csv(self.folder / "history.csv", text=())
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -105,12 +107,12 @@ class Evaluation:
     @property
     def metrics(self) -> pd.DataFrame:
         """AUC and EER with intervals; see `did.evaluation.report`."""
-        return pd.read_csv(self.folder / "metrics.csv")
+        return read_csv(self.folder / "metrics.csv", text=("level", "method"))
 
     @property
     def scores(self) -> pd.DataFrame:
         """One row a frame: the manifest's columns and `score`, a logit."""
-        return pd.read_csv(self.folder / "scores.csv", dtype={"video": str, "identity": str})
+        return read_csv(self.folder / "scores.csv", text=NAMES)
 
 
 def _read_record(file: Path) -> dict[str, Any]:
