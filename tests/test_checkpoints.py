@@ -123,3 +123,8 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(small_disk):
     kept, about = load(path)
     assert about == {"iteration": 1} and torch.equal(kept["a"], torch.ones(40_000))
     assert [file.name for file in small_disk.iterdir()] == ["x.safetensors"]
+
+
+def test_a_folder_that_becomes_read_only_is_one_sentence(read_only):
+    with pytest.raises(DidError, match=r"Nothing can be written to .*read-only \(read-only file system\)"):
+        save(read_only / "x.safetensors", {"a": torch.ones(4)}, {})
