@@ -134,3 +134,8 @@ def test_about_is_read_without_the_tensors(tmp_path):
     file.write_bytes(b"x")
     with pytest.raises(DidError, match="no whole safetensors file .*: remove it"):
         checkpoints.about(file, "remove it")
+
+
+def test_a_folder_that_becomes_read_only_is_one_sentence(read_only):
+    with pytest.raises(DidError, match=r"Nothing can be written to .*read-only \(read-only file system\)"):
+        save(read_only / "x.safetensors", {"a": torch.ones(4)}, {})

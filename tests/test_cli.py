@@ -225,7 +225,7 @@ def test_a_run_is_refused_before_its_training(tiny_source, tiny_settings, read_o
     """As the notebooks ask for it."""
     monkeypatch.setenv("DID_HOME", str(read_only))
     monkeypatch.setattr("did.results.fit", None)
-    with pytest.raises(DidError, match=r"Nothing can be written to .*/runs \(read-only .* \(DID_HOME names that of"):
+    with pytest.raises(DidError, match=r"Nothing can be written to .*/runs \(read-only .* \(DID_HOME names the"):
         results.run(tiny_settings, *tiny_source, progress=False)
 
 

@@ -59,7 +59,7 @@ def test_what_the_file_system_refuses_is_one_sentence_before_the_work(tmp_path, 
                 ask(folder)
             assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
             assert "DID_HOME" not in str(caught.value)
-    with pytest.raises(DidError, match=r"name another folder \(DID_HOME names that of data/ and runs/\)\.$"):
+    with pytest.raises(DidError, match=r"name another folder \(DID_HOME names the project's\)\.$"):
         writable(read_only / "project" / "runs")
     with pytest.raises(DidError, match=r"\(read-only file system\); make it so\.$"):
         writable(read_only, "make it so")

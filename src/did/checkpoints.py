@@ -1,9 +1,9 @@
 """Checkpoints: tensors and what is to be known about them in one safetensors file, which loading never unpickles."""
 
 import contextlib
-import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
         about: what JSON can hold; floats come back exactly.
 
     Raises:
-        DidError: a tensor has entries that are not finite, or the disk is full.
+        DidError: a tensor has entries that are not finite, the disk is full, or the folder cannot be
+            written to.
     """
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -50,9 +51,8 @@ def _write(file: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> No
         os.umask(mask)
         file.chmod(0o666 & ~mask)  # safetensors gives its file to its owner alone
     except SafetensorError as error:
-        for number in (errno.ENOSPC, errno.EDQUOT):  # The library hides the system's error in its text.
-            if f"(os error {number})" in str(error):
-                raise OSError(number, str(error)) from error
+        if found := re.search(r"\(os error (\d+)\)", str(error)):  # The library hides the system's error in its text.
+            raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
         raise
 
 

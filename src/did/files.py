@@ -64,7 +64,7 @@ def writing(folder: Path, mend: str = "") -> Iterator[None]:
             ) from error
         reason = (error.strerror or str(error)).lower()
         ours = home() in (absolute := Path(os.path.abspath(folder)), *absolute.parents)
-        other = "make it writable, or name another folder" + " (DID_HOME names that of data/ and runs/)" * ours
+        other = "make it writable, or name another folder" + " (DID_HOME names the project's)" * ours
         raise DidError(f"Nothing can be written to {folder} ({reason}); {mend or other}.") from error
 
 
