@@ -138,7 +138,7 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         "table2_diffusion": {"backbone"},
         "table3_backbones": {"backbone"},
         "fig4_alpha": {"alpha"},
-        "table4_ablation": {"domain_attention", "decorrelation", "estimator_weight"},
+        "table4_ablation": {"domain_attention", "domain_branch", "decorrelation", "estimator_weight"},
         "open_choices": tried,
     }.get(what.name, set())
     for preset in PRESETS:
@@ -170,6 +170,7 @@ def test_the_published_numbers_are_the_papers():
     readings = ("DID, T's own step × λ_dec", "DID, T's own step × 1")
     ablation = {name: numbers for name, numbers in paper.TABLE_4.items() if name != "DID"}
     ablation |= dict.fromkeys(readings, paper.TABLE_4["DID"])
+    ablation["w/o A_dom and L_dom"] = ablation["w/o A_dom"]
     for name, of in (("table3_backbones", pairs), ("table4_ablation", ablation)):
         both = {(row, "CDF2", metric): of[row][i] for row in of for i, metric in enumerate(("auc", "eer"))}
         assert printed(name) == both
@@ -251,7 +252,9 @@ def test_open_choices_change_one_thing_at_a_time(preset):
     assert {"wiring", "adversary", "sampler", "pooling", "crop_margin", "estimator_weight"} <= names
     fields = [field for field in dataclasses.fields(Settings) if field.metadata.get("options")]
     # How a machine computes is no choice that the paper leaves open.
-    assert {field.name for field in fields if not field.metadata.get("machine")} <= names
+    # What becomes of C̄ without A_dom is a choice of an ablation: Table 4 runs both readings.
+    assert "domain_branch" in differing(EXPERIMENTS["table4_ablation"], preset)
+    assert {field.name for field in fields if not field.metadata.get("machine")} <= names | {"domain_branch"}
     assert not names & {field.name for field in fields if field.metadata.get("machine")}
     assert any(row.name.startswith("literal") for row in rows) == (preset != "paper")
 
@@ -447,6 +450,18 @@ def test_it_says_what_it_is(ablation):
     assert 0 < ablation.minutes < 10
     source, store = ablation.source("cdf2")
     assert source.name == "cdf2" and set(store.manifest.method) == {"real", "Celeb-synthesis"}
+
+
+def test_both_readings_of_the_ablation_without_a_dom_are_run(project):
+    rows = ["w/o A_dom", "w/o A_dom and L_dom"]
+    outcome = conduct("table4_ablation", "smoke", "stand-in", rows=rows, seeds=[0], progress=False)
+    kept, dropped = (outcome.runs[row][0] for row in rows)
+    assert kept.folder != dropped.folder
+    assert "dom" in kept.history and "domain_accuracy" in kept.record["metrics"]
+    assert "dom" not in dropped.history and "domain_accuracy" not in dropped.record["metrics"]
+    assert dropped.task().model.domain_classifier is None
+    of = outcome.table.query("level == 'frame' and metric == 'auc'").set_index("row").paper
+    assert of.tolist() == [paper.TABLE_4["w/o A_dom"][0]] * 2
 
 
 @pytest.mark.parametrize(("found", "bank"), [(14, "licensed-part"), (518, "licensed")])

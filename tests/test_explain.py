@@ -125,6 +125,10 @@ def test_maps_that_a_model_lacks(images):
     without = DID("test_efficientnet", 5, hidden=8, domain_attention=False)
     with pytest.raises(DidError, match="no A_dom.*take I_dom"):
         explain.saliency(without, images, "M_dom")
+    no_branch = DID("test_efficientnet", 5, hidden=8, domain_attention=False, domain_branch="dropped")
+    with pytest.raises(DidError, match="no C̄, so that nothing depends on I_dom; take I_df"):
+        explain.saliency(no_branch, images, "I_dom")
+    assert explain.saliency(no_branch, images, "I_df").shape == (len(images), *images.shape[2:])
     with pytest.raises(DidError, match="PlainDetector has no map I_df"):
         explain.saliency(two_channel_detector([1.0, 1.0]), images)
     with pytest.raises(DidError, match="did you mean 'I_df'"):

@@ -4,6 +4,7 @@ from safetensors.torch import load_file
 from scipy.fft import dctn
 
 from did.backbones import Backbone
+from did.errors import DidError
 from did.f3net import (
     BANDS,
     FAD_BANDS,
@@ -62,6 +63,18 @@ def test_fads_bands_are_the_papers():
     filters = Decomposition(224).filters.base
     assert filters.sum((1, 2)).tolist() == [28 * 29 / 2, 56 * 57 / 2 - 28 * 29 / 2, 224 * 224 - 56 * 57 / 2]
     assert filters[0, 0, 27] == filters[1, 0, 28] == filters[1, 55, 0] == filters[2, 56, 0] == 1
+
+
+def test_the_other_reading_of_fads_shares_is_relative_to_the_side():
+    """A sixteenth and an eighth of 224: the stripes 0 to 13 and 14 to 27; the last band goes on to the end."""
+    filters = Decomposition(224, share="side").filters.base
+    assert filters.sum((1, 2)).tolist() == [14 * 15 / 2, 28 * 29 / 2 - 14 * 15 / 2, 224 * 224 - 28 * 29 / 2]
+    assert torch.equal(filters.sum(0), torch.ones(224, 224))
+    torch.manual_seed(0)
+    assert torch.equal(F3Net("test_efficientnet", fad_share="side", image_size=64).decomposition.filters.base,
+                       band_filters(64, FAD_BANDS, "side"))  # fmt: skip
+    with pytest.raises(DidError, match="unknown share of the spectrum 'sid': did you mean 'side'"):
+        band_filters(64, FAD_BANDS, "sid")
 
 
 def test_the_squash_is_the_papers_and_does_not_overflow():

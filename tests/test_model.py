@@ -118,6 +118,11 @@ def test_ablations():
     without_dom = DID("test_efficientnet", 3, domain_attention=False)(images)
     assert torch.equal(without_dom.domain, without_dom.other)
     assert without_dom.residual.abs().max() == 0
+    assert without_dom.domain_logits.shape == (4, 3)
+    dropped = DID("test_efficientnet", 3, domain_attention=False, domain_branch="dropped")
+    out = dropped(images, partner)
+    assert dropped.domain_classifier is None and out.domain_logits is None
+    assert torch.equal(out.domain, out.other) and out.joint_scores.shape == (4,)
     without_t = DID("test_efficientnet", 3, decorrelation=False)(images, partner)
     assert without_t.joint_scores is None
     assert without_t.domain_logits.shape == (4, 3)

@@ -30,6 +30,7 @@ def test_defaults_are_section_4_1_3():
         ("batch_size", 1, "at least 2"),
         ("accumulate", 0, "'accumulate' must lie between 1 and the batch size"),
         ("accumulate", 16, "between 1 and the batch size"),
+        ("domain_branch", "dropped", "'domain_branch' must be 'kept' with domain_attention = True"),
         ("precision", "16", "valid: 32, bf16"),
         ("iterations", 0, "above 0"),
         ("lr", 0.0, "above 0"),
@@ -89,6 +90,16 @@ def test_settings_of_the_machine_rename_no_run_at_their_defaults():
     assert Settings.of(Settings(accumulate=3).as_dict()).accumulate == 3
     assert not any(f.metadata.get("open") or f.metadata.get("trials") for f in dataclasses.fields(Settings)
                    if f.name in machine)  # fmt: skip
+
+
+def test_a_choice_that_was_added_renames_no_run_at_its_default():
+    # What the code gave before there was this one.
+    assert Settings(domain_attention=False).digest("did", "data", "0.1.0") == "9b01e3e73d3e"
+    assert Settings.of({k: v for k, v in Settings().as_dict().items() if k != "domain_branch"}) == Settings()
+    dropped = Settings(domain_attention=False, domain_branch="dropped")
+    assert dropped.digest("did", "data", "0.1.0") != Settings(domain_attention=False).digest("did", "data", "0.1.0")
+    unnamed = {f.name for f in dataclasses.fields(Settings) if f.metadata.get("unnamed")}
+    assert unnamed == {"domain_branch", "precision", "accumulate", "recompute", "compile"}
 
 
 def test_assignments_are_read_as_the_fields_type():

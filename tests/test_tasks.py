@@ -139,6 +139,20 @@ def test_without_t_there_is_no_decorrelation_term():
     assert "T" not in {group["name"] for group in module.parameter_groups()}
 
 
+def test_the_two_readings_of_the_ablation_without_a_dom():
+    """C̄ and L_dom on all of I_os, or neither; the detector is the same in both."""
+    kept = task(domain_attention=False)
+    assert set(kept(batch(), 0.5, 0, details=True).terms) == {"cls", "dom", "dec"}
+    dropped = task(domain_attention=False, domain_branch="dropped")
+    step = dropped(batch(), 0.5, 0, details=True)
+    assert set(step.terms) == {"cls", "dec"} and "domain accuracy" not in step.values
+    assert "gradient from C̄" not in step.values
+    step.total.backward()
+    grouped = {id(p) for group in dropped.parameter_groups() for p in group["params"]}
+    assert grouped == {id(p) for p in dropped.parameters()}
+    assert kept.detector().state_dict().keys() == dropped.detector().state_dict().keys()
+
+
 def test_bce_is_the_backbone_and_a_linear_layer():
     torch.manual_seed(0)
     module = BCETask(Settings.preset("smoke")).eval()

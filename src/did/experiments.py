@@ -236,7 +236,10 @@ EXPERIMENTS: dict[str, Experiment] = {
             _CDF2,
             (
                 _BCE,
+                # What becomes of C̄ and L_dom is left open: both readings stand beside the paper's numbers.
                 Row("w/o A_dom", "did", {"domain_attention": False}, "first", _pair(paper.TABLE_4["w/o A_dom"])),
+                Row("w/o A_dom and L_dom", "did", {"domain_attention": False, "domain_branch": "dropped"}, "first",
+                    _pair(paper.TABLE_4["w/o A_dom"])),
                 Row("w/o T", "did", {"decorrelation": False}, "first", _pair(paper.TABLE_4["w/o T"])),
                 # The paper has one DID; both readings of it stand beside its numbers.
                 Row("DID, T's own step × λ_dec", "did", {"estimator_weight": "lambda_dec"}, "first", _FULL),
@@ -245,6 +248,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             metrics=("auc", "eer"),
             compared=(
                 ("DID, T's own step × 1", "w/o A_dom"),
+                ("DID, T's own step × 1", "w/o A_dom and L_dom"),
                 ("DID, T's own step × 1", "w/o T"),
                 ("DID, T's own step × λ_dec", "w/o T"),
                 ("DID, T's own step × 1", "BCE"),

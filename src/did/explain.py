@@ -105,6 +105,8 @@ def _map_and_score(model: Any, images: Tensor, name: str, targets: ArrayLike | N
     out = model(images)
     score = out.score
     if name.endswith("dom"):
+        if out.domain_logits is None:
+            raise DidError(f"This run has no C̄, so that nothing depends on {name}; take I_df.")
         chosen = (
             out.domain_logits.argmax(1) if targets is None else torch.as_tensor(np.asarray(targets)).to(score.device)
         )

@@ -5,7 +5,6 @@ frequency-aware clues", ECCV, arXiv:2007.09355. Written from the paper; no other
 """
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,11 +14,14 @@ from torch.utils.checkpoint import checkpoint
 
 from did.backbones import PLAIN, Backbone, Machine, cut, widen
 from did.distributed import gather
-from did.settings import Settings
+from did.errors import DidError
+from did.settings import Settings, nearest
 from did.tasks import Step, machine
 
 #: Ends of FAD's three bands, as shares of the spectrum: low, middle, high.
 FAD_BANDS = (0, 1 / 16, 1 / 8, 1)
+#: What a share of the spectrum may be a share of: the greatest u + v, 2·side - 2 (`diagonal`), or the side (`side`).
+SHARES = ("diagonal", "side")
 #: LFS: side and step of the windows in pixels, and number of bands, M.
 WINDOW, STEP, BANDS = 10, 2, 6
 #: What is added to LFS's sums before the logarithm: a gray level, so that a flat window gives no -inf.
@@ -34,19 +36,29 @@ def dct_matrix(size: int) -> Tensor:
     return matrix.float()
 
 
-def band_filters(size: int, ends: tuple[float, ...]) -> Tensor:
+def band_filters(size: int, ends: tuple[float, ...], share: str = "diagonal") -> Tensor:
     """Fixed filters of a DCT spectrum, one a band: 1 inside, 0 outside; together they hold every frequency once.
 
     Args:
         size: side of the spectrum.
-        ends: rising, from 0 to 1; place (u, v) lies at (u + v) / (2·size - 1), the corner of the mean at 0.
+        ends: rising, from 0 to 1. The last band goes on to the end of the spectrum.
+        share: one of `SHARES`. Place (u, v) lies at (u + v) / (2·size - 1) for `diagonal`, so that the corner of the
+            mean is at 0 and the opposite one just below 1; at (u + v) / size for `side`.
 
     Returns:
         (len(ends) - 1, size, size).
+
+    Raises:
+        DidError: another share.
     """
+    if share not in SHARES:
+        raise DidError(f"unknown share of the spectrum '{share}': {nearest(share, SHARES)}")
     u = torch.arange(size)
-    position = (u[:, None] + u) / (2 * size - 1)
-    return torch.stack([(position >= low) & (position < high) for low, high in pairwise(ends)]).float()
+    position = (u[:, None] + u) / (2 * size - 1 if share == "diagonal" else size)
+    upper = (*ends[1:-1], math.inf)
+    return torch.stack(
+        [(position >= low) & (position < high) for low, high in zip(ends[:-1], upper, strict=True)]
+    ).float()
 
 
 def squash(x: Tensor) -> Tensor:
@@ -62,9 +74,11 @@ class Filters(nn.Module):
 
     base: Tensor
 
-    def __init__(self, size: int, ends: tuple[float, ...], spread: float = 0.0) -> None:
+    def __init__(
+        self, size: int, ends: tuple[float, ...], spread: float = 0.0, share: str = "diagonal"
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.register_buffer("base", band_filters(size, ends), persistent=False)
+        self.register_buffer("base", band_filters(size, ends, share), persistent=False)
         self.learnt = nn.Parameter(spread * torch.randn_like(self.base))
 
     def forward(self) -> Tensor:
@@ -79,10 +93,10 @@ class Decomposition(nn.Module):
 
     dct: Tensor
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, share: str = "diagonal") -> None:
         super().__init__()
         self.register_buffer("dct", dct_matrix(size), persistent=False)
-        self.filters = Filters(size, FAD_BANDS)
+        self.filters = Filters(size, FAD_BANDS, share=share)
 
     def forward(self, images: Tensor) -> Tensor:
         spectrum = self.dct @ images @ self.dct.T
@@ -149,7 +163,10 @@ class F3Net(nn.Module):
     Xceptions with ImageNet weights, MixBlocks after blocks 7 and 12, one classifier. Left open, and taken here:
 
     - Gray images: one channel, hence 3 parts and 6 statistics.
-    - A band is a stripe along u + v = constant in the spectrum. The learnt filters start at 0, LFS's next to it.
+    - A band is a stripe along u + v = constant in the spectrum. "The first 1/16 of the spectrum" is read as 1/16 of
+      the greatest u + v, 2·side - 2: at 224 px the low band is u + v < 28. Relative to the side
+      (`fad_share="side"`) it would be u + v < 14. Runs take the first reading.
+    - The learnt filters start at 0, LFS's next to it.
     - FAD's stem uses the pretrained gray kernel for each part. The branch starts as the plain backbone.
     - LFS's map has half the image's side, so its stem has stride 1 and the branches' maps are alike in size. Its
       kernels are the gray ones too, and it is not normalised: the batch normalisation after the stem does that.
@@ -161,21 +178,27 @@ class F3Net(nn.Module):
         pretrained: see `did.backbones.Backbone`.
         image_size: side of the images; FAD's filters have as many places.
         machine: how both branches compute in training.
+        fad_share: what FAD's 1/16 and 1/8 are shares of, one of `SHARES`.
 
     Raises:
-        DidError: as `did.backbones.Backbone` and `did.backbones.cut`.
+        DidError: as `did.backbones.Backbone` and `did.backbones.cut`; another share.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, backbone: str, pretrained: str = "none", image_size: int = 224, machine: Machine = PLAIN
-    ) -> None:  # fmt: skip
+        self,
+        backbone: str,
+        pretrained: str = "none",
+        image_size: int = 224,
+        machine: Machine = PLAIN,
+        fad_share: str = "diagonal",
+    ) -> None:
         super().__init__()
         self.machine = machine
         fad, lfs = Backbone(backbone, pretrained), Backbone(backbone, pretrained)
-        self.decomposition = Decomposition(image_size)
+        self.decomposition = Decomposition(image_size, fad_share)
         self.statistics = LocalStatistics()
         self.register_buffer("mean", fad.mean, persistent=False)
         self.register_buffer("std", fad.std, persistent=False)

@@ -28,7 +28,7 @@ class Decomposed:
     domain: Tensor  #: I_dom, (n, c, h, w)
     residual: Tensor  #: I_res, (n, c, h, w)
     score: Tensor  #: C(I_df), (n,), a logit: above 0 is fake
-    domain_logits: Tensor  #: C̄(I_dom), (n, k + 1)
+    domain_logits: Tensor | None  #: C̄(I_dom), (n, k + 1); None without C̄
     joint_scores: Tensor | None = None  #: T on (I_df, I_os) of the same image, (n,)
     marginal_scores: Tensor | None = None  #: T on I_df and another image's I_os, (n,)
 
@@ -108,6 +108,7 @@ class DID(nn.Module):
         hidden: hidden units of C and C̄.
         estimator_channels, estimator_input: see `Estimator`.
         domain_attention: False is Table 4's "w/o A_dom": M_dom is 1 everywhere, so C̄ sees all of I_os.
+        domain_branch: `dropped`, with `domain_attention=False` only, is the other reading of it: C̄ goes too.
         decorrelation: False is Table 4's "w/o T".
         image_size: side of the images; used by `pooling="flatten"` only.
 
@@ -128,6 +129,7 @@ class DID(nn.Module):
         estimator_channels: int = 64,
         estimator_input: Literal["maps", "pooled"] = "maps",
         domain_attention: bool = True,
+        domain_branch: Literal["kept", "dropped"] = "kept",
         decorrelation: bool = True,
         image_size: int = 224,
     ) -> None:
@@ -140,7 +142,7 @@ class DID(nn.Module):
             Attention(channels, wiring, merge, adaptive_pool, reduction) if domain_attention else None
         )
         self.classifier = Head(channels, 1, hidden, cells)
-        self.domain_classifier = Head(channels, num_domains, hidden, cells)
+        self.domain_classifier = Head(channels, num_domains, hidden, cells) if domain_branch == "kept" else None
         self.estimator = Estimator(channels, estimator_channels, estimator_input) if decorrelation else None
 
     def forward(self, images: Tensor, partner: Tensor | None = None, beta: float = 1.0) -> Decomposed:
@@ -170,7 +172,7 @@ class DID(nn.Module):
             domain=domain,
             residual=other - domain,
             score=self.classifier(deepfake).squeeze(1),
-            domain_logits=self.domain_classifier(domain),
+            domain_logits=None if self.domain_classifier is None else self.domain_classifier(domain),
             joint_scores=joint,
             marginal_scores=marginal,
         )

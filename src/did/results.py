@@ -254,7 +254,8 @@ def _train(
     validation, test = splits["val"], splits["test"]
     validated = validation.rows.assign(score=score(model.detector(), validation, progress=progress))
     scored = test.rows.assign(score=score(model.detector(), test, progress=progress))
-    extra = {"domain_accuracy": domain_accuracy(model, test)} if task == "did" else {}
+    has_domains = isinstance(model, DIDTask) and model.model.domain_classifier is not None
+    extra = {"domain_accuracy": domain_accuracy(model, test)} if has_domains else {}
     if distributed.rank() > 0:
         return
     metrics = evaluation.report(scored)

@@ -36,17 +36,23 @@ def _stated(default: Any, where: str, says: str, trials: tuple[Any, ...] = ()) -
 
 
 def _open(
-    default: Any, says: str, options: tuple[str, ...] = (), where: str = "left open", trials: tuple[Any, ...] = ()
+    default: Any,
+    says: str,
+    options: tuple[str, ...] = (),
+    where: str = "left open",
+    trials: tuple[Any, ...] | None = None,
+    added: bool = False,
 ) -> Any:
-    """`options`: every value that is taken. `trials`: values to try where any number is taken."""
-    more = {"options": options, "trials": trials or options, "open": True}
+    """`options`: every value that is taken. `trials`: values to try; all options by default. `added`: the choice came
+    after there were runs, all of which took its default, so that it is part of a run's name only at other values."""
+    more = {"options": options, "trials": options if trials is None else trials, "open": True, "unnamed": added}
     return dataclasses.field(default=default, metadata={"where": where, "says": says, **more})
 
 
 def _machine(default: Any, says: str, options: tuple[str, ...] = ()) -> Any:
     """A choice of how the machine computes, which the paper knows nothing of; it moves results by rounding only, or
     says what else. At its default it is not part of a run's name."""
-    more = {"options": options, "machine": True}
+    more = {"options": options, "machine": True, "unnamed": True}
     return dataclasses.field(default=default, metadata={"where": "machine", "says": says, **more})
 
 
@@ -81,6 +87,14 @@ class Settings:
     estimator_channels: int = _open(64, "channels inside T")
     estimator_input: str = _open("maps", "T sees the feature maps, or their means over places", ("maps", "pooled"))
     domain_attention: bool = _stated(True, "Table 4", "False is the ablation without A_dom")
+    domain_branch: str = _open(
+        "kept",
+        "without A_dom: C̄ and L_dom are kept, on all of I_os, or dropped with it; Table 4 runs both",
+        ("kept", "dropped"),
+        "Table 4, left open",
+        trials=(),
+        added=True,
+    )
     decorrelation: bool = _stated(True, "Table 4", "False is the ablation without T")
 
     # losses
@@ -143,6 +157,10 @@ class Settings:
             "auc_margin": (0 < self.auc_margin <= 1, "lie in (0, 1]"),
             "auc_power": (self.auc_power > 1, "be above 1"),
             "batch_size": (self.batch_size >= 2, "be at least 2"),
+            "domain_branch": (
+                self.domain_branch == "kept" or not self.domain_attention,
+                "be 'kept' with domain_attention = True",
+            ),
             "accumulate": (1 <= self.accumulate <= self.batch_size, "lie between 1 and the batch size"),
             **{name: (getattr(self, name) > 0, "be above 0") for name in positive},
             **{
@@ -202,12 +220,13 @@ class Settings:
     def digest(self, *more: str) -> str:
         """12 hexadecimal digits that name these settings together with `more` (a data fingerprint, a version).
 
-        Settings of the machine count only where they are not at their defaults: a new one renames no run.
+        Settings of the machine, and choices that were added later, count only if they are not at their defaults: a new
+        one renames no run.
         """
         named = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if not field.metadata.get("machine") or getattr(self, field.name) != field.default
+            if not field.metadata.get("unnamed") or getattr(self, field.name) != field.default
         }
         return hashlib.sha256(json.dumps([named, *more], sort_keys=True).encode()).hexdigest()[:12]
 

@@ -158,11 +158,11 @@ class DIDTask(nn.Module):
             n = len(labels)
             partner = marginal_permutation(n, torch.Generator().manual_seed(seed)).to(labels.device)[share(n)]
         out: Decomposed = self.model(batch["image"], partner, reversal)
-        scores, logits = gather(out.score), gather(out.domain_logits)
-        terms = {
-            "cls": s.lambda_cls * classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power),
-            "dom": s.lambda_dom * domain_loss(logits, domains),
-        }
+        scores = gather(out.score)
+        logits = None if out.domain_logits is None else gather(out.domain_logits)
+        terms = {"cls": s.lambda_cls * classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power)}
+        if logits is not None:
+            terms["dom"] = s.lambda_dom * domain_loss(logits, domains)
         values = {"beta": beta(progress)}
         if out.joint_scores is not None and out.marginal_scores is not None:
             joint, marginal = gather(out.joint_scores), gather(out.marginal_scores)
@@ -174,9 +174,10 @@ class DIDTask(nn.Module):
             values |= {
                 "auc loss": auc_loss(scores, labels, s.auc_margin, s.auc_power).item(),
                 "bce": nn.functional.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype)).item(),
-                "domain accuracy": (logits.argmax(1) == domains).float().mean().item(),
-                **self._details(out, terms),
             }
+            if logits is not None:
+                values["domain accuracy"] = (logits.argmax(1) == domains).float().mean().item()
+            values |= self._details(out, terms)
         return Step(terms, values)
 
     def _details(self, out: Decomposed, terms: dict[str, Tensor]) -> dict[str, float]:
@@ -194,10 +195,11 @@ class DIDTask(nn.Module):
         """Adam's groups with the rates of Eq. 12: η_θ for G, and multiples of it for A, for C and C̄, and for T."""
         s, m = self.settings, self.model
         attention: list[nn.Module] = [a for a in (m.deepfake_attention, m.domain_attention) if a is not None]
+        heads: list[nn.Module] = [c for c in (m.classifier, m.domain_classifier) if c is not None]
         groups: dict[str, tuple[list[nn.Module], float]] = {
             "G": ([m.backbone], 1.0),
             "A": (attention, s.attention_rate),
-            "C": ([m.classifier, m.domain_classifier], s.head_rate),
+            "C": (heads, s.head_rate),
             "T": ([m.estimator] if m.estimator is not None else [], s.estimator_rate),
         }
         return [
@@ -217,5 +219,5 @@ class DIDTask(nn.Module):
 
 _MODEL_SETTINGS = (
     "wiring merge adaptive_pool reduction pooling hidden estimator_channels estimator_input domain_attention "
-    "decorrelation image_size"
+    "domain_branch decorrelation image_size"
 ).split()

@@ -12,7 +12,8 @@ from PIL import Image
 from did.data import cdf2, dffd, diff, ffpp, video
 from did.data.layout import MARK
 from did.data.prepare import detect
-from did.data.standin import GENERATOR, made, mask, write
+from did.data.sources import STANDIN_SIZES
+from did.data.standin import GENERATOR, drawn, made, mask, write
 from did.data.standin import camera as cameras
 from did.data.standin.animate import animate
 from did.data.standin.drawn import DrawnBank, Still, draw
@@ -216,6 +217,22 @@ def test_sets_to_train_on_and_to_test_on_share_nobody(trees, portraits):
         people[part] = {bank.identity(k) for k in range(bank.find(99))}
     assert (len(people["seen"]), len(people["unseen"])) == (6, 3)
     assert not people["seen"] & people["unseen"]
+
+
+def test_no_drawn_person_of_a_set_to_test_on_is_in_a_set_to_train_on_at_the_real_sizes(monkeypatch):
+    """Each person by what their face is drawn from; nothing is drawn. Nobody is in two splits either."""
+    monkeypatch.setattr(drawn, "draw", lambda rng: tuple(rng.bit_generator.seed_seq.entropy))
+    whom: dict[str, set] = {"seen": set(), "unseen": set()}
+    for preset, sizes in STANDIN_SIZES.items():
+        assert {LAYOUTS[name].part for name in ("ffpp", "dffd")} == {"seen"}, "these are trained on"
+        for name, layout in LAYOUTS.items():
+            plan, bank = layout.plan(sizes[name]["people"]), DrawnBank(0, layout.part)
+            people = {who for group in plan.groups for item in group for who in (item.target, item.donor)} - {None}
+            seeds = {bank.still(who) for who in people}
+            assert len(seeds) == len(people) == sum(plan.people.values()) == len(plan.names), (preset, name)
+            whom[layout.part] |= seeds
+    assert len(whom["seen"]) == 1300 and len(whom["unseen"]) == 500  # dffd's and diff's at preset paper are the most
+    assert not whom["seen"] & whom["unseen"]
 
 
 def test_stills_have_one_frame_and_no_train_where_the_original_has_none(trees):

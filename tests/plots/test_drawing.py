@@ -132,6 +132,8 @@ def test_ablations_leave_out_what_they_lack(images):
     plot = architecture(did(domain_attention=False), images, "s")
     assert not any("A_dom" in edge for edge in edges(plot))
     assert parts(plot)[2]["M_dom"][0] == "$M_{dom}=1$"
+    dropped = edges(architecture(did(domain_attention=False, domain_branch="dropped"), images, "s"))
+    assert not {"C_dom", "L_dom"} & {end for edge in dropped for end in edge} and ("I_os", "GRL") in dropped
 
 
 def test_drawing_a_model_does_not_change_it(images):

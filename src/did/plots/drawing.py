@@ -74,7 +74,8 @@ def architecture(model: DID, images: Tensor, stamp: str) -> Plot:
     with torch.no_grad():
         out = model.eval()(images)
     model.train(mode)
-    size = {name: _size(getattr(out, name)[0]) for name in ("features", "deepfake_map", "domain_map", "domain_logits")}
+    names = ("features", "deepfake_map", "domain_map", "domain_logits")
+    size = {name: "" if getattr(out, name) is None else _size(getattr(out, name)[0]) for name in names}
     boxes = {
         "X": _Box(0, 3, "$X$", "image X", "data", _size(images[0])),
         "G": _Box(1.45, 3, "$G$", "backbone G", "network"),
@@ -122,6 +123,8 @@ def architecture(model: DID, images: Tensor, stamp: str) -> Plot:
         _Arrow("C_dom", "L_dom"),
     ]
     absent = set() if model.estimator is not None else {"GRL", "T", "L_dec"}
+    if model.domain_classifier is None:
+        absent |= {"C_dom", "L_dom"}
     if model.domain_attention is None:
         absent |= {"A_dom"}
         boxes["M_dom"] = dataclasses.replace(boxes["M_dom"], text="$M_{dom}=1$", kind="fixed")
