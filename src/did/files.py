@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from did.errors import DidError
+from did.workers import check_start
 
 
 def home() -> Path:
@@ -66,12 +66,8 @@ def alone(path: Path) -> FileLock:
     The lock is a file beside `path`, so that `path` itself may be removed or renamed under it.
 
     Raises:
-        DidError: asked for by a script that a worker reads anew on its start: that worker would wait for its own
-            parent.
+        DidError: asked for by a script that a worker reads anew on its start: see `did.workers.check_start`.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise DidError(
-            "the workers that this script starts read it anew: put what it does under `if __name__ == '__main__':`"
-        )
+    check_start()
     path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f".{path.name}.lock"))

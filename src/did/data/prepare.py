@@ -46,6 +46,7 @@ from did.data.layout import IMAGE_SUFFIXES
 from did.errors import DidError
 from did.files import alone, room_on_disk, write_atomically
 from did.settings import nearest
+from did.workers import cores
 
 MARGIN = 0.3
 MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
@@ -332,7 +333,7 @@ def _executor(
             yield client.get_executor(pure=False), VIDEOS_A_WORKER * max(1, len(client.ncores()))
         return
     if workers is None:
-        workers = min(os.cpu_count() or 1, 1 + len(jobs) * frames // FRAMES_A_WORKER)
+        workers = min(cores(), 1 + len(jobs) * frames // FRAMES_A_WORKER)
     workers = min(workers, len(jobs))
     if workers <= 1:
         yield None, 1

@@ -25,6 +25,7 @@ from did.data.standin.layouts import LAYOUTS, SPLITS, Item, Plan
 from did.data.standin.portraits import PortraitBank
 from did.errors import DidError
 from did.settings import nearest
+from did.workers import check_start, cores
 
 #: Raise it with every change that changes the clips, so that an old stand-in on disk is recognised.
 GENERATOR = 6
@@ -149,7 +150,7 @@ def write(
         jobs = [_Job(draft, name, bank, group, count, size, seed) for group in plan.groups]
         total = sum(len(group) for group in plan.groups)
         with tqdm(total=total, desc=f"stand-in {name}", unit="file", disable=not progress) as bar:
-            _run(jobs, workers or os.cpu_count() or 1, bar)
+            _run(jobs, workers or cores(), bar)
         if root.exists():
             root.rmdir()
         os.replace(draft, root)
@@ -221,6 +222,7 @@ def _run(jobs: list[_Job], workers: int, bar: tqdm) -> None:
         finally:
             cv2.setNumThreads(threads)
         return
+    check_start()
     # Fork would copy the threads of torch and OpenCV in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
