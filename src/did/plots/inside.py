@@ -105,7 +105,7 @@ def saliency_sheet(
         rows = faces.rows.iloc[numbers]
         regions = [None if root is None else true_region(root, row, faces.size, margin) for row in rows.itertuples()]
         with torch.inference_mode():
-            scores = task.detector()(images.to(device_of(task))).tolist()
+            scores = task.detector()(images.to(device_of(task.model))).tolist()
         maps = {name: saliency(task.model, images, name) for name in names}
         found = {name: overlap(maps[name], regions) for name in names}
         for axis in line:
