@@ -328,6 +328,14 @@ def test_onnx_gives_the_same_scores_on_crops_and_noise_in_any_batch(detector, st
     assert exporting.difference(wrong, file, crops) == pytest.approx(0.01, abs=1e-3)
 
 
+@pytest.mark.parametrize("level", ["frame", "video"])
+def test_a_score_at_the_threshold_is_called_real(detector, level):
+    """As the calibration counts it: fake is above the threshold."""
+    threshold = detector.about["calibration"][level]["threshold"]
+    scores = [np.nextafter(threshold, -np.inf), threshold, np.nextafter(threshold, np.inf)]
+    assert [detector._judged(level, float(score))[1] for score in scores] == ["real", "real", "fake"]
+
+
 class Elsewhere(nn.Module):
     """A detector on a device that notes that it was moved away."""
 

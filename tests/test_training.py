@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from did import distributed, training
+from did import checkpoints, distributed, training
 from did.baselines import BCETask
 from did.data.loading import Faces
 from did.errors import DidError
@@ -62,6 +62,24 @@ def test_the_checkpoint_is_the_best_on_validation_not_the_last(tiny_settings, fa
     kept = auc(faces["val"].labels, score(module.detector(), faces["val"]))
     assert kept == pytest.approx(validated.max(), abs=1e-9)
     assert same(module.state_dict(), load_file(tmp_path / BEST))
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [([0.5, 0.5, 0.5], 10), ([0.5, 0.7, 0.7], 20), ([0.7, 0.5, 0.7], 10), ([0.5, 0.6, 0.7], 30)],
+)
+@pytest.mark.parametrize("cut", [None, 17])
+def test_of_equal_validations_the_first_is_kept(tiny_settings, faces, tmp_path, monkeypatch, values, kept, cut):
+    """In a run that was interrupted too."""
+    given = iter(values)
+    monkeypatch.setattr(training.evaluation, "auc", lambda labels, scores: next(given))
+    if cut:
+        trained(tiny_settings, faces, tmp_path, stop_at=cut)
+    module, history = trained(tiny_settings, faces, tmp_path)
+    assert history["validation AUC"].dropna().tolist() == values
+    tensors, about = checkpoints.load(tmp_path / BEST)
+    assert (about["iteration"], about["validation AUC"]) == (kept, max(values))
+    assert same(module.state_dict(), tensors)
 
 
 def test_selection_last_keeps_the_last(tiny_settings, faces, tmp_path):

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,6 +230,11 @@ def _run(jobs: list[_Job], workers: int, bar: tqdm) -> None:
         try:
             for done in as_completed([pool.submit(_write_group, job) for job in jobs]):
                 bar.update(done.result())
+        except BrokenProcessPool as error:
+            raise DidError(
+                "A worker that writes the stand-in ended early: it says why above, or it was killed, most often for "
+                "lack of memory; then write it with fewer workers."
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
