@@ -118,9 +118,7 @@ class Settings:
     seed: int = _open(0, "seed of weights, batches and marginals")
 
     # machine
-    precision: str = _machine(
-        "32", "G in training: float32, or bfloat16 under autocast; all else is 32", ("32", "bf16")
-    )
+    precision: str = _machine("32", "G in training and in tests: float32, or bfloat16 under autocast", ("32", "bf16"))
     accumulate: int = _machine(
         1,
         "parts of a batch that G sees one by one, for memory; batch normalisation is then over a part, losses are not",
