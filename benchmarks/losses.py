@@ -14,10 +14,11 @@ from dataclasses import replace
 
 import torch
 from libauc.losses import PairwiseAUCLoss
-from side_by_side import Call, device, finish, memory, parser, take_turns
+from side_by_side import Call, finish, memory, parser, take_turns
 from torch import Tensor
 
 from did.benchmarks import Row, row
+from did.distributed import device
 from did.losses import auc_loss
 
 MARGIN = 0.15

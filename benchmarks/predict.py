@@ -19,11 +19,12 @@ import cv2
 import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
-from side_by_side import Call, alone, as_fields, device, finish, memory, parser, take_turns
+from side_by_side import Call, alone, as_fields, finish, memory, parser, take_turns
 
 from did.baselines import BCETask
 from did.benchmarks import Row, row
 from did.data.video import evenly_spaced
+from did.distributed import device
 from did.predict import Detector
 from did.settings import Settings
 from did.tasks import DIDTask

@@ -24,6 +24,7 @@ from did.benchmarks import Row, row
 from did.data import prepare, table, video
 from did.data.standin.animate import animate
 from did.data.standin.drawn import DrawnBank
+from did.workers import cores
 
 
 def index_of(folder: Path, videos: int) -> pd.DataFrame:
@@ -59,7 +60,7 @@ def measure(folder: Path, videos: int, queue: multiprocessing.Queue) -> None:
     watch = threading.Thread(target=peak_memory, args=(stop, peak))
     watch.start()
     start = time.perf_counter()
-    prepare.prepare(index, folder, folder / f"store{videos}", 4, 112, workers=os.cpu_count(), progress=False)
+    prepare.prepare(index, folder, folder / f"store{videos}", 4, 112, workers=cores(), progress=False)
     seconds = time.perf_counter() - start
     stop.set()
     watch.join()

@@ -104,10 +104,6 @@ def peak_memory() -> float:
     return sum(peaks)
 
 
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def finish(rows: Sequence[benchmarks.Row], options: argparse.Namespace) -> None:
     """Print the rows and, with --json, save them."""
     script = Path(sys.argv[0])

@@ -6,8 +6,7 @@ The cost of DID as ratios, measured in one process with the two sides taking tur
   test time: DetectionGraph (G, A_df, C) over the bare backbone (G).
 The ratio is the median over pairs of neighbouring timings, with its quartiles. Beside it stand the memory of each side
 in a process of its own, images/s, and FLOP/s: of the card's peak in that precision where `--peak` gives it. Under
-`--precision bf16` only the training step is measured: the test is always in float32. Weights are random: they cost the
-same.
+`--precision bf16` only the training step is measured. Weights are random: they cost the same.
 """
 
 from collections.abc import Callable

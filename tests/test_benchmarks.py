@@ -14,6 +14,7 @@ import torch
 from did import benchmarks
 from did.benchmarks import row
 from did.errors import DidError
+from did.model import DetectionGraph
 
 PAIRS = [(1.0, 2.0), (3.0, 4.0), (2.0, 8.0)]
 SIDES = ("ours", "theirs")
@@ -238,6 +239,29 @@ def test_memory_is_the_most_that_was_held_also_by_a_child_that_is_alive(side_by_
         child.stdout.readline()
         assert 140 < side_by_side.peak_memory() - before < 400
         child.kill()
+
+
+def test_the_speed_of_scoring_is_a_row(side_by_side, tiny_source, monkeypatch):
+    """Both sides see the same number of images, in the same batches."""
+    loader = importlib.import_module("loader")
+    scored, forward = [], []
+    score, of_detector = loader.training.score, DetectionGraph.forward
+
+    def counted(detector, faces, *args, **options):
+        found = score(detector, faces, *args, **options)
+        scored.append(len(found))
+        forward.clear()
+        return found
+
+    monkeypatch.setattr(loader.training, "score", counted)
+    monkeypatch.setattr(DetectionGraph, "forward", lambda self, x: forward.append(len(x)) or of_detector(self, x))
+    found = loader.scoring("test_efficientnet", tiny_source[1], pairs=1)
+    assert set(scored) == {140} and forward[:3] == [64, 64, 12]
+    assert (found.what, found.case, found.reads) == ("scoring", "test_efficientnet, 64 px", "cost")
+    assert found.sides[0] == "did.training.score" and found.target is None and found.seconds[0] > 0
+    assert found.more["images/s"] == pytest.approx([140 / each for each in found.seconds])
+    assert found.note == "140 images in batches of 64; 0 workers"
+    assert benchmarks.sentence(found).startswith("scoring, test_efficientnet, 64 px: did.training.score takes ")
 
 
 def test_memory_stands_beside_that_of_the_packages(side_by_side):

@@ -1,18 +1,23 @@
 """Two processes on the CPU against one with the whole batch: scores, losses, gradients, statistics, weights."""
 
+import dataclasses
 import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from timm.layers import BatchNormAct2d
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from did import distributed
+from did import distributed, results
 from did.baselines import BCETask
 from did.errors import DidError
 from did.f3net import F3NetTask
@@ -23,17 +28,21 @@ fresh = multiprocessing.get_context("forkserver")
 fresh.set_forkserver_preload(["did.results", "pytest", "timm.layers"])
 
 
-def member(rank: int, ranks: int, place: Path, function: Any, arguments: tuple) -> None:
+#: A group as NCCL's on a machine with GPUs: collectives on CPU tensors fail in it. That needs no GPU.
+GPUS_ONLY = "cuda:gloo"
+
+
+def member(rank: int, ranks: int, place: Path, backend: str, function: Any, arguments: tuple) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{place / 'meet'}", rank=rank, world_size=ranks)
+    dist.init_process_group(backend, init_method=f"file://{place / 'meet'}", rank=rank, world_size=ranks)
     torch.save(function(*arguments), place / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def on_two(place: Path, function: Any, *arguments: Any) -> list[Any]:
+def on_two(place: Path, function: Any, *arguments: Any, backend: str = "gloo") -> list[Any]:
     """What `function` gives in each of two processes."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    children = [fresh.Process(target=member, args=(rank, 2, place, function, arguments)) for rank in range(2)]
+    children = [fresh.Process(target=member, args=(rank, 2, place, backend, function, arguments)) for rank in range(2)]
     for child in children:
         child.start()
     for child in children:
@@ -65,11 +74,13 @@ def gathered() -> dict[str, Any]:
     everything = distributed.gather(rows)
     (everything * (torch.arange(15.0).view(5, 3) + rank)).sum().backward()  # each rank has a loss of its own
     labels = distributed.gather(torch.arange(5)[distributed.share(5)])
+    distributed.wait()
     return {"rows": everything.detach(), "gradient": rows.grad, "labels": labels, "first": distributed.of_first(rank)}
 
 
-def test_gathered_rows_are_in_order_and_gradients_of_all_losses_come_back(tmp_path):
-    found = on_two(tmp_path, gathered)
+@pytest.mark.parametrize("backend", ["gloo", GPUS_ONLY])
+def test_gathered_rows_are_in_order_and_gradients_of_all_losses_come_back(tmp_path, backend):
+    found = on_two(tmp_path, gathered, backend=backend)
     for each in found:
         assert torch.equal(each["rows"], torch.arange(15.0).view(5, 3) + 100)
         assert torch.equal(each["labels"], torch.arange(5)) and each["labels"].dtype == torch.long
@@ -195,3 +206,47 @@ def test_with_accumulation_the_processes_agree(tmp_path):
     assert first["terms"] == pytest.approx(second["terms"], rel=1e-12)
     assert all(torch.equal(first["gradients"][name], second["gradients"][name]) for name in first["gradients"])
     assert all(torch.equal(first["buffers"][name], second["buffers"][name]) for name in first["buffers"])
+
+
+# --- a whole run ----------------------------------------------------------------------------------------------------
+
+
+def plain_collective() -> str:
+    try:
+        dist.all_reduce(torch.zeros(1))
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_the_group_of_gpus_refuses_tensors_on_the_cpu_as_nccl_does(tmp_path):
+    for error in on_two(tmp_path, plain_collective, backend=GPUS_ONLY):
+        assert "No backend type associated with device type cpu" in error
+
+
+def whole_run(source: Any, store: Any, settings: Settings, runs: Path) -> dict[str, Any]:
+    """Training, validation, tests and what `domain_predictions` finds, with a group that serves GPUs only."""
+    rank, world = str(dist.get_rank()), str(dist.get_world_size())
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world, GROUP_RANK="0",
+                      TORCHELASTIC_RUN_ID="none")  # fmt: skip
+    # DistributedDataParallel would have GPUs there; on the CPU it needs a group of its own.
+    strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group=dist.new_group(backend="gloo"))
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
+    fabric.launch()
+    done = results.run(settings, source, store, runs=runs, progress=False, fabric=fabric)
+    faces = results.split_faces(store, settings)["test"]
+    return {"scores": done.scores.score.tolist(), "domains": results.domain_predictions(done.task(), faces).tolist(),
+            "history": done.history.to_dict("list"), "record": done.record["metrics"]}  # fmt: skip
+
+
+def test_a_run_over_a_group_of_gpus_ends_as_on_one_device(tmp_path, tiny_source, tiny_settings):
+    settings = dataclasses.replace(tiny_settings, iterations=4, validate_every=2)
+    alone = results.run(settings, *tiny_source, runs=tmp_path / "alone", progress=False)
+    first, second = on_two(tmp_path, whole_run, *tiny_source, settings, tmp_path / "runs", backend=GPUS_ONLY)
+    assert first["scores"] == second["scores"] and first["domains"] == second["domains"]
+    np.testing.assert_allclose(first["scores"], alone.scores.score, atol=1e-3)
+    np.testing.assert_allclose(first["history"]["cls"], alone.history["cls"], rtol=1e-3)
+    faces = results.split_faces(tiny_source[1], settings)["test"]
+    predicted = results.domain_predictions(alone.task(), faces)
+    assert np.mean(np.array(first["domains"]) == predicted) > 0.9
+    assert first["record"]["auc"] == pytest.approx(alone.record["metrics"]["auc"], abs=0.01)

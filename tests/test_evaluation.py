@@ -734,6 +734,21 @@ def test_the_rates_at_the_threshold_are_those_that_it_gives_and_near_the_eer():
     assert found["fpr"] == pytest.approx(eer(labels, np.concatenate([real, fake])), abs=0.01)
 
 
+def test_scores_at_the_threshold_are_called_real():
+    """Ties at the only cuts that there are: below 1 and above it. A score that is the threshold is not above it."""
+    found = calibrate(of_split([0, 0, 0, 1], [0, 1, 1, 1]))["frame"]
+    assert (found["threshold"], found["fpr"], found["fnr"]) == (0.5, 0.25, 0.25)
+
+
+@pytest.mark.parametrize("start", [1.0, np.nextafter(1.0, 2), -1.0, 0.0])
+def test_a_threshold_between_neighbouring_numbers_parts_them(start):
+    """Nothing lies between them, and half-way is rounded to one of the two: it has to be the lower one."""
+    real, fake = start, np.nextafter(start, 2)
+    found = calibrate(of_split([real, real], [fake, fake]))["frame"]
+    assert (found["threshold"], found["fpr"], found["fnr"]) == (real, 0, 0)
+    assert not real > found["threshold"] and fake > found["threshold"]
+
+
 def test_scores_that_are_all_alike_have_a_threshold_too():
     found = calibrate(of_split([0.25, 0.25], [0.25, 0.25]))["frame"]
     assert (found["threshold"], found["fpr"], found["fnr"]) == (0.25, 0, 1)

@@ -100,6 +100,31 @@ def test_saliency_is_a_picture_in_0_1(did_model, images, name):
     assert explain.saliency(did_model, images[1:2], name)[0] == pytest.approx(found[1], abs=1e-4)
 
 
+@pytest.mark.parametrize("name", explain.MAPS)
+def test_many_faces_cost_no_more_memory_than_a_few(did_model, images, name, monkeypatch):
+    """As many faces go through a backward pass as fit, and the forward passes keep nothing of G for it but its map."""
+    monkeypatch.setattr(explain, "AT_ONCE", 4)
+    many, targets = images[torch.arange(10) % 3], np.arange(10) % 5 if name.endswith("dom") else None
+    rows, kept, grad = [], [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda score, at: rows.append(len(at)) or grad(score, at))
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.shape) or x, lambda x: x):
+        found = explain.saliency(did_model, many, name, targets)
+    assert rows == [4, 4, 2]
+    assert max(shape.numel() for shape in kept if len(shape) == 4) == did_model.backbone(many[:4]).numel()
+    monkeypatch.setattr(explain, "AT_ONCE", 32)
+    assert explain.saliency(did_model, many, name, targets) == pytest.approx(found, abs=1e-5)
+
+
+def test_a_model_that_fails_leaves_gradients_and_mode_as_they_were(did_model, images, monkeypatch):
+    monkeypatch.setattr(did_model.backbone.body, "forward_features", lambda images: 1 / 0)
+    did_model.train()
+    with torch.no_grad(), pytest.raises(ZeroDivisionError):
+        explain.saliency(did_model, images)
+    assert torch.is_grad_enabled() and did_model.training
+    assert not did_model.backbone._forward_hooks and not did_model.backbone._forward_pre_hooks
+    did_model.eval()
+
+
 def test_a_constant_in_the_score_changes_nothing(images):
     plain, shifted = (explain.saliency(two_channel_detector([1.0, -0.5], b), images, "I_X") for b in (0.0, 5.0))
     assert np.array_equal(plain, shifted)

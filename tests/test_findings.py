@@ -368,6 +368,9 @@ def test_the_sentences_of_fig_7_follow_the_tables():
     assert "domain with accuracy 0.600 (chance 0.200), from I_dom with 0.700" in said[1]
     assert said[1].endswith("I_df still tells the methods apart here.")
     assert findings.probe_sentences(probes(0.25), panels)[1].endswith("little better than chance here.")
+    # A tenth above chance is where it begins.
+    assert findings.probe_sentences(probes(0.29), panels)[1].endswith("little better than chance here.")
+    assert findings.probe_sentences(probes(0.31), panels)[1].endswith("I_df still tells the methods apart here.")
 
 
 # --- tables in words ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from did import leaks
 from did.errors import DidError
 from did.leaks import (
     _clear_windows,
@@ -12,6 +13,7 @@ from did.leaks import (
     _forged,
     crop_baseline,
     file_size_baseline,
+    leak_table,
     outside_baseline,
     radial_spectrum,
     spectral_baseline,
@@ -149,3 +151,90 @@ def test_people_who_share_a_forgery_are_one_family(tmp_path):
     table = _forged(tmp_path, index).set_index("path")
     assert list(table.index) == ["f1", "f2", "f3"] and list(table.real) == ["r1", "r2", "r4"]
     assert table.family["f1"] == table.family["f2"] != table.family["f3"]
+
+
+# --- tables of the licensed data's shape and size, without pixels ----------------------------------------------------
+
+
+def celeb_df():
+    """A manifest as of Celeb-DF v2: 590 real videos of 59 people, 300 of somebody each, and 5639 swaps among the 59."""
+    rng = np.random.default_rng(0)
+    rows = [("real", f"id{k % 59}", f"Celeb-real/id{k % 59}_{k // 59:04d}") for k in range(590)]
+    rows += [("real", f"YouTube-real/{k:05d}", f"YouTube-real/{k:05d}") for k in range(300)]
+    for k in range(5639):
+        target, donor = rng.choice(59, 2, replace=False)
+        rows.append(("Celeb-synthesis", f"id{target}+id{donor}", f"Celeb-synthesis/id{target}_id{donor}_{k:04d}"))
+    return _manifest(rows, frames=2)
+
+
+def faceforensics():
+    """A manifest as of FF++: 1000 real videos, two by two, and four forgeries of each."""
+    rows = [("real", f"{k:03d}", f"real/{k:03d}") for k in range(1000)]
+    for method in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
+        rows += [(method, f"{k:03d}+{k ^ 1:03d}", f"{method}/{k:03d}_{k ^ 1:03d}") for k in range(1000)]
+    return _manifest(rows, frames=2)
+
+
+def _manifest(rows, frames):
+    table = pd.DataFrame(rows, columns=["method", "identity", "video"])
+    table = table.loc[np.repeat(table.index, frames)].reset_index(drop=True)
+    return table.assign(
+        label=(table.method != "real").astype(int), face=table.video + ".png", path=table.video + ".mp4"
+    )
+
+
+class Watched:
+    """A classifier that looks at nothing but who it was fitted to: people and methods are hidden in the features."""
+
+    def __init__(self, features, labels):
+        self.fitted, self.labels = features, labels
+        assert set(labels) == {0, 1}
+
+    def decision_function(self, features):
+        seen = {int(name) for name in self.fitted[:, :2].ravel()}
+        assert not seen & {int(name) for name in features[:, 0]}, "a target is tried that was fitted to"
+        self.sizes.append(len(self.labels))
+        return features[:, 2]
+
+
+@pytest.mark.parametrize("table", [celeb_df, faceforensics])
+def test_at_the_licensed_size_every_target_is_tried_by_a_fit_that_has_not_seen_it(table, tiny_source, monkeypatch):
+    manifest = table()
+    names = manifest.identity.str.split("+")
+    _, codes = np.unique(np.concatenate([names.str[0], names.str[-1]]), return_inverse=True)
+    rng = np.random.default_rng(1)
+    signal = rng.normal(size=len(manifest)) + manifest.label
+    features = np.column_stack([*codes.reshape(2, -1), signal])
+    monkeypatch.setattr(leaks, "_spectra", lambda faces: features)
+    monkeypatch.setattr(leaks, "_fit", Watched)
+    monkeypatch.setattr(Watched, "sizes", [], raising=False)
+    store = type("Store", (), {"manifest": manifest, "root": tiny_source[1].root})()
+    found = leak_table(dataclasses.replace(tiny_source[0], edition="licensed"), store, 64, draws=100)
+    methods = list(dict.fromkeys(manifest.method[manifest.label == 1]))
+    assert list(found.method) == methods and set(found.check) == {"whole crop"}
+    # The means of two frames lie 1 apart and have a variance of .5: Φ(1).
+    assert found.auc.to_numpy() == pytest.approx(0.841, abs=0.03)
+    assert (found.low < found.auc).all() and (found.auc < found.high).all() and (found.high - found.low < 0.1).all()
+    # Five folds a method; each fit has most of the rows that name nobody who is tried.
+    one = manifest[manifest.method.isin(["real", methods[0]])].video.nunique()
+    assert len(Watched.sizes) == 5 * len(methods) and min(Watched.sizes) > 0.55 * one
+
+
+def test_in_pairs_the_family_is_the_unit_and_in_a_crowd_the_target():
+    pairs = [["a", "b"], ["b", "a"], ["a"], ["b"], ["c", "d"], ["d", "c"]]
+    assert (leaks._groups(pairs, np.array([1, 1, 0, 0, 1, 1], bool)) == _families(pairs)).all()
+    ring = [["a", "b"], ["b", "c"], ["c", "a"], ["d", "e"], ["e", "d"]]
+    assert (leaks._groups(ring, np.ones(5, bool)) == _families(ring)).all()
+    crowd = [["a", "b"], ["b", "c"], ["c", "d"], ["d", "a"], ["e", "f"], ["a"], ["g"]]
+    assert leaks._groups(crowd, np.array([1, 1, 1, 1, 1, 0, 0], bool)).tolist() == [0, 1, 2, 3, 4, 0, 5]
+    # The same crowd among many pairs is one family of them.
+    many = [*crowd, *([f"{k}", f"{k}'"] for k in range(40))]
+    forged = np.array([1, 1, 1, 1, 1, 0, 0, *[1] * 40], bool)
+    assert (leaks._groups(many, forged) == _families(many)).all()
+    assert (leaks._groups(crowd, np.zeros(7, bool)) == _families(crowd)).all()
+
+
+def test_forgeries_that_leave_a_fit_without_a_class_are_one_sentence():
+    people = [["a", "b"], ["b", "a"], ["a"], ["b"]]
+    with pytest.raises(DidError, match="share their people; give data, or write a stand-in, of at least four people"):
+        leaks._unseen_scores(np.zeros((4, 1)), np.array([1, 1, 0, 0]), np.array([0, 1, 0, 1]), people)

@@ -22,6 +22,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from safetensors import safe_open
+from torch import nn
 
 from did.cli import main
 from did.data import standin, video
@@ -333,6 +334,33 @@ def test_onnx_gives_the_same_scores_on_crops_and_noise_in_any_batch(detector, st
     with torch.no_grad():
         wrong.classifier.layers[-1].bias += 0.01
     assert exporting.difference(wrong, file, crops) == pytest.approx(0.01, abs=1e-3)
+
+
+@pytest.mark.parametrize("level", ["frame", "video"])
+def test_a_score_at_the_threshold_is_called_real(detector, level):
+    """As the calibration counts it: fake is above the threshold."""
+    threshold = detector.about["calibration"][level]["threshold"]
+    scores = [np.nextafter(threshold, -np.inf), threshold, np.nextafter(threshold, np.inf)]
+    assert [detector._judged(level, float(score))[1] for score in scores] == ["real", "real", "fake"]
+
+
+class Elsewhere(nn.Module):
+    """A detector on a device that notes that it was moved away."""
+
+    moved = False
+
+    def forward(self, images):
+        return images.mean((1, 2, 3))
+
+    def _apply(self, function, recurse=True):
+        self.moved = True
+        return super()._apply(function, recurse)
+
+
+def test_writing_onnx_leaves_the_detector_on_its_device_and_in_its_mode(tmp_path):
+    module = Elsewhere().train()
+    exporting.write_onnx(module, 8, tmp_path / "x.onnx")
+    assert (tmp_path / "x.onnx").is_file() and module.training and not module.moved
 
 
 def test_an_onnx_graph_that_gives_other_scores_is_not_written(detector, tmp_path, monkeypatch):

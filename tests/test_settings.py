@@ -2,7 +2,10 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
+from did import training
+from did.data.loading import BalancedBatches
 from did.errors import DidError
 from did.settings import PRESETS, Settings, table
 
@@ -37,6 +40,8 @@ def test_defaults_are_section_4_1_3():
         ("lambda_dec", -1.0, "at least 0"),
         ("iterations", "many", "'iterations' takes int, got 'many'"),
         ("iterations", 2.5, "takes int"),
+        ("seed", -1, "'seed' must lie between 0 and 18446744073709551615, got -1"),
+        ("seed", 2**64, "'seed' must lie between 0 and 18446744073709551615, got 18446744073709551616"),
         ("domain_attention", 1, "takes bool"),
         ("wiring", "paralel", "did you mean 'parallel'"),
         ("sampler", "x", "valid: balanced, uniform"),
@@ -45,6 +50,21 @@ def test_defaults_are_section_4_1_3():
 def test_impossible_values_are_refused(name, value, sentence):
     with pytest.raises(DidError, match=sentence):
         Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Settings) if type(f.default) is float])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan], ids=str)
+def test_every_number_is_finite(name, value):
+    with pytest.raises(DidError, match=f"^setting '{name}' must .*, got {value}$"):
+        Settings(**{name: value})
+    (text,) = Settings.parse([f"{name}={value}"]).values()
+    assert not math.isfinite(text)  # `--set` reads it, and then it is refused as above
+
+
+def test_the_largest_seed_is_one_that_draws():
+    seed = Settings(seed=2**64 - 1).seed
+    assert torch.manual_seed(seed).initial_seed() == seed
+    assert len(list(BalancedBatches([0, 1] * 4, 4, 2, seed))) == 2 and training._seed(seed, 1) >= 0
 
 
 def test_unknown_names_get_the_nearest_one():

@@ -39,7 +39,7 @@ CHOICES = "choose pretrained = hub (needs a network), package, none, or the path
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """How a backbone computes in training; in evaluation mode it is always plain float32.
+    """How a backbone computes in training; in evaluation mode it is plain float32, but for `evaluating`.
 
     Attributes:
         precision: `32`, or `bf16`: bfloat16 under autocast. What comes out is float32 again.
@@ -61,6 +61,8 @@ class Machine:
         Raises:
             DidError: fewer images than parts.
         """
+        if self == PLAIN:
+            return function(images)
         if len(images) < self.accumulate:
             raise DidError(f"{len(images)} images cannot be cut into accumulate = {self.accumulate} parts: lower it")
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -89,6 +91,28 @@ def steady_statistics(module: nn.Module) -> Iterator[None]:
     yield
     for buffer, value in kept:
         buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module, precision: str = "32") -> Iterator[None]:
+    """Put a module into evaluation mode and, at the end, each of its parts back into the mode that it was in.
+
+    Args:
+        module: with or without backbones.
+        precision: of its backbones meanwhile; see `Machine`.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    backbones: list[Any] = [part for part in module.modules() if hasattr(part, "in_evaluation")]
+    module.eval()
+    for part in backbones:
+        part.in_evaluation = Machine(precision)
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for part in backbones:
+            part.in_evaluation = PLAIN
 
 
 class Backbone(nn.Module):
@@ -120,7 +144,7 @@ class Backbone(nn.Module):
         self, name: str, pretrained: str = "none", in_chans: int = 1, machine: Machine = PLAIN
     ) -> None:  # fmt: skip
         super().__init__()
-        self.machine = machine
+        self.machine, self.in_evaluation = machine, PLAIN
         # Convolutions on the CPU are up to four times faster on channels-last memory, and no slower on a GPU.
         self.body = _create(name, pretrained, in_chans).to(memory_format=torch.channels_last)
         self.channels: int = self.body.num_features
@@ -137,7 +161,7 @@ class Backbone(nn.Module):
         if self.machine.recompute:
             self.body.set_grad_checkpointing(self.training)
         if not self.training:
-            return self.body.forward_features(images)
+            return self.in_evaluation.run(self.body.forward_features, images)
         return self.machine.run(self._compiled or self.body.forward_features, images)
 
 
@@ -166,11 +190,10 @@ def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential
         DidError: the network is not one chain of blocks with a single first convolution.
     """
     body = backbone.body
-    was_training = body.training
-    pieces = list(_pieces(body.eval()))
+    pieces = list(_pieces(body))
     sides, x = [], torch.rand(1, _stem(body).in_channels, 64, 64, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(body):
             expected = body.forward_features(x)
             for piece in pieces:
                 x = piece(x)
@@ -184,7 +207,6 @@ def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential
         raise DidError(
             f"backbone '{name}' is not one chain of blocks and cannot be cut: take legacy_xception or resnet50"
         )
-    body.train(was_training)
     before = [number for number, side in enumerate(sides) if side == resolutions[1]]
     first, second = before[len(before) // 2] + 1, sides.index(resolutions[0]) + 1
     return nn.Sequential(*pieces[:first]), nn.Sequential(*pieces[first:second]), nn.Sequential(*pieces[second:])
@@ -253,15 +275,12 @@ def _spatial_names(word: str) -> list[str]:
 
 
 def _check_map(name: str, body: Any, in_chans: int) -> None:
-    """One small forward pass on zeros: is there a map of shape (n, c, h, w)? The network's mode is left as it was."""
-    was_training = body.training
+    """One small forward pass on zeros: is there a map of shape (n, c, h, w)?"""
     try:
-        with torch.no_grad():
-            shape = tuple(body.eval().forward_features(torch.zeros(1, in_chans, 64, 64)).shape)
+        with torch.no_grad(), evaluating(body):
+            shape = tuple(body.forward_features(torch.zeros(1, in_chans, 64, 64)).shape)
     except AssertionError as error:  # transformers with a fixed input size
         raise DidError(f"backbone '{name}' takes no 64x64 image ({error}); use a convolutional network") from error
-    finally:
-        body.train(was_training)
     if len(shape) != 4 or shape[1] != body.num_features:
         raise DidError(
             f"backbone '{name}' gives features of shape {shape}, not a map (n, c, h, w); use a convolutional network"

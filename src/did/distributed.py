@@ -3,11 +3,15 @@
 Every rank computes the loss of the whole batch from gathered scores. The backward pass of `gather` sums the ranks'
 gradients and DistributedDataParallel divides by their number, which gives the gradient of one process with the whole
 batch. With one process each function here is the identity.
+
+Where a process computes is also decided here: `device` says it for whatever no `Fabric` has put elsewhere, and
+`device_of` finds where a module has been put.
 """
 
 import functools
 import os
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -19,8 +23,29 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from did.errors import DidError
+from did.workers import check_start, cores
 
 T = TypeVar("T")
+#: More workers than this read no faster than a GPU computes.
+MOST_WORKERS = 8
+
+
+def device() -> torch.device:
+    """Return the device that this process computes on where nobody names one: its GPU if it has one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device that a module's weights are on."""
+    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+
+
+def loader_workers(device: torch.device) -> int:
+    """Return how many processes read crops for a device. Reading small crops beside a CPU's own work costs more than it
+    saves, hence none; a GPU must not wait for it."""
+    return 0 if device.type == "cpu" else min(MOST_WORKERS, cores())
 
 
 def launch(devices: int | None = None, nodes: int = 1, accelerator: str = "auto") -> Fabric:
@@ -33,8 +58,9 @@ def launch(devices: int | None = None, nodes: int = 1, accelerator: str = "auto"
         accelerator: `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
-        DidError: devices that are not there, or that contradict `fabric run`.
+        DidError: devices that are not there, or that contradict `fabric run`; or as `did.workers.check_start`.
     """
+    check_start()
     # What Fabric's command sets; its environment then speaks for what is left at "auto".
     commanded = os.environ.get("LT_CLI_USED") == "1"
     several = (devices or 1) * nodes > 1
@@ -68,7 +94,27 @@ def rank() -> int:
 def wait() -> None:
     """Until every process is here."""
     if ranks() > 1:
-        dist.barrier()
+        dist.barrier(group=_group(device()))
+
+
+# Groups of processes for tensors on the CPU, made where a process group serves no CPU.
+_beside: "weakref.WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup]" = weakref.WeakKeyDictionary()
+
+
+def _group(device: torch.device) -> dist.ProcessGroup:
+    """Return all processes as a group that serves tensors on a device. Every collective goes through it.
+
+    NCCL's group serves GPUs alone. For a tensor on the CPU there is a second one, by gloo, from its first use on; all
+    processes have to get there, as with any collective.
+    """
+    world: Any = dist.group.WORLD
+    try:
+        world._get_backend(device)
+    except RuntimeError:  # it serves none such
+        if world not in _beside:
+            _beside[world] = dist.new_group(backend="gloo")  # type: ignore[assignment]
+        return _beside[world]
+    return world  # type: ignore[no-any-return]
 
 
 def of_first(value: T) -> T:
@@ -76,7 +122,7 @@ def of_first(value: T) -> T:
     if ranks() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box)
+    dist.broadcast_object_list(box, group=_group(device()))
     return box[0]
 
 
@@ -121,7 +167,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=_group(total.device))
         return total
 
     @staticmethod
@@ -148,9 +194,9 @@ def gather(rows: Tensor) -> Tensor:
         return rows
     sizes = torch.zeros(ranks(), dtype=torch.long, device=rows.device)
     sizes[rank()] = len(rows)
-    dist.all_reduce(sizes)
-    before = int(sizes[: rank()].sum())
-    after = int(sizes.sum()) - before - len(rows)
+    dist.all_reduce(sizes, group=_group(sizes.device))
+    lengths = sizes.tolist()
+    before, after = sum(lengths[: rank()]), sum(lengths[rank() + 1 :])
     return all_sum(F.pad(rows, (0, 0) * (rows.dim() - 1) + (before, after)))
 
 

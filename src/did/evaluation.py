@@ -400,7 +400,10 @@ def _calibrated(table: pd.DataFrame) -> dict[str, Any]:
 def _equal_error_point(real: Array, fake: Array) -> tuple[float, float, float]:
     """Threshold, and the rates of errors there; a score above the threshold is called fake."""
     values = np.unique(np.concatenate([real, fake]))
-    cuts = (values[:-1] + values[1:]) / 2 if len(values) > 1 else values
+    lower, upper = (values[:-1], values[1:]) if len(values) > 1 else (values, values)
+    # Half-way between neighbouring numbers may be rounded to the upper one, which is to lie above the cut.
+    cuts = (lower + upper) / 2
+    cuts = np.where(cuts < upper, cuts, lower)
     fpr = (len(real) - np.searchsorted(np.sort(real), cuts, "right")) / len(real)
     fnr = np.searchsorted(np.sort(fake), cuts, "right") / len(fake)
     best = np.lexsort([fpr + fnr, np.abs(fpr - fnr)])[0]

@@ -1,6 +1,7 @@
 """What a model looks at and what its features hold: Grad-CAM beside the truly forged region, embeddings and probes."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from did.backbones import evaluating
 from did.data import standin, video
 from did.data.layout import IMAGE_SUFFIXES
 from did.data.loading import Faces, ordered
 from did.data.prepare import MARGIN, align, detect
 from did.data.table import REAL
+from did.distributed import device_of, loader_workers
 from did.errors import DidError
 from did.evaluation import low_high, mean_draws
 from did.model import DID
@@ -33,6 +37,8 @@ MAPS = {"I_X": "features", "M_df": "deepfake_map", "I_df": "deepfake", "M_dom": 
 FEATURES = {"I_X": "features", "I_df": "deepfake", "I_dom": "domain", "I_res": "residual"}
 #: A region that covers more of the crop than this leaves nothing to miss.
 WHOLE = 0.99
+#: Faces whose maps are computed at a time: memory does not grow with the number of faces.
+AT_ONCE = 32
 #: t-SNE's usual perplexity, lowered where there are few points.
 PERPLEXITY = 30
 
@@ -76,33 +82,32 @@ def saliency(model: nn.Module, images: Tensor, name: str = "I_df", targets: Arra
     """
     if name not in MAPS:
         raise DidError(f"unknown map '{name}': {nearest(name, MAPS)}")
-    was_training = model.training
-    model.eval()
-    with torch.enable_grad():
-        # Images that ask for a gradient give every map one, also where the weights are frozen.
-        given = images.clone().to(_device(model)).requires_grad_()
-        activation, score = _map_and_score(model, given, name, targets)
-        # An image's score depends on its own map only: the gradient of the sum holds every image's gradient.
-        (gradient,) = torch.autograd.grad(score.sum(), activation)
-    model.train(was_training)
-    return _grad_cam(activation.detach(), gradient, images.shape[2:])
+    wanted = None if targets is None else np.asarray(targets)
+    maps = []
+    with evaluating(model), torch.enable_grad():
+        for first in range(0, len(images), AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            given = images[part].to(device_of(model))
+            activation, score = _map_and_score(model, given, name, None if wanted is None else wanted[part])
+            # An image's score depends on its own map only: the gradient of the sum holds every image's gradient.
+            (gradient,) = torch.autograd.grad(score.sum(), activation)
+            maps.append(_grad_cam(activation.detach(), gradient, images.shape[2:]))
+    return np.concatenate(maps)
 
 
 def _map_and_score(model: Any, images: Tensor, name: str, targets: ArrayLike | None) -> tuple[Tensor, Tensor]:
-    """The map (n, c, h, w) and the scores (n,) that depend on it."""
+    """The map (n, c, h, w) and the scores (n,) that depend on it. G's own activations are not kept: no gradient goes
+    below its map."""
     if not isinstance(model, DID):
         if name != "I_X" or not hasattr(model, "backbone"):
             raise DidError(f"A {type(model).__name__} has no map {name}; take a run of DID, or I_X of one backbone.")
-        seen: list[Tensor] = []
-        hook = model.backbone.register_forward_hook(lambda module, inputs, output: seen.append(output))
-        try:
+        with _graph_above(model.backbone) as seen:
             score = model(images)
-        finally:
-            hook.remove()
         return seen[0], score
     if name == "M_dom" and model.domain_attention is None:
         raise DidError("This run has no A_dom, so that M_dom is 1 everywhere; take I_dom.")
-    out = model(images)
+    with _graph_above(model.backbone):
+        out = model(images)
     score = out.score
     if name.endswith("dom"):
         if out.domain_logits is None:
@@ -114,6 +119,28 @@ def _map_and_score(model: Any, images: Tensor, name: str, targets: ArrayLike | N
     return getattr(out, MAPS[name]), score
 
 
+@contextlib.contextmanager
+def _graph_above(backbone: nn.Module) -> Iterator[list[Tensor]]:
+    """Let autograd's graph begin at a backbone's map: what the backbone computes is computed without gradients, and its
+    maps, which the list gets, ask for one, also where the weights are frozen."""
+    seen: list[Tensor] = []
+
+    def begin(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        torch.set_grad_enabled(True)
+        seen.append(output.requires_grad_())
+        return output
+
+    hooks = [
+        backbone.register_forward_pre_hook(lambda module, inputs: torch.set_grad_enabled(False) and None),
+        backbone.register_forward_hook(begin),
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def _grad_cam(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> NDArray:
     """(n, c, h, w) and its gradient -> (n, H, W) in [0, 1]."""
     weights = gradient.mean((2, 3), keepdim=True)
@@ -121,10 +148,6 @@ def _grad_cam(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> NDAr
     cam = nn.functional.interpolate(cam, size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
     top = cam.amax((1, 2), keepdim=True)
     return (cam / torch.where(top > 0, top, 1)).clamp(0, 1).cpu().numpy()
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
 
 
 def true_region(root: str | Path, row: Any, size: int, margin: float = MARGIN) -> NDArray | None:
@@ -254,10 +277,14 @@ def overlap_table(
     regions = [true_region(root, row, faces.size, margin) for row in rows.itertuples()]
     tables = []
     for name in names:
-        maps = np.concatenate([saliency(task.model, batch["image"], name) for batch in ordered(forged, 32)])
+        maps = np.concatenate([saliency(task.model, batch["image"], name) for batch in _batches(forged, task.model)])
         per_face = overlap(maps, regions).assign(method=rows.method, video=rows.video)
         tables += [_overlap_row(name, method, part, draws, seed) for method, part in per_face.groupby("method")]
     return pd.DataFrame(tables)
+
+
+def _batches(faces: Faces, model: nn.Module, at_once: int = AT_ONCE) -> DataLoader:
+    return ordered(faces, at_once, loader_workers(device_of(model)))
 
 
 def _overlap_row(name: str, method: Any, part: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
@@ -294,22 +321,20 @@ def features(task: Any, faces: Faces, batch_size: int = 64) -> dict[str, NDArray
         DID run; for any other model what its `classifier` is given, as I_X.
     """
     model = task.model
-    was_training = model.training
-    model.eval()
     parts: list[dict[str, Tensor]] = []
     given: list[Tensor] = []
     hook = (
         None if isinstance(model, DID) else model.classifier.register_forward_pre_hook(lambda m, x: given.append(x[0]))
     )
     try:
-        for batch in ordered(faces, batch_size):
-            out = model(batch["image"].to(_device(model)))
-            found = {"I_X": given.pop()} if hook else {name: getattr(out, field) for name, field in FEATURES.items()}
-            parts.append({name: (x.mean((2, 3)) if x.ndim == 4 else x).float().cpu() for name, x in found.items()})
+        with evaluating(model):
+            for batch in _batches(faces, model, batch_size):
+                out = model(batch["image"].to(device_of(model)))
+                found = {"I_X": given.pop()} if hook else {name: getattr(out, key) for name, key in FEATURES.items()}
+                parts.append({name: (x.mean((2, 3)) if x.ndim == 4 else x).float().cpu() for name, x in found.items()})
     finally:
         if hook:
             hook.remove()
-        model.train(was_training)
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 

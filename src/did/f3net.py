@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from did.backbones import PLAIN, Backbone, Machine, cut, widen
+from did.backbones import PLAIN, Backbone, Machine, cut, evaluating, widen
 from did.distributed import gather
 from did.errors import DidError
 from did.settings import Settings, nearest
@@ -196,7 +196,7 @@ class F3Net(nn.Module):
         fad_share: str = "diagonal",
     ) -> None:
         super().__init__()
-        self.machine = machine
+        self.machine, self.in_evaluation = machine, PLAIN
         fad, lfs = Backbone(backbone, pretrained), Backbone(backbone, pretrained)
         self.decomposition = Decomposition(image_size, fad_share)
         self.statistics = LocalStatistics()
@@ -212,8 +212,8 @@ class F3Net(nn.Module):
                 part.compile()
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = self.machine.run(self._pooled, images) if self.training else self._pooled(images)
-        return self.classifier(pooled).squeeze(1)
+        machine = self.machine if self.training else self.in_evaluation
+        return self.classifier(machine.run(self._pooled, images)).squeeze(1)
 
     def _pooled(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, enabled=False):  # 8 bits are too few for a spectrum
@@ -232,12 +232,10 @@ class F3Net(nn.Module):
 def _widths(parts: nn.ModuleList) -> list[int]:
     """Channels at the two cuts."""
     widths, x = [], torch.zeros(1, len(FAD_BANDS) - 1, 64, 64)
-    was_training = parts.training
-    with torch.no_grad():
-        for part in parts.eval()[:2]:
+    with torch.no_grad(), evaluating(parts):
+        for part in parts[:2]:
             x = part(x)
             widths.append(x.shape[1])
-    parts.train(was_training)
     return widths
 
 
@@ -260,13 +258,13 @@ class F3NetTask(nn.Module):
         terms = {"bce": F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype))}
         return Step(terms, self._details() if details else {})
 
-    def _details(self) -> dict[str, float]:
+    def _details(self) -> dict[str, Tensor]:
         m = self.model
         gates = torch.cat([gate.flatten() for name, gate in m.mix.named_parameters() if "gate" in name])
         return {
-            "FAD filters": squash(m.decomposition.filters.learnt).abs().mean().item(),
-            "LFS filters": squash(m.statistics.filters.learnt).abs().mean().item(),
-            "gates": gates.abs().mean().item(),
+            "FAD filters": squash(m.decomposition.filters.learnt).abs().mean(),
+            "LFS filters": squash(m.statistics.filters.learnt).abs().mean(),
+            "gates": gates.abs().mean(),
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:

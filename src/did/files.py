@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import hashlib
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from did.errors import DidError
+from did.workers import check_start
 
 T = TypeVar("T")
 
@@ -142,19 +142,6 @@ def regardless(items: Iterable[T], write: Callable[[Iterator[T]], object]) -> st
     return reason
 
 
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file's content in hexadecimal, read in pieces.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 def alone(path: Path) -> FileLock:
     """A lock on `path`, to be used with `with`: a second process that wants it waits until the first is done or dead.
 
@@ -162,12 +149,9 @@ def alone(path: Path) -> FileLock:
 
     Raises:
         DidError: nothing can be written beside `path` (see `writing`); or asked for by a script that a worker reads
-            anew on its start: that worker would wait for its own parent.
+            anew on its start: see `did.workers.check_start`.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise DidError(
-            "the workers that this script starts read it anew: put what it does under `if __name__ == '__main__':`"
-        )
+    check_start()
     writable(path.parent)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

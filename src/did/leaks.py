@@ -32,6 +32,8 @@ from did.evaluation import auc, interval
 WINDOW, STEP = 32, 16
 #: How far the windows keep from the region, in pixels: a codec's block mixes what lies within it.
 AWAY = 16
+#: Parts of the cross-validation, and people of a ring of swaps: a pair, as in FF++, or one more.
+FOLDS, RING = 5, 3
 
 
 def radial_spectrum(images: np.ndarray) -> np.ndarray:
@@ -90,7 +92,7 @@ def crop_baseline(source: Source, store: FaceStore, size: int, draws: int = 1000
     """How far the radial spectrum of the whole gray crop, averaged over a video, gives each method away.
 
     As `spectral_baseline`, but over all splits: the logistic regression is tried on people it was not fitted to. Who
-    belongs together comes from a stand-in's record, else from the identities.
+    is in which file comes from a stand-in's record, else from the identities; who belongs together: see `_groups`.
 
     Args:
         source, store: the data and its crops.
@@ -102,17 +104,19 @@ def crop_baseline(source: Source, store: FaceStore, size: int, draws: int = 1000
     """
     rows = store.manifest
     if source.edition == "stand-in":
-        family = rows.path.map(_record(source.root).set_index("path").family).to_numpy()
+        known = _record(source.root).set_index("path")
+        rows = rows.assign(people=rows.path.map(known.people), family=rows.path.map(known.family))
     else:
-        family = _families(rows.identity.str.split("+").tolist())
+        people = rows.identity.str.split("+")
+        rows = rows.assign(people=people, family=_groups(people.tolist(), (rows.method != REAL).to_numpy()))
     spectra = _spectra(Faces(rows, store.root, size))
-    whole = rows.assign(family=family).drop_duplicates("video")[["video", "method", "family"]].set_index("video")
+    whole = rows.drop_duplicates("video").set_index("video")[["method", "people", "family"]]
     features = pd.DataFrame(spectra).groupby(rows.video.to_numpy()).mean().loc[whole.index].to_numpy()
     rows_out = []
     for method in domain_names(rows)[1:]:
         part = whole.method.isin([REAL, method]).to_numpy()
         labels, families = (whole.method[part] == method).to_numpy(int), whole.family[part].to_numpy()
-        scores = _unseen_scores(features[part], labels, families)
+        scores = _unseen_scores(features[part], labels, families, whole.people[part].tolist())
         rows_out.append(_row(method, labels, scores, families, draws, seed))
     return pd.DataFrame(rows_out)
 
@@ -166,7 +170,8 @@ def outside_baseline(
         features = np.concatenate([spectra[number] for number in have])
         labels = np.tile([1, 0], len(have))
         families = np.repeat(rows.family[have].to_numpy(), 2)
-        scores = _unseen_scores(features, labels, families)
+        people = [each for each in rows.people[have] for _ in range(2)]
+        scores = _unseen_scores(features, labels, families, people)
         rows_out.append(_row(method, labels, scores, families, draws, seed))
     return pd.DataFrame(rows_out)
 
@@ -193,6 +198,23 @@ def _row(method: Any, labels: NDArray, scores: NDArray, groups: ArrayLike, draws
     return {"method": method, "auc": auc(labels, scores), "low": low, "high": high, "note": ""}
 
 
+def _groups(people: list[list[str]], forged: NDArray) -> NDArray:
+    """Number the lists of names by who is held out and drawn together, (n,).
+
+    That is a family (see `_families`): in FF++ a pair that swaps with each other. If a family of more people than a
+    ring holds more forgeries than a fold should, as in Celeb-DF, where swaps join nearly everybody, it is the target,
+    the first name of a list; `_unseen_scores` then leaves those who are tried out of the other targets' swaps.
+    """
+    families = _families(people)
+    sizes = np.bincount(families[forged])
+    if len(sizes):
+        largest = sizes.argmax()
+        members = {name for number in np.flatnonzero(families == largest) for name in people[number]}
+        if len(members) > RING and sizes[largest] > forged.sum() / FOLDS:
+            return pd.factorize(np.array([names[0] for names in people], dtype=object))[0]
+    return families
+
+
 def _families(people: list[list[str]]) -> NDArray:
     """(n,) a number for each list of names; lists that share a name, or are joined by others that do, get the same one:
     whoever is in one fold or one draw brings all of them."""
@@ -203,16 +225,16 @@ def _families(people: list[list[str]]) -> NDArray:
 
 
 def _record(root: str | Path) -> pd.DataFrame:
-    """What the stand-in's record says of each file, and `family`; see `_families`."""
+    """What the stand-in's record says of each file, and `people`, target and donor, and `family`; see `_groups`."""
     table = made(root)
     people = [[target, donor or target] for target, donor in zip(table.target, table.donor, strict=True)]
-    return table.assign(family=_families(people))
+    return table.assign(people=people, family=_groups(people, (table.method != "").to_numpy()))
 
 
 def _forged(root: str | Path, index: pd.DataFrame) -> pd.DataFrame:
-    """The forged files of the index: path, method (of the index), real and family."""
+    """The forged files of the index: path, method (of the index), real, people and family."""
     fakes = index.loc[index.label == 1, ["path", "method"]]
-    return fakes.merge(_record(root)[["path", "real", "family"]], on="path").reset_index(drop=True)
+    return fakes.merge(_record(root)[["path", "real", "people", "family"]], on="path").reset_index(drop=True)
 
 
 def _gray_frames(file: Path, count: int) -> dict[int, NDArray]:
@@ -249,12 +271,18 @@ def _clear_windows(region: NDArray, size: int) -> list[tuple[int, int]]:
     return [(y, x) for y in places for x in places if not full[y : y + WINDOW, x : x + WINDOW].any()]
 
 
-def _unseen_scores(features: NDArray, labels: NDArray, groups: NDArray) -> NDArray:
-    """(n,) scores of a logistic regression, each by a fit that has seen nobody of the same group."""
+def _unseen_scores(features: NDArray, labels: NDArray, groups: NDArray, people: list[list[str]]) -> NDArray:
+    """(n,) scores of a logistic regression, each by a fit that has seen nobody of the same group, and in no row the
+    target of a row that is tried."""
+    few = "All forgeries of a method share their people; give data, or write a stand-in, of at least four people."
     if len(np.unique(groups)) < 2:
-        raise DidError("All forgeries of a method share their people; write the stand-in with at least four people.")
-    folds = GroupKFold(min(5, len(np.unique(groups))))
+        raise DidError(few)
+    folds = GroupKFold(min(FOLDS, len(np.unique(groups))))
     scores = np.empty(len(labels))
     for fit, test in folds.split(features, labels, groups):
+        tried = {people[number][0] for number in test}
+        fit = fit[[tried.isdisjoint(people[number]) for number in fit]]
+        if len(np.unique(labels[fit])) < 2:
+            raise DidError(few)
         scores[test] = _fit(features[fit], labels[fit]).decision_function(features[test])
     return scores

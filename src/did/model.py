@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from did.backbones import Backbone
+from did.backbones import Backbone, evaluating
 from did.distributed import gather
 from did.layers import Attention, gradient_reversal
 
@@ -184,11 +184,8 @@ class DID(nn.Module):
 
 def _cells(backbone: nn.Module, image_size: int) -> int:
     """h·w of the feature map of an image of this size."""
-    mode = backbone.training
-    with torch.no_grad():
-        cells = backbone.eval()(torch.zeros(1, 1, image_size, image_size)).shape[2:].numel()
-    backbone.train(mode)
-    return cells
+    with torch.no_grad(), evaluating(backbone):
+        return backbone(torch.zeros(1, 1, image_size, image_size)).shape[2:].numel()
 
 
 def map_statistics(attention_map: Tensor) -> dict[str, float]:
@@ -202,11 +199,16 @@ def map_statistics(attention_map: Tensor) -> dict[str, float]:
         (of the channels' means: large for a fixed mask over channels), `places` (over h·w, mean of the rest) and
         `images` (over n, mean of the rest: how much the map depends on its input).
     """
+    return {name: value.item() for name, value in statistics_on_device(attention_map).items()}
+
+
+def statistics_on_device(attention_map: Tensor) -> dict[str, Tensor]:
+    """Return `map_statistics` as scalars on the map's device: nobody has to wait for them yet."""
     m = attention_map.detach().float()
     return {
-        "mean": m.mean().item(),
-        "saturated": ((m < 0.02) | (m > 0.98)).float().mean().item(),
-        "channels": m.mean((0, 2, 3)).std().item(),
-        "places": m.std((2, 3)).mean().item() if m.shape[2:].numel() > 1 else 0.0,
-        "images": m.std(0).mean().item(),
+        "mean": m.mean(),
+        "saturated": ((m < 0.02) | (m > 0.98)).float().mean(),
+        "channels": m.mean((0, 2, 3)).std(),
+        "places": m.std((2, 3)).mean() if m.shape[2:].numel() > 1 else m.new_zeros(()),
+        "images": m.std(0).mean(),
     }

@@ -33,6 +33,7 @@ from did.files import alone, home, sha256, write_atomically
 from did.settings import Settings, nearest
 from did.tasks import DIDTask, code_digest
 from did.training import BEST, RESUME, STATE_MEND, fit, score
+from did.workers import cores
 
 TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
 RECORD = "record.json"
@@ -76,7 +77,7 @@ class Run:
         return Evaluation(self.folder).scores
 
     def task(self) -> DIDTask | BCETask | F3NetTask:
-        """The trained task with the selected weights, in evaluation mode.
+        """The trained task with the selected weights, in evaluation mode, on `did.distributed.device`.
 
         Raises:
             DidError: weights that are damaged, or of another configuration than the record's; a task that is not known
@@ -89,7 +90,7 @@ class Run:
         weights = self.folder / BEST
         mend = f"remove the run (`did runs rm {self.folder.name}`) and train it again"
         checkpoints.put(task, checkpoints.load(weights, mend=mend)[0], weights, mend)
-        return task.eval()
+        return task.eval().to(distributed.device())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,8 +253,10 @@ def _train(
     history = fit(model, splits["train"], splits["val"], part, progress, None, fabric)
     trained = time.monotonic()
     validation, test = splits["val"], splits["test"]
-    validated = validation.rows.assign(score=score(model.detector(), validation, progress=progress))
-    scored = test.rows.assign(score=score(model.detector(), test, progress=progress))
+    validated = validation.rows.assign(
+        score=score(model.detector(), validation, precision=settings.precision, progress=progress)
+    )
+    scored = test.rows.assign(score=score(model.detector(), test, precision=settings.precision, progress=progress))
     has_domains = isinstance(model, DIDTask) and model.model.domain_classifier is not None
     extra = {"domain_accuracy": domain_accuracy(model, test)} if has_domains else {}
     if distributed.rank() > 0:
@@ -320,7 +323,8 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
             started = time.monotonic()
             settings = run.settings
             faces = Faces(manifest[manifest.split == "test"], store.root, settings.image_size)
-            scored = faces.rows.assign(score=score(run.task().detector(), faces, progress=progress))
+            scores = score(run.task().detector(), faces, precision=settings.precision, progress=progress)
+            scored = faces.rows.assign(score=scores)
             metrics = evaluation.report(scored)
             record = {
                 "run": run.folder.name,
@@ -419,7 +423,7 @@ def protocol(settings: Settings, source: Source) -> str:
 @torch.inference_mode()
 def domain_predictions(task: nn.Module, faces: Faces) -> np.ndarray:
     """The domain that C̄ takes each face for, (n,): numbers in the order of the run's domains."""
-    return score(_DomainLogits(task.model), faces).argmax(1)  # type: ignore[arg-type]
+    return score(_DomainLogits(task.model), faces, precision=task.settings.precision).argmax(1)  # type: ignore[arg-type,union-attr]
 
 
 def domain_accuracy(task: nn.Module, faces: Faces) -> float:
@@ -451,7 +455,7 @@ def provenance() -> dict[str, Any]:
         "machine": {
             "system": platform.system(),
             "processor": platform.machine(),
-            "cores": os.cpu_count(),
+            "cores": cores(),
             "threads": torch.get_num_threads(),
             "processes": distributed.ranks(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -131,9 +132,7 @@ class Settings:
     seed: int = _open(0, "seed of weights, batches and marginals")
 
     # machine
-    precision: str = _machine(
-        "32", "G in training: float32, or bfloat16 under autocast; all else is 32", ("32", "bf16")
-    )
+    precision: str = _machine("32", "G in training and in tests: float32, or bfloat16 under autocast", ("32", "bf16"))
     accumulate: int = _machine(
         1,
         "parts of a batch that G sees one by one, for memory; batch normalisation is then over a part, losses are not",
@@ -161,16 +160,19 @@ class Settings:
                 self.domain_branch == "kept" or not self.domain_attention,
                 "be 'kept' with domain_attention = True",
             ),
+            # torch's generators take 64 bits.
+            "seed": (0 <= self.seed < 2**64, f"lie between 0 and {2**64 - 1}"),
             "accumulate": (1 <= self.accumulate <= self.batch_size, "lie between 1 and the batch size"),
             **{name: (getattr(self, name) > 0, "be above 0") for name in positive},
-            **{
-                name: (getattr(self, name) >= 0, "be at least 0")
-                for name in [*rates, "crop_margin", "weight_decay", "seed"]
-            },
+            **{name: (getattr(self, name) >= 0, "be at least 0") for name in [*rates, "crop_margin", "weight_decay"]},
         }
         for name, (holds, rule) in bounds.items():
             if not holds:  # also catches nan
                 raise DidError(f"setting '{name}' must {rule}, got {getattr(self, name)!r}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if type(value) is float and not math.isfinite(value):
+                raise DidError(f"setting '{field.name}' must be finite, got {value!r}")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "Settings":

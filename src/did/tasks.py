@@ -1,11 +1,13 @@
 """A task joins a model and its losses: batch in, named loss terms out. The loop and the log know no more than that."""
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import inspect
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +19,7 @@ from did.backbones import Backbone, Machine
 from did.distributed import gather, ranks, share
 from did.errors import DidError
 from did.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
-from did.model import DID, Decomposed, map_statistics
+from did.model import DID, Decomposed, statistics_on_device
 from did.settings import Settings
 
 
@@ -25,18 +27,49 @@ from did.settings import Settings
 class Step:
     """One forward pass of a task.
 
+    Reading a number of a GPU waits until the GPU has computed it. All numbers of a step are therefore read at once, the
+    first time that one of `losses`, `values` and `finite` is asked for.
+
     Attributes:
-        terms: weighted loss terms by name; their sum is what the optimiser descends.
-        values: what the log holds beside them, unweighted.
+        terms: weighted loss terms by name, scalars; their sum is what the optimiser descends.
+        logged: what the log holds beside them, unweighted: scalars on the terms' device, or plain numbers.
     """
 
     terms: dict[str, Tensor]
-    values: dict[str, float]
+    logged: Mapping[str, Tensor | float]
 
     @property
     def total(self) -> Tensor:
         """The sum of the terms, a scalar."""
         return torch.stack(list(self.terms.values())).sum()
+
+    @functools.cached_property
+    def _numbers(self) -> tuple[float, dict[str, float], dict[str, float]]:
+        scalars = {name: value for name, value in self.logged.items() if isinstance(value, Tensor)}
+        with torch.no_grad():
+            read = torch.stack([self.total, *self.terms.values(), *scalars.values()]).tolist()
+        total, terms, values = read[0], read[1 : 1 + len(self.terms)], read[1 + len(self.terms) :]
+        known = dict(zip(scalars, values, strict=True))
+        return (
+            total,
+            dict(zip(self.terms, terms, strict=True)),
+            {name: known[name] if name in known else float(value) for name, value in self.logged.items()},
+        )
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The terms as numbers."""
+        return self._numbers[1]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What is logged, as numbers."""
+        return self._numbers[2]
+
+    @property
+    def finite(self) -> bool:
+        """Whether the total is finite."""
+        return math.isfinite(self._numbers[0])
 
 
 def beta(progress: float) -> float:
@@ -163,32 +196,33 @@ class DIDTask(nn.Module):
         terms = {"cls": s.lambda_cls * classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power)}
         if logits is not None:
             terms["dom"] = s.lambda_dom * domain_loss(logits, domains)
-        values = {"beta": beta(progress)}
+        values: dict[str, Tensor | float] = {"beta": beta(progress)}
         if out.joint_scores is not None and out.marginal_scores is not None:
             joint, marginal = gather(out.joint_scores), gather(out.marginal_scores)
             estimate = jsd_mutual_information(joint, marginal)
             terms["dec"] = -weight * estimate
             right = torch.cat([joint > 0, marginal < 0])
-            values |= {"estimate": estimate.item(), "T accuracy": right.float().mean().item()}
+            values |= {"estimate": estimate.detach(), "T accuracy": right.float().mean()}
         if details:
             values |= {
-                "auc loss": auc_loss(scores, labels, s.auc_margin, s.auc_power).item(),
-                "bce": nn.functional.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype)).item(),
+                "auc loss": auc_loss(scores, labels, s.auc_margin, s.auc_power).detach(),
+                "bce": nn.functional.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype)).detach(),
             }
             if logits is not None:
-                values["domain accuracy"] = (logits.argmax(1) == domains).float().mean().item()
+                values["domain accuracy"] = (logits.argmax(1) == domains).float().mean()
             values |= self._details(out, terms)
         return Step(terms, values)
 
-    def _details(self, out: Decomposed, terms: dict[str, Tensor]) -> dict[str, float]:
-        values: dict[str, float] = {}
+    def _details(self, out: Decomposed, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
         for name, attention_map in (("M_df", out.deepfake_map), ("M_dom", out.domain_map)):
-            values |= {f"{name} {key}": value for key, value in map_statistics(gather(attention_map.detach())).items()}
+            found = statistics_on_device(gather(attention_map.detach()))
+            values |= {f"{name} {key}": value for key, value in found.items()}
         for name, sender in (("cls", "C"), ("dom", "C̄"), ("dec", "T")):
             if name in terms and out.features.requires_grad:
                 (gradient,) = torch.autograd.grad(terms[name], out.features, retain_graph=True)
                 # Each process has the gradient of all processes' losses, which are one and the same.
-                values[f"gradient from {sender}"] = gather(gradient).norm().item() / ranks()
+                values[f"gradient from {sender}"] = gather(gradient).norm() / ranks()
         return values
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """One loop for every task: Adam, named losses, validation, selection, and a state on disk to resume from."""
 
+import contextlib
 import math
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from torch.utils.data import Subset
 from tqdm import tqdm
 
 from did import checkpoints, distributed, evaluation
-from did.backbones import steady_statistics
+from did.backbones import evaluating, steady_statistics
 from did.data.loading import Faces, batches, ordered
 from did.errors import DidError
 from did.settings import Settings
@@ -28,6 +28,9 @@ BEST = "model.safetensors"
 STATE_MEND = "remove it, and training begins anew"
 #: The state is written at each validation, and where the last writing lies further back than this.
 MINUTES_BETWEEN_STATES = 10.0
+#: Images at a time that a GPU scores, or more. On the CPU larger batches are no faster, and would move scores by
+#: rounding.
+GPU_BATCH = 256
 
 
 class Task(Protocol):
@@ -54,16 +57,29 @@ def optimizer_for(task: Task) -> torch.optim.Adam:
 
 def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, step: Callable[[], Step]) -> Step:
     """One simultaneous descent and ascent on all modules (Eq. 12; the ascent is inside the GRL). Returns the step,
-    which is not taken where the loss is not finite."""
+    which is not taken if the loss is not finite."""
     optimizer.zero_grad(set_to_none=True)
     result = step()
     with steady_statistics(module):
         fabric.backward(result.total)
-    if math.isfinite(result.total.item()):
+    if result.finite:
         optimizer.step()
     return result
 
 
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Let cuDNN take the same algorithms each time; at the end its flags are as they were before."""
+    flags = torch.backends.cudnn
+    before = flags.deterministic, flags.benchmark
+    flags.deterministic, flags.benchmark = True, False
+    try:
+        yield
+    finally:
+        flags.deterministic, flags.benchmark = before
+
+
+@deterministic()
 def fit(
     task: nn.Module,
     train: Faces,
@@ -87,7 +103,8 @@ def fit(
         folder: for the resume state and the selected weights.
         progress: show a bar with the named losses.
         stop_at: end early at this iteration, as an interruption would (for tests).
-        fabric: from `did.distributed.launch`; by default one device.
+        fabric: from `did.distributed.launch`; by default the device of `did.distributed.device`. The task is there
+            afterwards.
 
     Returns:
         The history: one row a logged iteration.
@@ -97,8 +114,7 @@ def fit(
             state of another task, `compile` with several processes, or more processes than images a batch.
     """
     settings: Settings = task.settings  # type: ignore[assignment]
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    fabric = fabric or Fabric(accelerator="auto", devices=1)
+    fabric = fabric or Fabric(accelerator=distributed.device().type, devices=1)
     if settings.compile and distributed.ranks() > 1:
         raise DidError("compile = True is for one device: batch normalisation over several cannot be compiled")
     distributed.join_batch_norms(task)
@@ -110,7 +126,7 @@ def fit(
     log_every = max(1, settings.iterations // 100)
     drawn = batches(
         train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
-        balanced=settings.sampler == "balanced", num_workers=_workers(fabric, settings),
+        balanced=settings.sampler == "balanced", num_workers=distributed.loader_workers(fabric.device),
     )  # fmt: skip
     loader: Any = fabric.setup_dataloaders(distributed.shared(drawn), use_distributed_sampler=False)
     bar = tqdm(total=settings.iterations, initial=state["iteration"], desc="training", unit="it", disable=not progress)
@@ -128,8 +144,8 @@ def fit(
             seed = _seed(settings.seed, iteration)
             torch.manual_seed(_seed(settings.seed, iteration, 1 + distributed.rank()))  # dropout and its like
             step = train_step(fabric, module, optimizer, lambda: module(batch, done, seed, details))  # noqa: B023
-            losses = {name: term.item() for name, term in step.terms.items()}
-            if not math.isfinite(step.total.item()):
+            losses = step.losses
+            if not step.finite:
                 rows = distributed.gather(batch["index"]).tolist()
                 raise DidError(
                     f"the loss is not finite at iteration {iteration} ({losses}); lower the rates or look at this "
@@ -142,7 +158,7 @@ def fit(
             state["iteration"] = iteration + 1
             due = state["iteration"] % settings.validate_every == 0 or state["iteration"] == settings.iterations
             if due:
-                _validate(fabric, task, validation, state, folder)
+                _validate(task, validation, state, folder)
                 module.train()
             if distributed.rank() == 0 and (due or time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES):
                 state["seconds"] = time.monotonic() - began
@@ -158,14 +174,9 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _workers(fabric: Fabric, settings: Settings) -> int:
-    """Reading small crops beside a CPU's own training costs more than it saves; a GPU must not wait for it."""
-    return 0 if fabric.device.type == "cpu" else min(8, os.cpu_count() or 1)
-
-
-def _validate(fabric: Fabric, task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path) -> None:
+def _validate(task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path) -> None:
     settings: Settings = task.settings  # type: ignore[assignment]
-    scores = score(task.detector(), validation, settings.batch_size, fabric.device)  # type: ignore[operator]
+    scores = score(task.detector(), validation, settings.batch_size, settings.precision)  # type: ignore[operator]
     value = evaluation.auc(validation.labels, scores)
     state["history"].append({"iteration": state["iteration"], "validation AUC": value})
     if value > state["best"] or settings.selection == "last":
@@ -215,18 +226,31 @@ def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
+@deterministic()
 def score(
-    detector: nn.Module, faces: Faces, batch_size: int = 64, device: torch.device | str = "cpu", progress: bool = False
+    detector: nn.Module, faces: Faces, batch_size: int = 64, precision: str = "32", progress: bool = False
 ) -> np.ndarray:
-    """Scores of all faces in the order of their rows, (n,), by the test-time graph in evaluation mode.
+    """Scores of all faces in the order of their rows, (n, ...), by the test-time graph in evaluation mode, on the
+    device that the detector is on.
 
     Several processes share the faces, and each gets all scores: all of them have to ask.
+
+    Args:
+        detector: images (m, 1, H, W) in [0, 1] -> scores (m, ...).
+        faces: n of them.
+        batch_size: images at a time, at least 32; at least `GPU_BATCH` on a GPU.
+        precision: of the detector's backbones, as in `did.settings.Settings`. What follows them is float32.
+        progress: show a bar.
+
+    Raises:
+        DidError: a crop that cannot be read, or fewer faces than processes.
     """
-    was_training = detector.training
-    detector.eval().to(device)
+    device = distributed.device_of(detector)
     own = range(len(faces))[distributed.share(len(faces))]
     part: Any = faces if len(own) == len(faces) else Subset(faces, own)
-    loader = tqdm(ordered(part, max(batch_size, 32)), desc="scoring", unit="batch", disable=not progress)
-    scores = torch.cat([detector(batch["image"].to(device)).float() for batch in loader])
-    detector.train(was_training)
+    at_once = max(batch_size, 32 if device.type == "cpu" else GPU_BATCH)
+    loader = ordered(part, at_once, distributed.loader_workers(device))
+    bar = tqdm(loader, desc="scoring", unit="batch", disable=not progress)
+    with evaluating(detector, precision):
+        scores = torch.cat([detector(batch["image"].to(device)).float() for batch in bar])
     return distributed.gather(scores).cpu().numpy()

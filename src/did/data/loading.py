@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from did.data import table as tables
 from did.errors import DidError
+from did.workers import check_start
 
 
 def domain_names(table: pd.DataFrame) -> list[str]:
@@ -191,16 +192,24 @@ def batches(
     balanced: bool = True,
     num_workers: int = 0,
 ) -> DataLoader:
-    """A loader for training: batches `start` to `iterations`, the same ones whatever the number of workers."""
+    """A loader for training: batches `start` to `iterations`, the same ones whatever the number of workers.
+
+    Raises DidError as the samplers and, with workers, `did.workers.check_start`.
+    """
     sampler = BalancedBatches if balanced else UniformBatches
     return _loader(faces, num_workers, batch_sampler=sampler(faces.domains, batch_size, iterations, seed, start=start))
 
 
 def ordered(faces: Faces, batch_size: int, num_workers: int = 0) -> DataLoader:
-    """A loader for evaluation: every sample once, in the order of the rows."""
+    """A loader for evaluation: every sample once, in the order of the rows.
+
+    Raises DidError, with workers, as `did.workers.check_start`.
+    """
     return _loader(faces, num_workers, batch_size=batch_size, shuffle=False)
 
 
 def _loader(faces: Faces, num_workers: int, **options: Any) -> DataLoader:
+    if num_workers:
+        check_start()
     # With a generator of its own the loader leaves torch's global random state alone.
     return DataLoader(faces, num_workers=num_workers, generator=torch.Generator().manual_seed(0), **options)

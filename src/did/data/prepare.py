@@ -51,6 +51,7 @@ from did.data.layout import IMAGE_SUFFIXES
 from did.errors import DidError
 from did.files import alone, sha256, writable, write_atomically, writing
 from did.settings import nearest
+from did.workers import cores
 
 MARGIN = 0.3
 MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
@@ -467,7 +468,7 @@ def _executor(
             yield client.get_executor(pure=False), VIDEOS_A_WORKER * max(1, len(client.ncores()))
         return
     if workers is None:
-        workers = min(os.cpu_count() or 1, 1 + len(jobs) * frames // FRAMES_A_WORKER)
+        workers = min(cores(), 1 + len(jobs) * frames // FRAMES_A_WORKER)
     workers = min(workers, len(jobs))
     if workers <= 1:
         yield None, 1

@@ -15,6 +15,7 @@ from torch import nn
 from did.data.loading import Faces
 from did.data.prepare import MARGIN
 from did.data.table import REAL
+from did.distributed import device_of
 from did.errors import DidError
 from did.explain import overlap, saliency, true_region
 from did.plots.base import (
@@ -42,8 +43,8 @@ def attention_overlay(task: nn.Module, faces: Faces, stamp: str, people: int = 4
         chosen = faces.rows.index[faces.rows.method == method]
         chosen = chosen[np.linspace(0, len(chosen) - 1, people).astype(int)]
         images = torch.stack([faces[int(k)]["image"] for k in chosen])
-        out = task.model(images)  # type: ignore[operator,union-attr]
-        maps = out.deepfake_map.mean(1, keepdim=True)
+        out = task.model(images.to(device_of(task)))  # type: ignore[operator,union-attr]
+        maps = out.deepfake_map.mean(1, keepdim=True).cpu()
         large = nn.functional.interpolate(maps, size=images.shape[2:], mode="bilinear", align_corners=False)
         for j in range(people):
             left, right = axes[i, 2 * j], axes[i, 2 * j + 1]
@@ -104,7 +105,7 @@ def saliency_sheet(
         rows = faces.rows.iloc[numbers]
         regions = [None if root is None else true_region(root, row, faces.size, margin) for row in rows.itertuples()]
         with torch.inference_mode():
-            scores = task.detector()(images).tolist()
+            scores = task.detector()(images.to(device_of(task.model))).tolist()
         maps = {name: saliency(task.model, images, name) for name in names}
         found = {name: overlap(maps[name], regions) for name in names}
         for axis in line:

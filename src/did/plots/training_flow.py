@@ -306,7 +306,7 @@ def algorithm_2(settings: Settings, iterations: int) -> pd.DataFrame:
             group["lr"] = group["base_lr"] * task.rate_factor(group["name"], progress)
         batch = stripes(iteration, side=settings.image_size)
         step = train_step(fabric, module, optimizer, lambda: module(batch, progress, iteration, True))  # noqa: B023
-        rows.append({"iteration": iteration, **{name: term.item() for name, term in step.terms.items()}, **step.values})
+        rows.append({"iteration": iteration, **step.losses, **step.values})
     return pd.DataFrame(rows)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import nn
 
+from did import distributed
 from did.data.layout import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from did.data.loading import to_tensor
 from did.data.prepare import NO_FACE, SMALLEST_FRAME, align, detect, in_batches
@@ -122,7 +123,7 @@ class Detector:
                 f"the run {name} was trained before runs had a calibration, so that its scores have no threshold: "
                 f"train it again (`did runs rm {name}` first)"
             )
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = distributed.device()
         self.module.eval().to(self.device)
 
     @classmethod

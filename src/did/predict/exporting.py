@@ -7,6 +7,7 @@ detector.onnx          the same function as an ONNX graph, checked against PyTor
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -151,7 +152,7 @@ def write_onnx(module: nn.Module, size: int, file: Path) -> None:
     Raises:
         DidError: the graph cannot be written as ONNX, or ONNX Runtime's scores differ by more than `TOLERANCE`.
     """
-    module = module.eval().cpu()
+    module = copy.deepcopy(module).eval().cpu()  # the detector stays where it is, and in its mode
     example = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(0))
     try:
         # The exporter logs and warns at length about what does not matter here.

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from did.data.standin.portraits import PortraitBank
 from did.data.table import read_csv
 from did.errors import DidError
 from did.settings import nearest
+from did.workers import check_start, cores
 
 #: Raise it with every change that changes the clips, so that an old stand-in on disk is recognised.
 GENERATOR = 6
@@ -150,7 +152,7 @@ def write(
         jobs = [_Job(draft, name, bank, group, count, size, seed) for group in plan.groups]
         total = sum(len(group) for group in plan.groups)
         with tqdm(total=total, desc=f"stand-in {name}", unit="file", disable=not progress) as bar:
-            _run(jobs, workers or os.cpu_count() or 1, bar)
+            _run(jobs, workers or cores(), bar)
         if root.exists():
             root.rmdir()
         os.replace(draft, root)
@@ -222,12 +224,18 @@ def _run(jobs: list[_Job], workers: int, bar: tqdm) -> None:
         finally:
             cv2.setNumThreads(threads)
         return
+    check_start()
     # Fork would copy the threads of torch and OpenCV in an unknown state.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
         try:
             for done in as_completed([pool.submit(_write_group, job) for job in jobs]):
                 bar.update(done.result())
+        except BrokenProcessPool as error:
+            raise DidError(
+                "A worker that writes the stand-in ended early: it says why above, or it was killed, most often for "
+                "lack of memory; then write it with fewer workers."
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
