@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,16 +46,25 @@ def data() -> None:
     """Look at a data set."""
 
 
+class _Folder(click.Path):
+    """A folder's path, with `~` expanded in `--root=~/data` too, in which a shell leaves it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
 def _source_options(command: Callable) -> Callable:
     """SOURCE and the options that say where it is."""
     for option in (
         click.option(
-            "--strict", is_flag=True, help="Counts other than the published ones, and broken files, are errors."
+            "--strict",
+            is_flag=True,
+            help="What is warned of (counts, names, links, contents), and broken files, are errors.",
         ),
         click.option("--preset", default="laptop", show_default=True, help="Size of a stand-in: smoke, laptop, paper."),
         click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
-        click.option("--root", type=click.Path(path_type=Path), help="Folder of the data set, as its authors ship it."),
+        click.option("--root", type=_Folder(path_type=Path), help="Folder of the data set, as its authors ship it."),
         click.argument("source"),
     ):
         command = option(command)
@@ -73,6 +83,13 @@ def _show(frame: Any) -> None:
     click.echo(frame.to_string() if len(frame) else "none")
 
 
+def _show_left_out(source: Any) -> None:
+    from did.data.layout import CONVERT, UNREADABLE_SUFFIXES
+
+    for suffix, number in source.left_out.items():
+        click.echo(f"left out: {number} × {suffix}" + (f" ({CONVERT})" if suffix in UNREADABLE_SUFFIXES else ""))
+
+
 @main.command()
 @_source_options
 @click.option("--frames", default=32, show_default=True, help="Evenly spaced frames of a video.")
@@ -83,7 +100,7 @@ def _show(frame: Any) -> None:
 )
 @click.option("--workers", type=int, help="Processes; by default one a core.")
 @click.option("--cluster", help="A Dask scheduler, tcp://host:port, in place of processes here; needs did[cluster].")
-@click.option("--store", type=click.Path(path_type=Path), help="Folder for the crops; by default in data/faces.")
+@click.option("--store", type=_Folder(path_type=Path), help="Folder for the crops; by default in data/faces.")
 def prepare(
     source: str,
     root: Path | None,
@@ -119,6 +136,7 @@ def prepare(
     reasons = done.quarantine["reason"].value_counts()
     for reason, number in reasons.items():
         click.echo(f"set aside: {number} × {reason}")
+    _show_left_out(opened)
     click.echo(
         f"The crops are in {place}" + (f", what gave none in {place / 'quarantine.csv'}" if len(reasons) else "")
     )
@@ -280,6 +298,7 @@ def check(source: str, root: Path | None, edition: str, faces: str | None, prese
         opened = open_source(source, edition, root, faces, preset, strict=strict)
     click.echo(f"{opened.banner}\n\nVideos or images")
     _show(table.counts(opened.index))
+    _show_left_out(opened)
     click.echo("\nChecks")
     report = table.report(opened.index, opened.root, progress=True)
     _show(report.set_index("check"))

@@ -68,7 +68,8 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
             differs under `strict`.
     """
     root = layout.open_root(root, TITLE)
-    found = _found(root)
+    left = layout.Left()
+    found = _found(root, left)
     testing = _testing(root, found)
     counts = {f"{folder} videos": sum(_folder(video) == folder for video in found) for folder in FOLDERS}
     layout.compare(root, TITLE, counts | {"test videos": len(testing)}, PUBLISHED, strict)
@@ -81,14 +82,14 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
     for video, split in splits.items():
         method = FOLDERS[_folder(video)]
         rows.append(layout.row(root, found[video], NAME, method, LABELS[method], split, video, "+".join(people[video])))
-    return layout.finish(rows)
+    return left.noted(layout.finish(rows), root, strict)
 
 
 def _folder(video: str) -> str:
     return video.split("/")[0]
 
 
-def _found(root: Path) -> dict[str, Path]:
+def _found(root: Path, left: layout.Left) -> dict[str, Path]:
     """Every video by its id, folder and stem ("Celeb-real/id0_0000")."""
     found: dict[str, Path] = {}
     for name in FOLDERS:
@@ -96,11 +97,14 @@ def _found(root: Path) -> dict[str, Path]:
         if not base.is_dir():
             raise DidError(f"{root} lacks the folder {name}/ of {TITLE}; {layout.hint(root, [name])}.")
         if (base / "videos").is_dir():
+            if astray := layout.files(base, (".mp4",)):
+                raise DidError(f"{astray[0]} lies beside the folder videos/; move it there or remove it.")
             base = base / "videos"
-        videos = layout.files(base, (".mp4",))
+        videos = layout.by_stem(base, ".mp4", left)
         if not videos:
             raise DidError(f"The folder {base} holds no .mp4 file; put the videos of {TITLE} there.")
-        found |= {f"{name}/{file.stem}": file for file in videos}
+        found |= {f"{name}/{stem}": file for stem, file in videos.items()}
+    layout.apart({file.parent for file in found.values()})
     return found
 
 
