@@ -196,7 +196,7 @@ def test_two_files_that_differ_in_the_case_of_the_suffix(tmp_path):
 def test_equal_contents_are_warned_of_and_an_error_under_strict(tmp_path):
     put(tmp_path, "real/1.png", "fake/a/1.png")
     rows = [
-        layout.row(tmp_path, tmp_path / path, "set", method, int(method != "real"), "test", path, path)
+        layout.row(tmp_path, tmp_path / path, "folder", method, int(method != "real"), "test", path, path)
         for path, method in (("real/1.png", "real"), ("fake/a/1.png", "a"))
     ]
     table = layout.finish(rows)
@@ -205,6 +205,8 @@ def test_equal_contents_are_warned_of_and_an_error_under_strict(tmp_path):
         layout.compare_contents(table, tmp_path, strict=False, progress=False)
     with pytest.raises(DidError, match=match):
         layout.compare_contents(table, tmp_path, strict=True, progress=False)
+    with pytest.warns(layout.LayoutWarning, match=match):  # Nobody can mend the authors' splits.
+        layout.compare_contents(table.assign(dataset="diff"), tmp_path, strict=True, progress=False)
     (tmp_path / "real/1.png").write_bytes(b"other")
     layout.compare_contents(table, tmp_path, strict=True, progress=False)
 

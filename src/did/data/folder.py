@@ -43,7 +43,7 @@ from did.data import layout
 from did.data import table as tables
 from did.errors import DidError
 
-NAME = "folder"
+NAME = layout.OWN
 TITLE = "a folder with real/ and fake/<method>/"
 # The explicit map of labels; every method of fake/ has the label of fake/.
 LABELS = {"real": 0, "fake": 1}
