@@ -1,6 +1,8 @@
 """The tests draw without a screen and ask no hub for weights."""
 
+import contextlib
 import dataclasses
+import json
 import os
 import subprocess
 import time
@@ -15,7 +17,7 @@ from PIL import Image
 from did import experiments
 from did.data.prepare import FaceStore
 from did.data.sources import Source
-from did.data.table import COLUMNS
+from did.data.table import COLUMNS, fingerprint
 from did.experiments import EXPERIMENTS, Outcome
 from did.results import run
 from did.settings import Settings
@@ -56,8 +58,9 @@ def tiny_source(tmp_path_factory):
     manifest = pd.DataFrame(rows)
     manifest.to_csv(root / "manifest.csv", index=False)
     (root / "quarantine.csv").write_text("path,frame,reason\n")
-    (root / "store.json").write_text("{}")
     index = manifest.drop_duplicates("video")[list(COLUMNS)]
+    info = {"frames": 2, "size": 64, "margin": 0.3, "face": "largest", "index": fingerprint(index)}
+    (root / "store.json").write_text(json.dumps(info))
     index.to_csv(root / "index.csv", index=False)
     return Source("ffpp", "stand-in", root, "bars on noise", index), FaceStore(root)
 
@@ -94,13 +97,25 @@ def tiny_outcome(tiny_runs, tiny_source, monkeypatch):
     )  # fmt: skip
 
 
-@pytest.fixture
-def small_disk(tmp_path, request):
-    """A folder on a disk of 300 kB, or of the size that a test gives as the fixture's parameter."""
-    place = tmp_path / "small"
+@contextlib.contextmanager
+def _mounted(place, options):
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', '300k')}", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path, request):
+    """A folder on a disk of 300 kB, or of the size that a test gives as the fixture's parameter."""
+    with _mounted(tmp_path / "small", f"size={getattr(request, 'param', '300k')}") as place:
+        yield place
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """An empty read-only file system; `mount -o remount,rw` lets a test put something there first."""
+    with _mounted(tmp_path / "read-only", "ro") as place:
+        yield place

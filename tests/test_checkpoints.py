@@ -123,3 +123,14 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(small_disk):
     kept, about = load(path)
     assert about == {"iteration": 1} and torch.equal(kept["a"], torch.ones(40_000))
     assert [file.name for file in small_disk.iterdir()] == ["x.safetensors"]
+
+
+def test_about_is_read_without_the_tensors(tmp_path):
+    file = tmp_path / "a.safetensors"
+    checkpoints.save(file, {"x": torch.zeros(3)}, {"seconds": 1.5})
+    assert checkpoints.about(file) == checkpoints.load(file)[1] == {"seconds": 1.5}
+    with pytest.raises(DidError, match="there is no checkpoint"):
+        checkpoints.about(tmp_path / "b.safetensors")
+    file.write_bytes(b"x")
+    with pytest.raises(DidError, match="no whole safetensors file .*: remove it"):
+        checkpoints.about(file, "remove it")

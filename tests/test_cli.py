@@ -2,18 +2,23 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from did import __version__
+from did import __version__, results
 from did.cli import main
 from did.data.prepare import open_store
 from did.data.standin import write
+from did.data.standin.drawn import draw
+from did.errors import DidError
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +55,6 @@ def test_prepare_says_what_it_did_and_where(standin, project):
 
 
 def test_prepare_counts_what_it_set_aside(standin, tmp_path):
-    import shutil
-
     root = Path(shutil.copytree(standin, tmp_path / "copy"))
     next(root.rglob("Deepfakes/c23/videos/*.mp4")).write_bytes(b"")
     options = ("prepare", "ffpp", "--root", root, "--frames", 1, "--size", 64, "--store", tmp_path / "out")
@@ -88,6 +91,21 @@ def test_prepare_counts_what_is_left_out_and_compares_contents(standin, tmp_path
     code, _, err = did(*options, "--strict")
     assert code == 1
     assert f"Error: {sentence}" in err
+
+
+@pytest.mark.parametrize("command", [("prepare", "--frames", 1, "--size", 64), ("data", "check")])
+def test_missing_videos_are_let_pass_where_that_is_asked_for_and_counted(standin, tmp_path, project, command):
+    import shutil
+
+    root = Path(shutil.copytree(standin, tmp_path / "copy"))
+    next(root.rglob("Deepfakes/c23/videos/*.mp4")).unlink()
+    given = [*command[: 1 + (command[0] == "data")], "ffpp", "--root", root, *command[1 + (command[0] == "data") :]]
+    code, _, err = did(*given)
+    assert code == 1 and "lacks videos that its splits list (1 of 6 of Deepfakes" in err and "--allow-missing" in err
+    code, out, err = did(*given, "--allow-missing")
+    assert code == 0, err
+    assert "missing, and let pass: 1 of the videos that the lists name" in out
+    assert "goes without 1 of 6 of Deepfakes, first " in err
 
 
 def test_check_prints_every_check(standin, tmp_path):
@@ -144,8 +162,6 @@ def test_a_mistake_is_one_sentence_on_standard_error(standin, arguments, sentenc
 
 
 def test_runs_are_listed_shown_and_removed(tiny_run, project):
-    import shutil
-
     name = tiny_run.folder.name
     assert did("runs", "list") == (0, "none\n", "")
     shutil.copytree(tiny_run.folder, project / "runs" / name)
@@ -158,6 +174,112 @@ def test_runs_are_listed_shown_and_removed(tiny_run, project):
     assert not (project / "runs" / name).exists()
     code, _, err = did("runs", "show", name)
     assert code == 1 and f"Error: there is no finished run '{name}': none is there yet" in err
+
+
+# --- read-only places ------------------------------------------------------------------------------------------------
+
+
+def commands(group: click.Group, before: str = "") -> set[str]:
+    """The names of all commands, "runs rm" for one in a group."""
+    found: set[str] = set()
+    for name, command in group.commands.items():
+        found |= commands(command, f"{before}{name} ") if isinstance(command, click.Group) else {before + name}
+    return found
+
+
+#: Arguments of each command, and the folder in the sentence; None if the command only reads, and does so.
+ON_READ_ONLY = [
+    ("prepare ffpp --preset smoke", "{home}/data/stand-in"),
+    ("prepare ffpp --root {standin} --frames 1 --size 64", "{home}/data/faces"),
+    ("prepare ffpp --root {standin} --frames 1 --size 64 --store {place}/crops", "{place}"),
+    ("prepare ffpp --preset smoke --faces london", "{home}/data/portraits/london"),
+    ("train ffpp --root {standin} --preset smoke", "{home}/runs"),
+    ("predict {picture} --run {run}", None),
+    ("predict {picture} --run {run} --html {place}/deep/page.html", "{place}/deep"),
+    ("predict {picture} --run {run} --json --overlay {place}/drawn", "{place}/drawn"),
+    ("export {run} {place}/x --onnx", "{place}/x"),
+    ("data check ffpp --root {standin}", None),
+    ("data check ffpp --preset smoke", "{home}/data/stand-in"),
+    ("runs list", None),
+    ("runs show {run}", None),
+    ("runs rm {run} --yes", "{home}/runs/{run}"),
+    ("ledger", None),
+    ("ledger --csv {place}/rows.csv", "{place}"),
+    ("ledger --wall 60 smoke 9", "{home}/results"),
+    ("book build --preset smoke", "{home}/_build"),
+    ("book build --committed", "{home}/_build"),
+    ("book pdf {place}/did.pdf", "{place}"),
+    ("book refresh", "{home}/notebooks"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def on_read_only(read_only, tiny_run, standin, tmp_path, monkeypatch) -> dict[str, Path | str]:
+    """A read-only checkout with a run and a record, and what the commands are to be called with."""
+    root, home = Path(__file__).parents[1], read_only / "home"
+    subprocess.run(["mount", "-o", "remount,rw", str(read_only)], check=True)
+    for folder in ("notebooks", "book"):
+        shutil.copytree(root / folder, home / folder, ignore=shutil.ignore_patterns("executed"))
+    (home / "src/did").mkdir(parents=True)
+    (home / "src/did/__init__.py").touch()
+    shutil.copytree(tiny_run.folder, home / "runs" / tiny_run.folder.name)
+    write_record(home)
+    subprocess.run(["mount", "-o", "remount,ro", str(read_only)], check=True)
+    monkeypatch.setenv("DID_HOME", str(home))
+    Image.fromarray(draw(np.random.default_rng(5)).image).save(tmp_path / "a.png")
+    names = {"home": home, "place": read_only, "run": tiny_run.folder.name}
+    return names | {"standin": standin, "picture": tmp_path / "a.png"}
+
+
+def test_every_command_is_tried_on_a_read_only_place():
+    """A new command needs a row."""
+    tried = {" ".join(text.split()[: 1 + (text.split()[0] in ("data", "runs", "book"))]) for text, _ in ON_READ_ONLY}
+    assert tried == commands(main)
+
+
+def test_on_a_read_only_place_each_command_works_or_says_so_before_the_work(on_read_only):
+    before = {file: file.stat().st_mtime_ns for file in on_read_only["home"].rglob("*")}
+    for text, folder in ON_READ_ONLY:
+        code, out, err = did(*text.format(**on_read_only).split())
+        if folder is None:
+            assert code == 0 and out and "Error" not in err, (text, err)
+            continue
+        assert code == 1 and "Written" not in err, (text, err)
+        assert "score" not in out and "crops" not in out and "Removed" not in out and "Noted" not in out, (text, out)
+        (sentence,) = [line for line in err.splitlines() if line.startswith("Error: ")]
+        assert sentence == err.splitlines()[-1], (text, err)
+        assert folder.format(**on_read_only) in sentence and "read-only file system" in sentence.lower(), (
+            text,
+            sentence,
+        )
+        assert any(word in sentence for word in ("make it writable", "name another folder")), sentence
+    assert {file: file.stat().st_mtime_ns for file in on_read_only["home"].rglob("*")} == before
+
+
+def test_a_run_is_refused_before_its_training(tiny_source, tiny_settings, read_only, monkeypatch):
+    """As the notebooks ask for it."""
+    monkeypatch.setenv("DID_HOME", str(read_only))
+    monkeypatch.setattr("did.results.fit", None)
+    with pytest.raises(DidError, match=r"Nothing can be written to .*/runs \(read-only .* \(DID_HOME names that of"):
+        results.run(tiny_settings, *tiny_source, progress=False)
+
+
+def test_finished_crops_are_taken_from_a_read_only_place(standin, read_only):
+    options = ("--frames", 1, "--size", 64, "--store", read_only / "crops")
+    subprocess.run(["mount", "-o", "remount,rw", str(read_only)], check=True)
+    assert did("prepare", "ffpp", "--root", standin, *options)[0] == 0
+    (read_only / ".crops.seen.csv").unlink(missing_ok=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(read_only)], check=True)
+    code, out, err = did("prepare", "ffpp", "--root", standin, *options)
+    assert code == 0 and "The crops are in" in out, err
+
+
+def test_what_the_file_system_refuses_is_one_sentence_wherever_it_does(project, monkeypatch):
+    def refuse():
+        raise PermissionError(13, "Permission denied", "/some/place")
+
+    monkeypatch.setattr("did.results.list_runs", refuse)
+    assert did("runs", "list") == (1, "", "Error: '/some/place' cannot be read or written (permission denied).\n")
 
 
 # --- did ledger ----------------------------------------------------------------------------------------------------

@@ -449,6 +449,19 @@ def test_it_says_what_it_is(ablation):
     assert source.name == "cdf2" and set(store.manifest.method) == {"real", "Celeb-synthesis"}
 
 
+@pytest.mark.parametrize(("found", "bank"), [(14, "licensed-part"), (518, "licensed")])
+def test_a_part_of_the_licensed_data_never_takes_the_place_of_the_whole(ablation, monkeypatch, untrained, found, bank):
+    def opened(name, *_):
+        counts = {"found": {"test videos": found}, "published": {"test videos": 518}, "missing": 0}
+        return dataclasses.replace(ablation.sources[name], edition="licensed", counts=counts)
+
+    monkeypatch.setattr(experiments, "open_source", opened)
+    outcome = conduct("table4_ablation", "smoke", rows=ROWS, seeds=[0, 1], progress=False)
+    assert (outcome.edition, outcome.bank) == ("licensed", bank)
+    assert outcome.stamp.startswith("A part of the licensed data. ") == (bank == "licensed-part")
+    assert "STAND-IN" not in outcome.stamp
+
+
 def test_two_editions_in_one_table_are_refused(ablation, monkeypatch, untrained):
     def found(name, *_):
         source = ablation.sources[name]

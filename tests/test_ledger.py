@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +164,25 @@ def test_stand_in_rows_are_marked_and_what_is_not_run_says_so(outcome):
     assert len(first.date) == 10 and first.commit == entries[0]["provenance"]["commit"]
 
 
+def test_a_fragment_of_licensed_data_is_a_part(outcome, tmp_path):
+    def entry(found, missing=0, **more):
+        counts = {"found": {"test videos": found}, "published": {"test videos": 518}, "missing": missing}
+        sources = {"cdf2": dataclasses.replace(outcome.sources["ffpp"], edition="licensed", counts=counts)}
+        return ledger.record(dataclasses.replace(outcome, sources=sources, bank="licensed", **more), [])
+
+    part, whole = entry(14, 3), entry(518)
+    assert part["counts"]["cdf2"]["found"] == {"test videos": 14}
+    assert [ledger.kind(one) for one in (part, whole)] == ["licensed, part", "licensed"]
+    table = ledger.table([part, whole])
+    assert table.kind.tolist() == ["licensed, part"] * 3 + ["licensed"] * 3
+    said = "cdf2: 14 of 518 test videos, 3 of its lists let be missing"
+    assert table.found.tolist() == [said] * 3 + ["cdf2: all that is published"] * 3
+    assert f"\nfound: {said}\n" in ledger.shown(part)
+    assert "from a part of the licensed data" in ledger.stamp([part, whole])
+    assert "STAND-IN" not in ledger.stamp([part, whole])
+    assert ledger.table([ledger.record(outcome, [])]).found.tolist() == [""] * 3
+
+
 def test_a_record_in_a_terminal(outcome):
     text = ledger.shown(ledger.record(outcome, ["It does not hold here."]))
     assert text.startswith("Table 1: trained on FF++, tested on FF++ and on CDF2   [STAND-IN (drawn), preset smoke]")
@@ -211,6 +232,15 @@ def test_the_wall_time_is_added_and_no_record_is_touched(outcome, tmp_path):
     assert table.minutes.tolist() == [10.0, 20.6]
     assert table.preset.tolist() == ["laptop"] * 2 and table.notebooks.tolist() == [9, 9] and (table.cores >= 1).all()
     assert len(ledger.load(tmp_path)) == 1
+
+
+def test_the_wall_times_of_processes_at_once_are_all_noted(tmp_path, monkeypatch):
+    """Threads stand in for processes: the lock is a file, and each takes it anew."""
+    write = ledger.write_atomically
+    monkeypatch.setattr(ledger, "write_atomically", lambda *given: time.sleep(0.05) or write(*given))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: ledger.note_wall(60 * n, "laptop", 9, tmp_path), range(1, 5)))
+    assert sorted(pd.read_csv(tmp_path / ledger.WALL).minutes) == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_the_committed_ledger_fills_every_row_of_every_experiment():

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections import Counter
+from fractions import Fraction
+from html.parser import HTMLParser
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -413,6 +421,153 @@ def test_a_report_needs_nothing_else_and_trusts_no_name(detector, portrait, tmp_
     assert "1 scored; 1 refused" in page
 
 
+@pytest.fixture
+def growing(portrait, tmp_path) -> Path:
+    """A video whose frames are of two sizes, which the container allows: 352 pixels, then 256 × 192."""
+    file, small = tmp_path / "growing.webm", np.asarray(Image.fromarray(portrait).resize((192, 192)))
+    small = np.pad(small, ((0, 0), (32, 32), (0, 0)))
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libvpx", rate=5)
+        stream.width = stream.height = 352
+        stream.pix_fmt = "yuv420p"
+        encoders = [stream, av.CodecContext.create("libvpx", "w")]
+        encoders[1].width, encoders[1].height, encoders[1].pix_fmt = 256, 192, "yuv420p"
+        encoders[1].time_base = Fraction(1, 5)
+        for part, (encoder, picture) in enumerate(zip(encoders, (portrait, small), strict=True)):
+            frames = [av.VideoFrame.from_ndarray(picture, format="rgb24") for _ in range(2)]
+            for number, frame in enumerate(frames):
+                frame.pts, frame.time_base = 2 * part + number, Fraction(1, 5)
+            packets = [packet for frame in [*frames, None] for packet in encoder.encode(frame)]
+            for packet in packets:
+                packet.stream = stream
+                container.mux(packet)
+    return file
+
+
+def test_a_video_whose_size_changes_is_scored_and_drawn(detector, growing, tmp_path):
+    seen = [one.frame for one in detector.watch(growing, "video", 0)]
+    assert [(frame.width, frame.height) for frame in seen] == [(352, 352)] * 2 + [(256, 192)] * 2
+    (one,) = inputs.judge(detector, [(growing, "")], frames=0, overlay=tmp_path / "o")
+    assert (one.undrawn, one.overlay) == ("", tmp_path / "o/00000-growing.mp4")
+    assert one.answer == detector.predict_video(growing, frames=0)
+    pictures = [image for _, image in video.every_frame(one.overlay)]
+    assert [picture.shape for picture in pictures] == [(352, 352, 3)] * 4
+    # 256 × 192 fits as 352 × 264, in the middle.
+    for row, dark in ((20, True), (60, False), (292, False), (332, True)):
+        assert (pictures[3][row].max() < 40) == dark, row
+
+
+def test_pictures_of_one_size_keep_their_sides_in_proportion():
+    shapes = [(40, 60), (80, 60), (20, 20), (2, 600)]
+    pictures = list(overlay._of_one_size(np.full((*shape, 3), 255, np.uint8) for shape in shapes))
+    assert {picture.shape for picture in pictures} == {(40, 60, 3)}
+    inner = [np.nonzero(picture[..., 0])[axis] for picture in pictures for axis in (0, 1)]
+    sides = [int(side.max() - side.min() + 1) for side in inner]
+    assert sides == [40, 60, 40, 30, 40, 40, 1, 60]
+
+
+@pytest.mark.parametrize("broken", ["write_clip", "drawn"])
+def test_a_drawing_that_fails_costs_no_frame_its_score(detector, clips, trained, tmp_path, monkeypatch, broken):
+    clip = clips.root / trained.scores.path[0]
+    calm = detector.predict_file(clip)
+
+    def fails(*given, **options):
+        if broken == "write_clip":
+            next(given[1])
+        raise ValueError("no more ink")
+
+    monkeypatch.setattr(overlay, broken, fails)
+    (one,) = inputs.judge(detector, [(clip, "")], overlay=tmp_path / "o")
+    assert (one.answer, one.overlay, one.undrawn) == (calm, None, "ValueError: no more ink")
+    monkeypatch.setattr(inputs, "drawn", fails)
+    if broken == "drawn":
+        (one,) = inputs.judge(detector, [(clip, "")], thumbnails=80)
+        assert (one.answer, one.thumbnail, one.undrawn) == (calm, None, "ValueError: no more ink")
+
+
+def test_a_video_that_breaks_off_is_refused_and_not_drawn(detector, clips, trained, tmp_path):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes((clips.root / trained.scores.path[0]).read_bytes()[:-400])
+    (plain,) = inputs.judge(detector, [(cut, "")])
+    (one,) = inputs.judge(detector, [(cut, "")], overlay=tmp_path / "o")
+    assert one == plain and one.answer.status == "refused" and one.answer.reason
+    assert not list(tmp_path.glob("o/*"))
+
+
+ODD = [
+    '"><img src=x onerror=alert(1)>',
+    "a\nb\rc\td",
+    'it\'s "so" & <b>',
+    "caf\udce9",
+    "\x1b[31mred",
+    "\u202egnp.evil",
+    "é 名",
+]
+
+
+def test_odd_names_are_quoted_on_every_way_out(detector, portrait, trained, tmp_path):
+    place = tmp_path / "in"
+    place.mkdir()
+    for number, name in enumerate(ODD):
+        if number % 2:
+            (place / f"{name}.png").write_text("broken")
+        else:
+            Image.fromarray(portrait).save(place / "x.png")
+            os.rename(place / "x.png", place / f"{name}.png")
+    command = [sys.executable, "-m", "did.cli", "predict", place, "--run", trained.folder, "--quiet"]
+    more = ["--html", tmp_path / "r.html", "--overlay", tmp_path / "o\udce9"]
+    done, lines = (
+        subprocess.run([*command, *options], capture_output=True, check=False, timeout=300)
+        for options in ([*more, "--json"], [])
+    )
+    assert done.returncode == lines.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.decode("ascii").splitlines()]
+    assert sorted(answer["input"] for answer in answers) == sorted(str(place / f"{name}.png") for name in ODD)
+    assert {answer["status"] for answer in answers} == {"scored", "refused"}
+    text = lines.stdout.decode("utf-8").split("\n\n")[1].splitlines()
+    assert len(text) == 1 + len(ODD)
+    assert all(line.isprintable() for line in text)
+    assert sum(r"caf\xe9.png" in line and "refused" in line for line in text) == 1
+    assert sum(r"a\nb\rc\td.png" in line for line in text) == 1
+    written = sorted(file.name for file in (tmp_path / "o\udce9").iterdir())
+    assert len(written) == 4 and all(name.isascii() and "<" not in name for name in written)
+    assert rf"Written: {tmp_path}/o\xe9" in done.stderr.decode("utf-8")
+
+    page = (tmp_path / "r.html").read_bytes().decode("utf-8")
+    parser = Tags()
+    parser.feed(page)
+    assert parser.counts["img"] == 4 and parser.counts["tr"] == 1 + len(ODD) and parser.counts["b"] == 0
+    assert parser.names == {"src", "alt"}
+    cells = "".join(parser.text)
+    for name in ODD:
+        shown = report.plain(f"{place}/{name}.png")
+        assert cells.count(shown) >= 1, shown
+
+
+class Tags(HTMLParser):
+    """Counts a page's tags, and keeps the attributes of its pictures and its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.names: set[str] = set()
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.counts[tag] += 1
+        self.names |= {name for name, _ in attributes if tag == "img"}
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_what_a_detector_says_of_itself_is_printed_as_text(detector):
+    mine = copy.copy(detector)
+    mine.about = detector.about | {"protocol": "folder \x1b[2J\n<script>\udce9"}
+    (said,) = [line for line in report.about(mine) if line.startswith("Protocol")]
+    assert said == r"Protocol: folder \x1b[2J\n<script>\xe9"
+
+
 # --- the command line ----------------------------------------------------------------------------------------------
 
 
@@ -472,6 +627,36 @@ def test_predict_as_json(folder, trained, detector):
     assert answers[1]["score"] == pytest.approx(detector.predict_video(folder / "clip.mp4").score, abs=1e-6)
     assert answers[1]["frames"][0]["faces"][0]["box"]
     assert answers[0]["reason"] and answers[0]["score"] is None
+
+
+def test_what_cannot_be_drawn_or_written_costs_no_score(folder, trained, small_disk, monkeypatch):
+    """The disk is full when the second picture is drawn, and before the page is done."""
+    code, out, _ = did("predict", folder, "--run", trained.folder, "--json")
+    assert code == 0
+    write, filler = inputs.write_overlay, small_disk / "filler"
+
+    def filling(file, *given):
+        write(file, *given)
+        with contextlib.suppress(OSError), filler.open("ab", 0) as opened:
+            while True:
+                opened.write(bytes(1000))
+
+    monkeypatch.setattr(inputs, "write_overlay", filling)
+    places = ("--overlay", small_disk / "o", "--html", small_disk / "page.html")
+    code, same, err = did("predict", folder, "--run", trained.folder, "--json", *places)
+    assert code == 1 and same == out
+    said = err.splitlines()[err.splitlines().index("2 scored; 1 no face; 1 refused") + 1 :]
+    assert said[0] == f"Written: {small_disk / 'o'}"
+    assert [line.split(" is not ")[0] for line in said[1:]] == [
+        f"Error: {folder / 'empty.jpg'}", f"Error: {folder / 'deep/er/a.png'}", f"Error: {small_disk / 'page.html'}"
+    ]  # fmt: skip
+    assert all("The disk is full" in line for line in said[1:])
+    assert not (small_disk / "page.html").exists()
+
+
+def test_nothing_is_said_to_be_written_that_was_not(folder, trained, tmp_path):
+    code, _, err = did("predict", folder / "broken.png", "--run", trained.folder, "--overlay", tmp_path / "o")
+    assert code == 1 and "Written" not in err and not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,26 @@
 import dataclasses
+import importlib
 import json
 import shutil
 import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
-from did import checkpoints, evaluation, results
+from did import checkpoints, evaluation, results, training
+from did.data import table
 from did.data.prepare import FaceStore
 from did.errors import DidError
-from did.results import Run, evaluate, find_run, list_runs, remove_run, run, split_faces
+from did.files import sha256
+from did.predict import Detector, export
+from did.results import TASKS, Run, evaluate, find_run, list_runs, remove_run, run, split_faces
 from did.settings import Settings
 from did.tasks import DIDTask
 from did.training import BEST, RESUME, score
@@ -139,6 +148,22 @@ def test_a_run_that_failed_does_not_count_as_done(tiny_run, tiny_source, tiny_se
     assert again.scores.equals(tiny_run.scores)
 
 
+def test_the_minutes_are_those_of_all_sittings(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    """The book quotes them: a run that was interrupted took as long as its sittings together."""
+    short = dataclasses.replace(tiny_settings, iterations=6, validate_every=2)
+    validate = training._validate
+    with monkeypatch.context() as slow:
+        slow.setattr(training, "_validate", lambda *given: time.sleep(0.5) or validate(*given))
+        slow.setattr(results.evaluation, "report", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(short, *tiny_source, "bce", tmp_path, progress=False)
+    started = time.monotonic()
+    made = run(short, *tiny_source, "bce", tmp_path, progress=False).record["provenance"]
+    last = time.monotonic() - started
+    assert 60 * made["minutes"] > 60 * made["minutes_training"] > 1.5
+    assert 60 * made["minutes"] < last + 10  # and not the time between them, or one of them twice
+
+
 def test_a_folder_without_a_record_is_no_run(tiny_run, tiny_source, tiny_settings, tmp_path):
     empty = tmp_path / tiny_run.folder.name
     empty.mkdir()
@@ -157,6 +182,109 @@ def test_what_killed_processes_left_is_swept_before_training(
     monkeypatch.setattr(results, "fit", lambda *_: sorted(part.iterdir()) == [] and 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
+
+
+def test_weights_from_a_file_count_by_their_content(tiny_source, tiny_settings, tmp_path):
+    """The same path with other weights is another run, the same weights at another path are the same run."""
+
+    def weights(seed, file):
+        torch.manual_seed(seed)
+        save_file(timm.create_model(tiny_settings.backbone).state_dict(), file)
+        return dataclasses.replace(tiny_settings, iterations=2, validate_every=2, pretrained=str(file))
+
+    def trained(settings):
+        return run(settings, *tiny_source, "bce", tmp_path / "runs", progress=False)
+
+    (tmp_path / "elsewhere").mkdir()
+    first = trained(weights(0, tmp_path / "w.safetensors"))
+    assert first.record["contents"] == {"weights": sha256(tmp_path / "w.safetensors")}
+    again = trained(weights(0, tmp_path / "elsewhere/v.safetensors"))
+    assert again.folder == first.folder
+    other = trained(weights(1, tmp_path / "w.safetensors"))
+    assert other.folder != first.folder
+    assert not np.allclose(other.scores.score, first.scores.score)
+    with pytest.raises(DidError, match="'.*gone.pth' is neither a file nor one of hub, package, none"):
+        trained(dataclasses.replace(tiny_settings, pretrained=str(tmp_path / "gone.pth")))
+
+
+def test_names_of_runs_on_packaged_weights_are_what_they_were(tiny_run, tiny_source, tiny_settings):
+    data = tiny_run.record["data"]["fingerprint"]
+    assert tiny_run.folder.name == tiny_settings.digest("did", data, results.did.__version__)
+    assert tiny_run.record["contents"] == {}
+
+
+MINE = """
+from did.baselines import BCETask
+from mine_losses import weigh
+
+class Mine(BCETask):
+    def forward(self, *given, **named):
+        step = super().forward(*given, **named)
+        step.terms["bce"] = weigh(step.terms["bce"])
+        return step
+"""
+
+
+def test_a_task_from_outside_counts_by_its_code(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    """Also by the code of its own that it imports; its weights are not put into code that has changed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+
+    def trained(factor, text=MINE):
+        (tmp_path / "mine.py").write_text(text)
+        (tmp_path / "mine_losses.py").write_text(f"def weigh(loss):\n    return {factor} * loss\n")
+        for name in ("mine", "mine_losses"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        monkeypatch.setitem(TASKS, "mine", importlib.import_module("mine").Mine)
+        return run(short, *tiny_source, "mine", tmp_path / "runs", progress=False)
+
+    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode  # Two writings in one second have one .pyc.
+    try:
+        first = trained(1.0)
+        assert set(first.record["contents"]) == {"code"}
+        first.task()
+        assert trained(1.0).folder == first.folder
+        card = export(Detector.load(first.folder), tmp_path / "exported")
+        other = trained(2.5)
+        assert other.folder != first.folder
+        assert trained(2.5, MINE + "# more\n").folder not in (first.folder, other.folder)
+        with pytest.raises(DidError, match="the code of the task 'mine' is not the one that the run .* was trained"):
+            first.task()
+        with pytest.raises(DidError, match="the code of the task 'mine' is not the one"):
+            Detector.load(card)
+        monkeypatch.delitem(TASKS, "mine")
+        with pytest.raises(DidError, match="unknown task 'mine'"):
+            first.task()
+    finally:
+        sys.dont_write_bytecode = before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"frames": 3}, "frames is 3, not 2"),
+        ({"size": 96}, "size is 96, not 64"),
+        ({"margin": 0.6}, "margin is 0.6, not 0.3"),
+        ({"face": "track"}, "face is track, not largest"),
+        ({"index": "0" * 64}, "its videos are not those of bars on noise"),
+        ({"size": 96, "margin": 0.6}, "size is 96, not 64; margin is 0.6, not 0.3"),
+    ],
+)
+def test_a_store_that_does_not_fit_is_refused(tiny_run, tiny_source, tiny_settings, tmp_path, change, named):
+    source, store = tiny_source
+    shutil.copytree(store.root, tmp_path / "store")
+    (tmp_path / "store/store.json").write_text(json.dumps({**store.info, **change}))
+    other = FaceStore(tmp_path / "store")
+    said = rf"the face store .*store does not fit the settings \({named}\): take the store of"
+    with pytest.raises(DidError, match=said):
+        run(tiny_settings, source, other, runs=tmp_path / "runs", progress=False)
+    with pytest.raises(DidError, match=said):
+        evaluate(tiny_run, source, other, progress=False)
+    if "index" not in change:
+        with pytest.raises(DidError, match=said):
+            split_faces(other, tiny_settings)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_task_is_refused(tiny_source, tiny_settings, tmp_path):
@@ -195,6 +323,46 @@ def other_source(tiny_source, tmp_path):
     manifest = manifest.assign(method=manifest.method.replace("FaceSwap", "Celeb-synthesis"))
     manifest.to_csv(root / "manifest.csv", index=False)
     return dataclasses.replace(source, name="cdf2", label="others"), FaceStore(root)
+
+
+ODD = {"Deepfakes": "None", "Face2Face": "NA", "FaceSwap": "nan", "NeuralTextures": "null"}
+
+
+def test_names_that_look_like_missing_values_go_through_to_the_metrics(tiny_source, tiny_settings, tmp_path):
+    """Methods, people and files."""
+    source, store = tiny_source
+    shutil.copytree(store.root, tmp_path / "store")
+    manifest = store.manifest
+    for column in ("method", "video", "path"):
+        manifest[column] = manifest[column].replace(ODD, regex=True)
+    people = {"000": "NA", "006": "None", "010": "nan", "011": "null", "012": "N/A"}
+    manifest["identity"] = manifest["identity"].replace(people, regex=True)
+    manifest.loc[manifest.video == "real/012", "video"] = "None"
+    table.save(manifest, tmp_path / "store/manifest.csv")
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+    done = run(short, source, FaceStore(tmp_path / "store"), "bce", tmp_path / "runs", progress=False)
+    scores, metrics = done.scores, done.metrics
+    assert {*ODD.values(), "real"} == set(scores.method)
+    assert {"nan", "null", "N/A", "nan+null"} <= set(scores.identity) and "None" in set(scores.video)
+    assert set(metrics.method) == {"all", *ODD.values()} and not scores.isna().any(axis=None)
+    for name in ODD.values():
+        rows = scores[scores.method.isin(["real", name])]
+        row = metrics[(metrics.level == "frame") & (metrics.method == name)].iloc[0]
+        assert row.auc == pytest.approx(roc_auc_score(rows.label, rows.score), abs=1e-9)
+    again = evaluation.report(scores)
+    assert again.method.tolist() == metrics.method.tolist()
+    assert np.allclose(again.auc, metrics.auc) and np.allclose(again.auc_low, metrics.auc_low)
+
+
+def test_a_part_of_licensed_data_says_so_in_every_record(tiny_source, tiny_settings, tmp_path):
+    source, store = tiny_source
+    counts = {"found": {"videos": 7}, "published": {"videos": 1000}, "missing": 1}
+    part = dataclasses.replace(source, edition="licensed", label="FF++", counts=counts)
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+    record = run(short, part, store, "bce", tmp_path, progress=False).record
+    assert (record["data"]["edition"], record["data"]["counts"]) == ("licensed, part", counts)
+    assert record["protocol"].startswith("FF++; licensed, part; frames and videos")
+    assert list_runs(tmp_path).edition.tolist() == ["licensed, part"]
 
 
 def test_a_run_is_tested_on_another_source_once(tiny_run, other_source):

@@ -1,12 +1,16 @@
 import math
+import sys
+import types
 
 import pytest
 import torch
 
 from did.baselines import BCETask
+from did.errors import DidError
 from did.losses import classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
+from did.results import TASKS
 from did.settings import Settings
-from did.tasks import DIDTask, adversary_scales, beta
+from did.tasks import DIDTask, adversary_scales, beta, code_digest
 
 
 def batch():
@@ -144,3 +148,15 @@ def test_bce_is_the_backbone_and_a_linear_layer():
     expected = torch.nn.functional.binary_cross_entropy_with_logits(scores, data["label"].float())
     assert step.total.item() == pytest.approx(expected.item(), rel=1e-6)
     assert {group["name"] for group in module.parameter_groups()} == {"G", "C"}
+
+
+def test_the_code_of_did_s_own_tasks_counts_nothing():
+    assert {code_digest(task) for task in TASKS.values()} == {""}
+
+
+def test_a_task_whose_code_cannot_be_read_is_refused():
+    made = type("Made", (DIDTask,), {"__module__": "__main__"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+        with pytest.raises(DidError, match="the source of the task Made cannot be read: define it in a file"):
+            code_digest(made)

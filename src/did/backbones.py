@@ -234,8 +234,8 @@ def _create(name: str, pretrained: str, in_chans: int) -> Any:
             body = _from_hub(name, options)
         elif pretrained == "package":
             body = _with_weights(name, _packaged_weights(name), "the package", options)
-        else:
-            body = _with_weights(name, _from_file(pretrained), f"weights file {pretrained}", options)
+        elif file := weights_file(pretrained):
+            body = _with_weights(name, _from_file(file), f"weights file {pretrained}", options)
     except TypeError as error:  # networks without a pooled map refuse global_pool=''
         raise DidError(f"backbone '{name}' has no spatial feature map, which A_df needs ({error})") from error
     _check_map(name, body, in_chans)
@@ -305,11 +305,22 @@ def _reachable(url: str, timeout: float = 0.8) -> bool:
     return True
 
 
-def _from_file(path: str) -> dict[str, Tensor]:
-    """Weights under timm's names from .safetensors or a .pth of tensors alone; nothing is unpickled."""
-    file = Path(path).expanduser()
+def weights_file(pretrained: str) -> Path | None:
+    """Return the file that `pretrained` names; None for hub, package and none.
+
+    Raises:
+        DidError: there is no such file.
+    """
+    if pretrained in ("hub", "package", "none"):
+        return None
+    file = Path(pretrained).expanduser()
     if not file.is_file():
-        raise DidError(f"pretrained = '{path}' is neither a file nor one of hub, package, none: {CHOICES}")
+        raise DidError(f"pretrained = '{pretrained}' is neither a file nor one of hub, package, none: {CHOICES}")
+    return file
+
+
+def _from_file(file: Path) -> dict[str, Tensor]:
+    """Weights under timm's names from .safetensors or a .pth of tensors alone; nothing is unpickled."""
     try:
         return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # a wrong file fails in as many ways as there are formats

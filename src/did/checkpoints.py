@@ -1,9 +1,10 @@
 """Checkpoints: tensors and what is to be known about them in one safetensors file, which loading never unpickles."""
 
+import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,26 @@ def load(path: Path, device: torch.device | str = "cpu", mend: str = MEND) -> tu
     Raises:
         DidError: the file is not there, cut short, or no safetensors file (a pickle, a text, an ONNX graph).
     """
+    with _opened(path, device, mend) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118 (it is no mapping)
+
+
+def about(path: Path, mend: str = MEND) -> dict[str, Any]:
+    """Return the `about` of a checkpoint alone, without reading its tensors. Raises DidError as `load`."""
+    with _opened(path, "cpu", mend) as file:
+        return _about(file)
+
+
+def _about(file: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
+    return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path, device: torch.device | str, mend: str) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            about = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (it is no mapping)
+            yield file
     except FileNotFoundError as error:
         raise DidError(f"there is no checkpoint {path}: {mend}") from error
     except (OSError, SafetensorError, ValueError) as error:

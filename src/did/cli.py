@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import warnings
@@ -22,9 +23,12 @@ import did
 
 # What a command needs from did is imported when it runs: torch takes seconds, and `--help` must not.
 
+#: Drawings that could not be written, of which `did predict` says why.
+FAILURES_SHOWN = 5
+
 
 class _Commands(click.Group):
-    """Shows a DidError as its sentence, without a stack."""
+    """Shows a DidError as its sentence, and what the file system refuses, without a stack."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from did.errors import DidError
@@ -33,6 +37,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except DidError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # Nobody reads on: click ends in silence.
+                raise
+            named = f"{error.filename!r} cannot be read or written" if error.filename else "the system refuses"
+            raise click.ClickException(f"{named} ({(error.strerror or str(error)).lower()}).") from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,6 +69,9 @@ def _source_options(command: Callable) -> Callable:
             "--strict",
             is_flag=True,
             help="What is warned of (counts, names, links, contents), and broken files, are errors.",
+        ),
+        click.option(
+            "--allow-missing", is_flag=True, help="Go without listed videos that are not there (ffpp, cdf2), counted."
         ),
         click.option("--preset", default="laptop", show_default=True, help="Size of a stand-in: smoke, laptop, paper."),
         click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
@@ -90,6 +102,11 @@ def _show_left_out(source: Any) -> None:
         click.echo(f"left out: {number} × {suffix}" + (f" ({CONVERT})" if suffix in UNREADABLE_SUFFIXES else ""))
 
 
+def _show_missing(source: Any) -> None:
+    if missing := source.counts.get("missing"):
+        click.echo(f"missing, and let pass: {missing} of the videos that the lists name")
+
+
 @main.command()
 @_source_options
 @click.option("--frames", default=32, show_default=True, help="Evenly spaced frames of a video.")
@@ -108,6 +125,7 @@ def prepare(
     faces: str | None,
     preset: str,
     strict: bool,
+    allow_missing: bool,
     frames: int,
     size: int,
     margin: float,
@@ -124,15 +142,19 @@ def prepare(
     """
     from did.data.prepare import prepare as prepare_faces
     from did.data.sources import open_source, store_folder
+    from did.files import writable
 
+    if store and not (store / "store.json").is_file():
+        writable(store.parent)
     with _plain_warnings():
-        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
         click.echo(opened.banner)
         place = store or store_folder(opened, frames, size, margin, face)
         done = prepare_faces(
             opened.index, opened.root, place, frames, size, margin, workers, strict=strict, face=face, cluster=cluster
         )
     _show(done.summary)
+    _show_missing(opened)
     reasons = done.quarantine["reason"].value_counts()
     for reason, number in reasons.items():
         click.echo(f"set aside: {number} × {reason}")
@@ -157,6 +179,7 @@ def train(
     faces: str | None,
     preset: str,
     strict: bool,
+    allow_missing: bool,
     changes: tuple[str, ...],
     task: str,
     seed: int | None,
@@ -173,14 +196,16 @@ def train(
     from did import distributed
     from did.data.sources import face_store, open_source
     from did.experiments import train_settings
+    from did.files import home, writable
     from did.results import check_task, run
     from did.settings import Settings
 
     check_task(task)  # before any work
+    writable(home() / "runs")
     chosen = train_settings(preset, seed=seed, options=Settings.parse(changes), source=source)
     with _plain_warnings():
         # Before the processes are there: the others find what the first has made, or wait for its locks.
-        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
         store = face_store(opened, chosen)
         fabric = distributed.launch(devices, nodes, accelerator)
         if fabric.is_global_zero:
@@ -225,17 +250,22 @@ def predict(
     half, score, and how many faces or frames it is from. A video's score is the mean over its frames. With --json the
     lines on standard output are JSON, and the rest is on standard error.
 
-    An input that cannot be read is a line with its reason, and the next one follows. "no face" is an answer. Exit
-    status: 0 where at least one input could be read, 1 where none could or the detector cannot be loaded, 2 for a
-    wrong option.
+    An input that cannot be read is a line with its reason, and the next one follows. "no face" is an answer. A drawing
+    or a page that cannot be written costs no answer, and is told at the end. Exit status: 0 if at least one input could
+    be read and all was written that was asked for, 1 if not or if the detector cannot be loaded, 2 for a wrong option.
 
     A score is evidence at best, never proof about a person.
     """
     from tqdm import tqdm
 
+    from did.files import regardless, writable, writable_file
     from did.predict import Detector, report
     from did.predict import inputs as given
 
+    if overlay:
+        writable(overlay)
+    if html_file:
+        writable_file(html_file)
     loaded = Detector.load(detector)
     loaded.reader.seconds = seconds
     for text in report.about(loaded):
@@ -245,27 +275,37 @@ def predict(
     files = list(given.files(inputs))
     bar = tqdm(total=len(files), unit=" inputs", desc="predict", disable=quiet or None)  # None: only at a terminal
     counts: dict[str, int] = {}
+    written: list[Path] = []
+    failed: list[str] = []
 
     def shown() -> Iterator[Any]:
-        judged = given.judge(loaded, files, frames, all_faces, overlay, 120 if html_file else 0)
-        for one in judged:
+        for one in given.judge(loaded, files, frames, all_faces, overlay, 120 if html_file else 0):
             counts[one.answer.status] = counts.get(one.answer.status, 0) + 1
             with bar.external_write_mode():
                 click.echo(report.as_json(one.answer) if as_json else report.line(one.answer))
             bar.update()
+            if overlay and one.overlay and overlay not in written:
+                written.append(overlay)
+            if one.undrawn:
+                failed.append(f"{report.plain(one.answer.input)} is not drawn: {report.plain(one.undrawn)}")
             yield one
 
     with bar, loaded.reader:
-        if html_file:
-            report.write_html(html_file, loaded, shown())
-        else:
+        if not html_file:
             for _ in shown():
                 pass
+        elif reason := regardless(shown(), lambda judged: report.write_html(html_file, loaded, judged)):
+            failed.append(f"{report.plain(str(html_file))} is not written: {report.plain(reason)}")
+        else:
+            written.append(html_file)
     click.echo(report.summary(counts), err=True)
-    for place in (overlay, html_file):
-        if place:
-            click.echo(f"Written: {place}", err=True)
-    if set(counts) <= {"refused"}:
+    for place in written:
+        click.echo(f"Written: {report.plain(str(place))}", err=True)
+    for sentence in failed[:FAILURES_SHOWN]:
+        click.echo(f"Error: {sentence}", err=True)
+    if more := len(failed[FAILURES_SHOWN:]):
+        click.echo(f"Error: {more} more are not drawn or written.", err=True)
+    if failed or set(counts) <= {"refused"}:
         raise SystemExit(1)
 
 
@@ -279,9 +319,11 @@ def export(run: str, folder: Path, onnx: bool) -> None:
     `did predict --detector FOLDER` and `did.predict.Detector.load(FOLDER)` take it. RUN is a run's folder or the first
     digits of its name.
     """
+    from did.files import writable
     from did.predict import Detector
     from did.predict import export as export_detector
 
+    writable(folder)
     place = export_detector(Detector.load(run), folder, onnx)
     for file in sorted(place.iterdir()):
         click.echo(f"{file.stat().st_size:>12,} {file}")
@@ -289,16 +331,19 @@ def export(run: str, folder: Path, onnx: bool) -> None:
 
 @data.command()
 @_source_options
-def check(source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool) -> None:
+def check(
+    source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool, allow_missing: bool
+) -> None:
     """Check the table of SOURCE: labels, splits, people, files. Exit status 1 where a check fails."""
     from did.data import table
     from did.data.sources import open_source
 
     with _plain_warnings():
-        opened = open_source(source, edition, root, faces, preset, strict=strict)
+        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
     click.echo(f"{opened.banner}\n\nVideos or images")
     _show(table.counts(opened.index))
     _show_left_out(opened)
+    _show_missing(opened)
     click.echo("\nChecks")
     report = table.report(opened.index, opened.root, progress=True)
     _show(report.set_index("check"))
@@ -333,8 +378,10 @@ def show(run: str) -> None:
 @click.confirmation_option(prompt="Remove the run, its weights and its scores?")
 def rm(run: str) -> None:
     """Remove RUN; asking for it again trains it anew."""
-    from did.results import remove_run
+    from did.files import writable
+    from did.results import find_run, remove_run
 
+    writable(find_run(run).folder, "make it writable, or keep the run")
     click.echo(f"Removed {remove_run(run)}")
 
 
@@ -351,8 +398,11 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
     """
     from did import ledger as records
     from did.errors import DidError
+    from did.files import writable_file, write_atomically
     from did.settings import nearest
 
+    if csv_file:
+        writable_file(csv_file)
     if wall:
         click.echo(f"Noted in {records.note_wall(*wall)}")
     entries = records.load()
@@ -362,8 +412,8 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
             raise DidError(f"no record of '{experiment}': {nearest(experiment, set(names))}")
         entries = [entry for entry in entries if entry["experiment"] == experiment]
     if csv_file:
-        csv_file.parent.mkdir(parents=True, exist_ok=True)
-        records.table(entries).to_csv(csv_file, index=False)
+        rows = records.table(entries)
+        write_atomically(csv_file, lambda path: rows.to_csv(path, index=False))
         click.echo(f"The rows are in {csv_file}")
         return
     click.echo("\n\n".join(records.shown(entry) for entry in entries))
@@ -386,8 +436,10 @@ def book() -> None:
 def build(preset: str, source: str, faces: str | None, committed: bool, student: bool, repository: str) -> None:
     """Execute what is stale, write the pages, build them, check what was built."""
     from did.book.build import build as build_book
-    from did.files import home
+    from did.files import home, writable
 
+    for place in ("_build", "book/executed", *(() if committed else ("runs/book", "data", "results"))):
+        writable(home() / place)
     given = {"preset": preset, "source": source} | ({"faces": faces} if faces else {})
     html = build_book(home(), given, committed, student, repository)
     click.echo(f"The book: {html / 'index.html'}")
@@ -398,8 +450,9 @@ def build(preset: str, source: str, faces: str | None, committed: bool, student:
 def pdf(file: Path) -> None:
     """Print the built book into FILE (_build/did.pdf), with Chromium."""
     from did.book.pdf import write_pdf
-    from did.files import home
+    from did.files import home, writable_file
 
+    writable_file(file)
     pages = write_pdf(home() / "_build/html", home() / "book/_toc.yml", file)
     click.echo(f"{pages} pages: {file}")
 
@@ -409,8 +462,9 @@ def pdf(file: Path) -> None:
 def refresh(notebooks: tuple[str, ...]) -> None:
     """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
     from did.book.chapters import refresh as refresh_notebooks
-    from did.files import home
+    from did.files import home, writable
 
+    writable(home() / "notebooks")
     refresh_notebooks(home(), notebooks)
 
 

@@ -274,7 +274,8 @@ class Outcome:
 
     Attributes:
         experiment, preset, seeds: what was asked for.
-        bank: what the data is made from: `licensed`, or for stand-ins `drawn` or `portraits`.
+        bank: what the data is made from: `licensed`, `licensed-part` if less of it is found than published, or for
+            stand-ins `drawn` or `portraits`.
         sources: name -> the data, all of one edition.
         runs: row -> its finished runs, in the order of the seeds.
         table: one row a (row, test, level, metric): row, runs_on (backbone), test, level, metric, ours (mean over
@@ -314,7 +315,8 @@ class Outcome:
     @property
     def stamp(self) -> str:
         """What stands under every figure and table."""
-        warning = "" if self.edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
+        part = "A part of the licensed data. " if self.bank == "licensed-part" else ""
+        warning = part if self.edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
         runs = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
         minutes = f"{self.minutes:.1f} min (training its {len(runs)} runs, now or before: {sum(runs.values()):.1f} min)"
         return stamp(warning + self.label, self.preset, self.seeds, minutes)
@@ -422,7 +424,9 @@ def conduct(
               for row, of in runs.items() for source in {source for source, _ in what.tests.values()}}  # fmt: skip
     table = _table(what, chosen, runs, scored)
     drawn = all(source.credit == DrawnBank.attribution for source in sources.values())
-    bank = "licensed" if editions == {"licensed"} else "drawn" if drawn else "portraits"
+    part = any(source.kind != source.edition for source in sources.values())
+    whole = "licensed-part" if part else "licensed"
+    bank = whole if editions == {"licensed"} else "drawn" if drawn else "portraits"
     return Outcome(what, preset, numbers, bank, sources, runs, table, _differences(what, runs, scored), started)
 
 

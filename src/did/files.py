@@ -5,13 +5,16 @@ import errno
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
 from did.errors import DidError
+
+T = TypeVar("T")
 
 
 def home() -> Path:
@@ -56,37 +59,102 @@ def sha256(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def room_on_disk(place: Path) -> Iterator[None]:
-    """Turns a full disk (or quota) met while writing to `place` into one sentence.
+def writing(folder: Path, mend: str = "") -> Iterator[None]:
+    """Turn whatever the file system refuses while something in `folder` is written or removed into one sentence.
+
+    Args:
+        folder: where it happens.
+        mend: end of the sentence: what to do; by default to make it writable, or to name another folder.
 
     Raises:
-        DidError: the disk is full.
+        DidError: the disk is full, the folder is read-only, somebody else's, or not a folder, or the like.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DidError(
-            f"The disk is full: nothing more can be written to {place.parent}; free some space and run again (what is "
-            "finished is kept)."
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DidError(
+                f"The disk is full: nothing more can be written to {folder}; free some space and run again (what is "
+                "finished is kept)."
+            ) from error
+        reason = (error.strerror or str(error)).lower()
+        ours = home() in (absolute := Path(os.path.abspath(folder)), *absolute.parents)
+        other = "make it writable, or name another folder" + " (DID_HOME names that of data/ and runs/)" * ours
+        raise DidError(f"Nothing can be written to {folder} ({reason}); {mend or other}.") from error
+
+
+def writable(folder: Path, mend: str = "") -> None:
+    """Check, before any work, that something can be written in a folder. One that is not there is not made.
+
+    Raises:
+        DidError: as `writing`.
+    """
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent  # Where the folder would be made.
+    # Not os.access: it asks for the rights alone, and root has them on a full disk or in /proc.
+    with writing(folder, mend), tempfile.TemporaryFile(dir=there) as file:
+        file.write(b"?")
+        file.flush()
+
+
+def writable_file(file: Path) -> None:
+    """Check, before any work, that a file can be written.
+
+    Raises:
+        DidError: it is a folder, or nothing can be written beside it (see `writing`).
+    """
+    if file.is_dir():
+        raise DidError(f"{file} is a folder; name a file.")
+    writable(file.parent)
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Call `write` with another name in the same folder, then rename: the file is whole or not there.
 
     Raises:
-        DidError: the disk is full; what stood under `path` before is untouched.
+        DidError: as `writing`; what was under `path` before is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with room_on_disk(path):
+    with writing(path.parent):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(temporary)
             os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def regardless(items: Iterable[T], write: Callable[[Iterator[T]], object]) -> str:
+    """Go through all items, whatever becomes of `write`, which is given them to write something about them.
+
+    Returns:
+        Why `write` failed, "" if it did not.
+
+    Raises:
+        Exception: what the items themselves raise.
+    """
+    raised: list[Exception] = []
+
+    def watched() -> Iterator[T]:
+        try:
+            yield from items
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    rest, reason = watched(), ""
+    try:
+        write(rest)
+    except Exception as error:  # Of whatever draws, encodes or writes.
+        reason = str(error) if isinstance(error, DidError) else f"{type(error).__name__}: {error}"
+    if not raised:
+        for _ in rest:
+            pass
+    if raised:
+        raise raised[0]
+    return reason
 
 
 def alone(path: Path) -> FileLock:
@@ -95,12 +163,14 @@ def alone(path: Path) -> FileLock:
     The lock is a file beside `path`, so that `path` itself may be removed or renamed under it.
 
     Raises:
-        DidError: asked for by a script that a worker reads anew on its start: that worker would wait for its own
-            parent.
+        DidError: nothing can be written beside `path` (see `writing`); or asked for by a script that a worker reads
+            anew on its start: that worker would wait for its own parent.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise DidError(
             "the workers that this script starts read it anew: put what it does under `if __name__ == '__main__':`"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    writable(path.parent)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(path.with_name(f".{path.name}.lock"))

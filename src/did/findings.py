@@ -12,7 +12,7 @@ from did import evaluation, explain, paper
 from did.data.loading import Faces
 from did.data.table import REAL
 from did.experiments import BACKBONES, Outcome, experiment
-from did.results import Evaluation, Run, domain_predictions, split_faces
+from did.results import Evaluation, Run, check_store, domain_predictions, split_faces
 from did.settings import Settings, of_preset
 
 #: What T and M_df are doing; means over the last ten logged iterations.
@@ -149,6 +149,7 @@ def saliency_faces(outcome: Outcome, source: str, people: int | None = None) -> 
     """Test faces of a source for Fig. 6: one frame a video, of the first `people` targets (all by default)."""
     _, store = outcome.source(source)
     settings = outcome.runs["DID"][0].settings
+    check_store(store, settings)
     rows = store.manifest[store.manifest.split == "test"].drop_duplicates("video")
     target = rows.identity.str.split("+").str[0]
     if people is not None:

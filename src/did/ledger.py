@@ -13,10 +13,12 @@ from typing import Any
 import pandas as pd
 
 from did import evaluation, findings, paper
+from did.data.layout import lacking
 from did.data.sources import STANDIN
+from did.data.table import read_csv
 from did.errors import DidError
 from did.experiments import EXPERIMENTS, Outcome
-from did.files import home, write_atomically
+from did.files import alone, home, write_atomically
 from did.results import provenance
 
 _PARTS = set(
@@ -35,9 +37,10 @@ def record(outcome: Outcome, sentences: Sequence[str], table: pd.DataFrame | Non
         table: in place of the outcome's, for figures that have one of their own.
 
     Returns:
-        experiment, title, claim, preset, edition, bank (licensed, drawn or portraits), data, protocol, seeds, rows,
-        differences, sentences, runs (row -> names), provenance (commit, machine, date, minutes of this notebook,
-        minutes that the training of its runs took, now or before).
+        experiment, title, claim, preset, edition, bank (licensed, licensed-part, drawn or portraits), data, counts (of
+        licensed data, found and published), protocol, seeds, rows, differences, sentences, runs (row -> names),
+        provenance (commit, machine, date, minutes of this notebook, minutes that the training of its runs took, now or
+        before).
     """
     made = {name: [one.record for one in of] for name, of in outcome.runs.items()}
     training = {one["run"]: one["provenance"]["minutes"] for of in made.values() for one in of}
@@ -50,6 +53,7 @@ def record(outcome: Outcome, sentences: Sequence[str], table: pd.DataFrame | Non
         "edition": outcome.edition,
         "bank": outcome.bank,
         "data": {name: source.label for name, source in outcome.sources.items()},
+        "counts": {name: dict(source.counts) for name, source in outcome.sources.items() if source.counts.get("found")},
         "protocol": outcome.protocol,
         "seeds": outcome.seeds,
         "rows": _plain(outcome.table if table is None else table),
@@ -142,8 +146,19 @@ def load(place: Path | None = None) -> list[dict[str, Any]]:
 
 
 def kind(entry: dict[str, Any]) -> str:
-    """`licensed`, or `STAND-IN` with what its faces are from."""
-    return "licensed" if entry["edition"] == "licensed" else f"{STANDIN} ({entry['bank']})"
+    """`licensed`, `licensed, part` if less is found than published, or `STAND-IN` with what its faces are from."""
+    if entry["edition"] != "licensed":
+        return f"{STANDIN} ({entry['bank']})"
+    return "licensed, part" if any(map(lacking, entry.get("counts", {}).values())) else "licensed"
+
+
+def completeness(entry: dict[str, Any]) -> str:
+    """Return for each data set how much of what is published was found, in words; "" for stand-ins."""
+    said = []
+    for name, counts in entry.get("counts", {}).items():
+        missing = f", {counts['missing']} of its lists let be missing" if counts["missing"] else ""
+        said.append(f"{name}: {lacking(counts) or 'all that is published'}{missing}")
+    return "; ".join(said)
 
 
 def _numbers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -153,13 +168,14 @@ def _numbers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Paper against ours, one row a number: experiment, row, on (backbone), test, level, metric, paper, here, low,
-    high, std, seeds, note, kind (`STAND-IN` or `licensed`), preset, data, protocol, commit, date."""
+    high, std, seeds, note, kind (see `kind`), preset, data, found (see `completeness`), protocol, commit, date."""
     rows = []
     for entry in entries:
         common = {
             "kind": kind(entry),
             "preset": entry["preset"],
             "data": "; ".join(entry["data"].values()),
+            "found": completeness(entry),
             "protocol": entry["protocol"],
             "commit": entry["provenance"]["commit"],
             "date": entry["provenance"]["date"][:10],
@@ -189,6 +205,7 @@ def shown(entry: dict[str, Any]) -> str:
         [
             f"{entry['title']}   [{rows.kind.iloc[0]}, preset {entry['preset']}]",
             f"data: {'; '.join(entry['data'].values())}",
+            *([f"found: {found}"] if (found := completeness(entry)) else []),
             f"protocol: {entry['protocol']}",
             lean.to_string(index=False),
             *(f"- {sentence}" for sentence in entry["sentences"]),
@@ -214,9 +231,10 @@ def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = N
         **{name: where["machine"][name] for name in ("cores", "gpu")},
     }
     file = (into or folder()) / WALL
-    before = pd.read_csv(file) if file.is_file() else pd.DataFrame()
-    whole = pd.concat([before, pd.DataFrame([row])])
-    write_atomically(file, lambda path: whole.to_csv(path, index=False))
+    with alone(file):
+        before = read_csv(file) if file.is_file() else pd.DataFrame()
+        whole = pd.concat([before, pd.DataFrame([row])])
+        write_atomically(file, lambda path: whole.to_csv(path, index=False))
     return file
 
 
@@ -254,15 +272,18 @@ class Words(str):
 
 def stamp(entries: Sequence[dict[str, Any]]) -> str:
     """From which records a page is made: kinds, how many, presets, commits, dates, machines; one line."""
-    kinds = sorted({kind(entry) for entry in entries}, key=lambda name: (name == "licensed", name))
-    standins = [name.removeprefix(f"{STANDIN} (").removesuffix(")") for name in kinds if name != "licensed"]
+    kinds = sorted({kind(entry) for entry in entries})
+    standins = [name.removeprefix(f"{STANDIN} (").removesuffix(")") for name in kinds if name.startswith(STANDIN)]
     made = [entry["provenance"] for entry in entries]
     machines = [f"{of['cores']} cores" + (f", {of['gpu']}" if of["gpu"] else "") for of in (m["machine"] for m in made)]
     dates = sorted({where["date"][:10] for where in made})
     warning = f"{STANDIN} ({', '.join(standins)}), no reproduction of a published number. " if standins else ""
     licensed = sum(entry["edition"] == "licensed" for entry in entries)
+    incomplete = sum(kind(entry) == "licensed, part" for entry in entries)
     parts = [
-        _many(len(entries), "record") + (f", {licensed} of them from licensed data" if standins and licensed else ""),
+        _many(len(entries), "record")
+        + (f", {licensed} of them from licensed data" if standins and licensed else "")
+        + (f", {incomplete} of them from a part of the licensed data" if incomplete else ""),
         f"preset {', '.join(_once(entry['preset'] for entry in entries))}",
         f"commit {', '.join(_once(where['commit'] for where in made))}",
         dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,23 @@ from torch import nn
 
 import did
 from did import checkpoints, distributed, evaluation
+from did.backbones import weights_file
 from did.baselines import BCETask
 from did.data.loading import Faces, domain_names
-from did.data.prepare import FaceStore
+from did.data.prepare import FaceStore, open_store
 from did.data.sources import Source
-from did.data.table import fingerprint
+from did.data.table import COLUMNS, fingerprint, read_csv
 from did.errors import DidError
 from did.f3net import F3NetTask
-from did.files import alone, home, write_atomically
+from did.files import alone, home, sha256, write_atomically
 from did.settings import Settings, nearest
-from did.tasks import DIDTask
-from did.training import BEST, RESUME, fit, score
+from did.tasks import DIDTask, code_digest
+from did.training import BEST, RESUME, STATE_MEND, fit, score
 
 TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
 RECORD = "record.json"
+#: The columns of `scores.csv` that hold text.
+NAMES = (*(name for name in COLUMNS if name not in ("label", "frame")), "face", "sha256")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """run, task, settings, domains, data, protocol, metrics, calibration, provenance.
+        """run, task, settings, contents, domains, data, protocol, metrics, calibration, provenance.
 
         Raises:
             DidError: the record is damaged.
@@ -60,7 +63,7 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """One row a logged iteration: losses, estimate, maps' statistics, gradient norms, validation AUC."""
-        return pd.read_csv(self.folder / "history.csv")
+        return read_csv(self.folder / "history.csv", text=())
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -76,9 +79,11 @@ class Run:
         """The trained task with the selected weights, in evaluation mode.
 
         Raises:
-            DidError: weights that are damaged, or of another configuration than the record's.
+            DidError: weights that are damaged, or of another configuration than the record's; a task that is not known
+                here, or whose code has changed.
         """
         record = self.record
+        check_code(record)
         settings = dataclasses.replace(self.settings, pretrained="none")
         task: DIDTask | BCETask | F3NetTask = TASKS[record["task"]](settings, len(record["domains"]))
         weights = self.folder / BEST
@@ -102,12 +107,12 @@ class Evaluation:
     @property
     def metrics(self) -> pd.DataFrame:
         """AUC and EER with intervals; see `did.evaluation.report`."""
-        return pd.read_csv(self.folder / "metrics.csv")
+        return read_csv(self.folder / "metrics.csv", text=("level", "method"))
 
     @property
     def scores(self) -> pd.DataFrame:
         """One row a frame: the manifest's columns and `score`, a logit."""
-        return pd.read_csv(self.folder / "scores.csv", dtype={"video": str, "identity": str})
+        return read_csv(self.folder / "scores.csv", text=NAMES)
 
 
 def _read_record(file: Path) -> dict[str, Any]:
@@ -126,6 +131,58 @@ def check_task(task: str) -> None:
         raise DidError(f"unknown task '{task}': {nearest(task, TASKS)}")
 
 
+def contents(settings: Settings, task: str) -> dict[str, str]:
+    """Return the SHA-256 of what decides a run beside settings and crops: `weights` of a file that `pretrained` names,
+    and `code` of a task from outside the package. Empty for neither.
+
+    Raises:
+        DidError: the file is not there, or the code cannot be read.
+    """
+    weights, code = weights_file(settings.pretrained), code_digest(TASKS[task])
+    return ({"weights": sha256(weights)} if weights else {}) | ({"code": code} if code else {})
+
+
+def check_code(record: Mapping[str, Any]) -> None:
+    """Check that the task of a record, or of an exported detector's card, is the one that was trained.
+
+    Raises:
+        DidError: the task is not known here, or its code has changed since.
+    """
+    check_task(record["task"])
+    if record.get("contents", {}).get("code", "") != code_digest(TASKS[record["task"]]):
+        raise DidError(
+            f"the code of the task '{record['task']}' is not the one that the run {record['run']} was trained with: "
+            "put that code back, or train anew"
+        )
+
+
+def check_store(store: FaceStore, settings: Settings, source: Source | None = None) -> None:
+    """Check that a store's crops are those that the settings describe.
+
+    Args:
+        store: the crops.
+        settings: of the run.
+        source: the data set that they are said to be from.
+
+    Raises:
+        DidError: frames, size, margin or the choice of the face differ, or the list of videos; the sentence names
+            which.
+    """
+    info = open_store(store.root).info
+    s = settings
+    wanted = {"frames": s.frames, "size": s.image_size, "margin": s.crop_margin, "face": "largest"}
+    differing = [
+        f"{name} is {info[name]}, not {value}" for name, value in wanted.items() if info.get(name, value) != value
+    ]
+    if source is not None and "index" in info and info["index"] != fingerprint(source.index):
+        differing.append(f"its videos are not those of {source.label}")
+    if differing:
+        raise DidError(
+            f"the face store {store.root} does not fit the settings ({'; '.join(differing)}): take the store of "
+            "`did.data.sources.face_store`, or change the settings"
+        )
+
+
 def run(
     settings: Settings,
     source: Source,
@@ -138,8 +195,9 @@ def run(
     """Train on the source's train split, select on its validation split, test on its test split; or return the run
     that did so before.
 
-    The name of a run is the hash of its task, settings, the fingerprint of its crops and the package's version. The
-    folder gets that name only when all is written: a run that was interrupted is taken up again, never taken for done.
+    The name of a run is the hash of its task, settings, the fingerprint of its crops, the package's version and
+    `contents`: weights that are named by a path count by their content, wherever they lie. The folder gets that name
+    only when all is written: a run that was interrupted is taken up again, never taken for done.
 
     Args:
         settings: of the run.
@@ -150,18 +208,20 @@ def run(
         fabric: from `did.distributed.launch`, where several processes train the run together; all of them call this.
 
     Raises:
-        DidError: an unknown task, weights that cannot be had, or what training and evaluation raise.
+        DidError: an unknown task, weights that cannot be had, a store that does not fit settings or source, or what
+            training and evaluation raise.
     """
     check_task(task)
-    manifest = store.manifest
-    data = fingerprint(manifest)
-    name = settings.digest(task, data, did.__version__)
+    check_store(store, settings, source)
+    data, content = fingerprint(store.manifest), contents(settings, task)
+    named = dataclasses.replace(settings, pretrained="file") if "weights" in content else settings
+    name = named.digest(task, data, did.__version__, *(f"{what}: {digest}" for what, digest in content.items()))
     folder = (runs or home() / "runs") / name
     first = distributed.rank() == 0
     # Two that want the same run train it once.
     with alone(folder) if first else contextlib.nullcontext():
         if not distributed.of_first((folder / RECORD).is_file()):
-            _train(settings, source, store, task, folder, data, progress and first, fabric)
+            _train(settings, source, store, task, folder, data, content, progress and first, fabric)
     distributed.wait()
     return Run(folder)
 
@@ -173,6 +233,7 @@ def _train(
     task: str,
     folder: Path,
     data: str,
+    content: dict[str, str],
     progress: bool,
     fabric: Fabric | None,
 ) -> None:
@@ -181,7 +242,9 @@ def _train(
     if distributed.rank() == 0:
         _sweep(part)
 
-    started = time.monotonic()
+    # A run that goes on counts the sittings before: what led to the state that it goes on from.
+    before = checkpoints.about(part / RESUME, STATE_MEND).get("seconds", 0.0) if (part / RESUME).is_file() else 0.0
+    started = time.monotonic() - before
     splits = split_faces(store, settings)
     domains = splits["train"].domain_names
     torch.manual_seed(settings.seed)
@@ -201,6 +264,7 @@ def _train(
         "run": folder.name,
         "task": task,
         "settings": settings.as_dict(),
+        "contents": content,
         "domains": domains,
         "data": _data(source, store, data, {split: len(faces) for split, faces in splits.items()}),
         "protocol": protocol(settings, source),
@@ -242,8 +306,9 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
         source, store: the data and its crops, at the run's size of crops.
 
     Raises:
-        DidError: the source has no test split.
+        DidError: the source has no test split, or a store that does not fit the run's settings or the source.
     """
+    check_store(store, run.settings, source)
     manifest = store.manifest
     data = fingerprint(manifest)
     if data == run.record["data"]["fingerprint"]:
@@ -259,7 +324,7 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
             record = {
                 "run": run.folder.name,
                 "data": _data(source, store, data, {"test": len(faces)}),
-                "protocol": f"trained on {run.record['protocol']}. Tested on {source.label}; {source.edition}",
+                "protocol": f"trained on {run.record['protocol']}. Tested on {source.label}; {source.kind}",
                 "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict(),
                 "provenance": {**provenance(), "minutes": (time.monotonic() - started) / 60},
             }
@@ -270,8 +335,9 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
 def _data(source: Source, store: FaceStore, fingerprint: str, crops: dict[str, int]) -> dict[str, Any]:
     return {
         "source": source.name,
-        "edition": source.edition,
+        "edition": source.kind,
         "label": source.label,
+        "counts": dict(source.counts),
         "fingerprint": fingerprint,
         "crops": crops,
         "quarantined": len(store.quarantine),
@@ -329,7 +395,8 @@ def remove_run(name: str, runs: Path | None = None) -> Path:
 
 
 def split_faces(store: FaceStore, settings: Settings) -> dict[str, Faces]:
-    """The faces of each split, with the domain numbers of the train split."""
+    """The faces of each split, with the domain numbers of the train split. Raises DidError as `check_store`."""
+    check_store(store, settings)
     manifest = store.manifest
     domains = domain_names(manifest[manifest.split == "train"])
     return {
@@ -342,7 +409,7 @@ def protocol(settings: Settings, source: Source) -> str:
     """The protocol in one line, to stand beside every number of the run."""
     rule = "best frame AUC on the validation split" if settings.selection == "validation" else "last iterate"
     return (
-        f"{source.label}; {source.edition}; frames and videos; {settings.frames} frames a video; crops of "
+        f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames a video; crops of "
         f"{settings.image_size} px, margin {settings.crop_margin:g}; {rule}; {settings.iterations} iterations of "
         f"{settings.batch_size}; seed {settings.seed}; 95% intervals by bootstrap over videos"
     )

@@ -1,7 +1,13 @@
 """A task joins a model and its losses: batch in, named loss terms out. The loop and the log know no more than that."""
 
 import dataclasses
+import hashlib
+import importlib.metadata
+import inspect
 import math
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,6 +15,7 @@ from torch import Tensor, nn
 
 from did.backbones import Backbone, Machine
 from did.distributed import gather, ranks, share
+from did.errors import DidError
 from did.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
 from did.model import DID, Decomposed, map_statistics
 from did.settings import Settings
@@ -59,6 +66,56 @@ def adversary_scales(settings: Settings, progress: float) -> tuple[float, float,
     literal = settings.estimator_weight == "lambda_dec"
     weight, towards_features = (settings.lambda_dec, 1.0) if literal else (1.0, settings.lambda_dec)
     return (weight, towards_features * now, 1.0) if settings.adversary == "grl" else (weight, towards_features, now)
+
+
+def code_digest(task: type) -> str:
+    """Return the SHA-256 of a task's source code if it is from outside the package, "" for one of did's own.
+
+    The source is that of the module that defines the class, of those that define its bases, and of the modules whose
+    names these import at their top, in turn. Installed packages are left out, apart from the task's own: the record
+    has versions for them. A task in a notebook's cell counts by its class alone.
+
+    Args:
+        task: the class.
+
+    Raises:
+        DidError: its source cannot be read, so that a change of it would not be noticed.
+    """
+    top = _top(task.__module__)
+    if top == "did":
+        return ""
+    foreign = {"did", *sys.stdlib_module_names, *importlib.metadata.packages_distributions()} - {top}
+    found: dict[str, bytes] = {}
+    waiting = [base.__module__ for base in task.__mro__]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in sys.modules or _top(name) in foreign:
+            continue
+        found[name] = _source(sys.modules[name], task)
+        if getattr(sys.modules[name], "__file__", None):
+            waiting += [_module_of(value) for value in vars(sys.modules[name]).values()]
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _module_of(value: Any) -> str:
+    """The name of the module that a value is, or was defined in."""
+    name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+    return name if isinstance(name, str) else ""
+
+
+def _source(module: ModuleType, task: type) -> bytes:
+    """What a module's file holds, or the classes of the task that a notebook's cells define."""
+    try:
+        if file := getattr(module, "__file__", None):
+            return Path(file).read_bytes()
+        classes = [base for base in task.__mro__ if base.__module__ == module.__name__]
+        return "".join(map(inspect.getsource, classes)).encode()
+    except (OSError, TypeError) as error:
+        raise DidError(f"the source of the task {task.__qualname__} cannot be read: define it in a file") from error
 
 
 def machine(settings: Settings) -> Machine:

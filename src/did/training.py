@@ -24,6 +24,8 @@ from did.tasks import Step
 
 RESUME = "resume.safetensors"
 BEST = "model.safetensors"
+#: What to do about a state that cannot be read.
+STATE_MEND = "remove it, and training begins anew"
 #: The state is written at each validation, and where the last writing lies further back than this.
 MINUTES_BETWEEN_STATES = 10.0
 
@@ -113,6 +115,7 @@ def fit(
     loader: Any = fabric.setup_dataloaders(distributed.shared(drawn), use_distributed_sampler=False)
     bar = tqdm(total=settings.iterations, initial=state["iteration"], desc="training", unit="it", disable=not progress)
     written = time.monotonic()
+    began = written - state.get("seconds", 0.0)  # those of the sittings before this one
     module.train()
     with bar:
         for iteration, batch in enumerate(loader, start=state["iteration"]):
@@ -142,6 +145,7 @@ def fit(
                 _validate(fabric, task, validation, state, folder)
                 module.train()
             if distributed.rank() == 0 and (due or time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES):
+                state["seconds"] = time.monotonic() - began
                 write_state(folder / RESUME, task, optimizer, state)
                 written = time.monotonic()
     distributed.wait()
@@ -177,7 +181,7 @@ def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, An
     Args:
         path: of the checkpoint; see `did.checkpoints.save`, also for what it raises.
         task, optimizer: as they are after an iteration.
-        state: iteration, best and history.
+        state: iteration, best, history and seconds, those that all sittings took up to here.
     """
     names = {parameter: name for name, parameter in task.named_parameters()}
     tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
@@ -192,11 +196,10 @@ def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
     Raises:
         DidError: the file is no state of this task.
     """
-    mend = "remove it, and training begins anew"
-    tensors, state = checkpoints.load(path, mend=mend)
+    tensors, state = checkpoints.load(path, mend=STATE_MEND)
     # Settings may differ between versions; the rates are set anew at each iteration.
     parts = {name: _part(tensors, name) for name in ("task", "adam")}
-    checkpoints.put(task, parts["task"], path, mend)
+    checkpoints.put(task, parts["task"], path, STATE_MEND)
     names = {parameter: name for name, parameter in task.named_parameters()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:

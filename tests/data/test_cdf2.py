@@ -217,3 +217,22 @@ def test_videos_with_other_suffixes_are_counted(tmp_path):
     tree(tmp_path)
     (tmp_path / "Celeb-real/id0_0009.avi").touch()
     assert cdf2.index(tmp_path).attrs["left_out"] == {".avi": 1}
+
+
+def test_a_listed_video_may_be_missing_where_that_is_allowed(tmp_path):
+    root = tree(tmp_path)
+    (root / "Celeb-synthesis/id0_id1_0000.mp4").rename(root / "Celeb-synthesis/id0_id1_0009.mp4")
+    (root / "List_of_testing_videos.txt").write_text(LIST + "\n0 Celeb-synthesis/id0_id1_0009.mp4")
+    with pytest.raises(
+        DidError, match=r"1 of the 4 videos that .* lists are not there, .*id0_id1_0000\.mp4 first.*--allow"
+    ):
+        cdf2.index(root)
+    with pytest.warns(
+        layout.LayoutWarning, match=r"goes without 1 of 4 listed videos, first Celeb-synthesis/id0_id1_0000"
+    ):
+        index = cdf2.index(root, allow_missing=True)
+    assert len(index) == len(expected()) and index.attrs["counts"]["missing"] == 1
+    assert index.attrs["counts"]["found"] == {
+        "Celeb-real videos": 7, "YouTube-real videos": 5, "Celeb-synthesis videos": 7, "test videos": 3
+    }  # fmt: skip
+    assert layout.lacking(index.attrs["counts"]).endswith("7 of 5639 Celeb-synthesis videos, 3 of 518 test videos")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from did.data import ffpp, table
+from did.data import ffpp, layout, table
 from did.data.layout import MARK, LayoutWarning
 from did.errors import DidError
 
@@ -123,24 +123,48 @@ def test_fewer_methods(official):
     assert plain(index) == [row for row in expected(official=True) if row[2] in ("real", "FaceSwap")]
 
 
-def test_the_published_splits_give_720_140_140_videos_a_method(tmp_path):
-    methods = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
+FIVE = (*ffpp.METHODS, "FaceShifter")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A tree of the published size with five methods; the videos are empty files."""
+    tmp_path = tmp_path_factory.mktemp("whole")
     ids = [f"{number:03d}" for number in range(1000)]
     pairs = [list(pair) for pair in zip(ids[::2], ids[1::2], strict=True)]
     for split, part in {"train": pairs[:360], "val": pairs[360:430], "test": pairs[430:]}.items():
         (tmp_path / f"{split}.json").write_text(json.dumps(part))
-    for name in ("original", *methods):
+    for name in ("original", *FIVE):
         (tmp_path / name).mkdir()
         for a, b in pairs:
             for stem in (a, b) if name == "original" else (f"{a}_{b}", f"{b}_{a}"):
                 (tmp_path / name / f"{stem}.mp4").touch()
+    return tmp_path
+
+
+def test_the_published_splits_give_720_140_140_videos_a_method(whole):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         started = time.monotonic()
-        index = ffpp.index(tmp_path, strict=True, methods=methods)
+        index = ffpp.index(whole, strict=True, methods=FIVE)
         assert table.report(index)["result"].eq("ok").all()
         assert time.monotonic() - started < 30
     assert table.counts(index).to_numpy().tolist() == [[720, 140, 140]] * 6
+    counts = index.attrs["counts"]
+    assert counts["missing"] == 0 and counts["found"] == counts["published"] and layout.lacking(counts) == ""
+
+
+def test_one_missing_video_of_a_thousand_passes_where_it_is_allowed_and_is_counted(whole):
+    (whole / "Deepfakes/000_001.mp4").unlink()
+    try:
+        refuse(r"\(1 of 1000 of Deepfakes, first 000_001\.mp4\).*--allow-missing", whole, methods=("Deepfakes",))
+        with pytest.warns(LayoutWarning, match=r"goes without 1 of 1000 of Deepfakes, first 000_001\.mp4, as"):
+            index = ffpp.index(whole, methods=("Deepfakes",), allow_missing=True)
+    finally:
+        (whole / "Deepfakes/000_001.mp4").touch()
+    assert len(index) == 1999 and "Deepfakes/000_001" not in set(index["video"])
+    assert index.attrs["counts"]["missing"] == 1
+    assert layout.lacking(index.attrs["counts"]) == "719 of 720 train videos a method"
 
 
 def test_fewer_videos_than_published_are_named(tree):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -318,6 +320,200 @@ def test_a_store_of_other_settings_is_refused(undisturbed, clean_root, index, tm
     interrupted(3, monkeypatch, index, clean_root, tmp_path / "s")
     with pytest.raises(DidError, match=rf"other there: {match}\)"):
         prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS | change)
+
+
+def same_size(file: Path, content: bytes) -> None:
+    """Write another content of a clip's size, with its time: an MP4 may end in a box of zeros."""
+    size, time = file.stat().st_size, file.stat().st_mtime_ns
+    assert len(content) + 8 <= size
+    file.write_bytes(content + (size - len(content)).to_bytes(4, "big") + b"free" + bytes(size - len(content) - 8))
+    os.utime(file, ns=(time, time))
+
+
+def test_a_video_of_the_same_size_and_time_but_another_content_is_another(root, index, tmp_path, draw_face):
+    name = index.sort_values("video")["path"].iloc[3]
+    video.write_clip(tmp_path / "other.mp4", [draw_face(96, x=0.4) for _ in range(2)])
+    prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    same_size(root / name, (tmp_path / "other.mp4").read_bytes())
+    for _ in range(2):
+        with pytest.raises(DidError, match=rf"other there: the videos' content, such as {name}\)"):
+            prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+
+
+def test_a_video_that_changes_unseen_during_an_interruption_is_done_again(
+    root, index, tmp_path, monkeypatch, draw_face
+):
+    name = index.sort_values("video")["path"].iloc[0]
+    interrupted(5, monkeypatch, index, root, tmp_path / "s")
+    video.write_clip(tmp_path / "other.mp4", [draw_face(96, x=0.4) for _ in range(2)])
+    same_size(root / name, (tmp_path / "other.mp4").read_bytes())
+    resumed = prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    assert content(resumed.root) == content(prepare.prepare(index, root, tmp_path / "new", **SETTINGS).root)
+
+
+def test_videos_are_read_again_only_if_something_about_the_file_has_changed(root, index, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "A_MOMENT", 0)
+    read: list[str] = []
+    digest = prepare.sha256
+    monkeypatch.setattr(prepare, "sha256", lambda file: read.append(file.name) or digest(file))
+    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS).root
+    read.clear()
+    before = content(store)
+    prepare.prepare(index, root, store, **SETTINGS)
+    assert read == []
+    os.utime(root / index["path"][2])  # Touched, but the same.
+    for expected in ([Path(index["path"][2]).name], []):
+        prepare.prepare(index, root, store, **SETTINGS)
+        assert read == expected
+        read.clear()
+    # Without what this machine remembers, from a copy of the videos, and where nothing can be remembered.
+    (tmp_path / ".s.seen.csv").unlink()
+    prepare.prepare(index, Path(shutil.copytree(root, tmp_path / "copy")), store, **SETTINGS)
+    assert len(read) == len(index)
+    (tmp_path / ".s.seen.csv").write_text("no, table\n")
+    prepare.prepare(index, root, store, **SETTINGS)
+    assert len(read) == 2 * len(index)
+    assert content(store) == before
+
+
+def test_a_file_that_has_just_changed_is_not_told_by_its_times(root, index, monkeypatch):
+    file = root / index["path"][0]
+    os.utime(file)
+    assert prepare._stamp(file) == ""
+    later = file.stat().st_ctime_ns + prepare.A_MOMENT
+    monkeypatch.setattr(prepare.time, "time_ns", lambda: later)
+    assert prepare._stamp(file).startswith(f"{file.stat().st_size} ")
+
+
+def test_a_store_of_an_earlier_did_is_taken_if_no_video_is_newer(root, index, tmp_path):
+    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    now, info = content(store.root), store.info
+    index = index.sort_values("video").reset_index(drop=True)
+    sizes = table.fingerprint(index.assign(bytes=[(root / path).stat().st_size for path in index["path"]]))
+    old = {key: value for key, value in info.items() if key != "content"} | {"fingerprint": sizes}
+    for touched in (False, True):
+        (tmp_path / ".s.seen.csv").unlink()
+        (store.root / "store.json").write_text(json.dumps(old))
+        if touched:
+            later = (store.root / "store.json").stat().st_mtime_ns + 1
+            os.utime(root / index["path"][0], ns=(later, later))
+            with pytest.raises(DidError, match="other there: the videos' content"):
+                prepare.prepare(index, root, store.root, **SETTINGS)
+        else:
+            prepare.prepare(index, root, store.root, **SETTINGS)
+            assert content(store.root) == now
+
+
+# --- ids as paths ----------------------------------------------------------------------------------------------------
+
+
+def test_no_place_of_a_video_is_inside_that_of_another():
+    ids = [
+        "real/p0",
+        "real/p0/f1",
+        "real/p0/f1/x",
+        "real/p1",
+        "real/P1",
+        "real/\u00e9",
+        "real/e\u0301",
+        "real/p2/0003.png",
+    ]
+    ids += ["real/p2", "../out", "/etc/x", "real//x", "real/./x", "", "~0123456789abcdef", "fake/p0"]
+    found = prepare.places(ids)
+    kept = {"real/p0/f1/x", "real/p1", "real/\u00e9", "real/p2/0003.png", "fake/p0"}
+    assert {one for one in found if not one.startswith("~")} == kept
+    assert len(set(found)) == len(ids)
+    for one in found:
+        path = Path("/faces") / one
+        assert path.is_relative_to("/faces") and ".." not in path.parts
+        assert not any(Path("/faces") / other in path.parents for other in found if other != one)
+    # The names of every data set stay as they are.
+    plain = ["Deepfakes/000_003", "real/000", "Celeb-real/id0_0000", "FS/a b/ü.1", "real/~x"]
+    assert prepare.places(plain) == plain
+
+
+def picture(file: Path, pixels: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+
+
+@pytest.fixture
+def nested(tmp_path, draw_face) -> tuple[Path, pd.DataFrame]:
+    """A clip real/p0.mp4 beside pictures real/p0/*, and a method."""
+    root = tmp_path / "nested"
+    for number in range(2):
+        picture(root / f"real/p0/f{number}.png", draw_face(96, skin=0.8 + 0.1 * number))
+    for path, x in (("real/p0.mp4", 0.5), ("fake/swap/p0.mp4", 0.45)):
+        video.write_clip(root / path, [draw_face(96, x=x)] * 2)
+    rows = []
+    for path in ("real/p0.mp4", "real/p0/f0.png", "real/p0/f1.png", "fake/swap/p0.mp4"):
+        name = path.removeprefix("fake/").rpartition(".")[0]
+        row = {"path": path, "label": int("fake" in path), "method": name.split("/")[0], "split": "test"}
+        rows.append(row | {"video": name, "identity": "p0", "frame": pd.NA, "dataset": "folder"})
+    return root, table.make_table(rows)
+
+
+def check_faces(store: prepare.FaceStore) -> None:
+    for face, digest in zip(store.manifest["face"], store.manifest["sha256"], strict=True):
+        assert hashlib.sha256((store.root / face).read_bytes()).hexdigest() == digest
+
+
+def test_a_clip_beside_a_folder_of_its_name_takes_nothing_away(nested, tmp_path, draw_face):
+    root, index = nested
+    whole = (root / "real/p0.mp4").read_bytes()
+    (root / "real/p0.mp4").write_bytes(whole[:300])
+    with pytest.raises(DidError, match="1 of 4 videos cannot be read"):
+        prepare.prepare(index, root, tmp_path / "s", **SETTINGS, strict=True)
+    (root / "real/p0.mp4").write_bytes(whole)
+    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS, strict=True)
+    check_faces(store)
+    assert store.manifest.groupby("video").size().to_dict() == {
+        "real/p0": 2, "real/p0/f0": 1, "real/p0/f1": 1, "swap/p0": 2
+    }  # fmt: skip
+    assert content(store.root) == content(prepare.prepare(index, root, tmp_path / "new", **SETTINGS).root)
+    # Whichever comes last.
+    again = prepare.prepare(index, root, tmp_path / "two", **SETTINGS | {"workers": 2})
+    assert content(again.root) == content(store.root)
+
+
+@pytest.mark.parametrize("harm", ["removed", "emptied"])
+def test_a_crop_that_is_gone_or_damaged_at_the_end_is_an_error_and_cut_anew(
+    undisturbed, clean_root, index, tmp_path, monkeypatch, harm
+):
+    store = tmp_path / "s"
+    run = prepare._run
+
+    def harming(*given):
+        yield from run(*given)
+        crop = store / "faces/real/000/0001.png"
+        crop.unlink() if harm == "removed" else crop.write_bytes(b"")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "_run", harming)
+        with pytest.raises(DidError, match=r"1 crops of .* gone or damaged, the first faces/real/000/0001.png"):
+            prepare.prepare(index, clean_root, store, **SETTINGS)
+    assert not (store / "store.json").exists()
+    begun = interrupt_after(99, monkeypatch)
+    prepare.prepare(index, clean_root, store, **SETTINGS)
+    assert begun == ["real/000"]
+    assert content(store) == content(undisturbed)
+
+
+def test_a_crop_that_goes_during_an_interruption_is_cut_anew(undisturbed, clean_root, index, tmp_path, monkeypatch):
+    interrupted(9, monkeypatch, index, clean_root, tmp_path / "s")
+    next((tmp_path / "s" / "faces").rglob("*.png")).unlink()
+    prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS)
+    assert content(tmp_path / "s") == content(undisturbed)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("caf\udce9.png", r"caf\xe9"), ("a\rb.png", r"a\rb")])
+def test_a_name_that_no_table_gives_back_is_an_error_before_the_work(nested, tmp_path, draw_face, name, shown):
+    root, index = nested
+    os.rename(root / "real/p0/f1.png", root / "real" / name)
+    index.loc[2, ["path", "video"]] = f"real/{name}", f"real/{name}"
+    with pytest.raises(DidError, match=re.escape(f"'real/{shown}.png' of the index is not UTF-8 or has a carriage")):
+        prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_store_of_other_videos_is_refused(undisturbed, root, index, draw_face):

@@ -198,6 +198,28 @@ def test_licensed_data_is_found_in_its_places(project, licensed, monkeypatch, tm
     assert open_source("ffpp", edition="licensed").edition == "licensed"
 
 
+def test_a_fragment_says_that_it_is_a_part(project, licensed, monkeypatch):
+    part = open_source("ffpp", data_root=licensed)
+    less = "2 of 720 train videos a method, 2 of 140 val videos a method, 2 of 140 test videos a method"
+    assert (part.edition, part.kind) == ("licensed", "licensed, part")
+    assert part.banner == f"FaceForensics++ (c23), with {less}, a part of the licensed data"
+    monkeypatch.setattr(LAYOUTS["ffpp"], "PUBLISHED", {"train": 2, "val": 2, "test": 2})
+    whole = open_source("ffpp", data_root=licensed)
+    assert (whole.kind, whole.banner) == ("licensed", "FaceForensics++ (c23), licensed data")
+    assert whole.counts["found"] == whole.counts["published"] and whole.counts["missing"] == 0
+
+
+def test_missing_videos_are_let_pass_and_counted_where_there_are_lists(project, licensed):
+    (licensed / "manipulated_sequences/Deepfakes/c23/videos/000_001.mp4").unlink()
+    with pytest.raises(DidError, match="lacks videos that its splits list"):
+        open_source("ffpp", data_root=licensed)
+    source = open_source("ffpp", data_root=licensed, allow_missing=True)
+    assert (len(source.index), source.counts["missing"], source.kind) == (29, 1, "licensed, part")
+    for name in ("dffd", "diff", "folder:x"):
+        with pytest.raises(DidError, match=f"allow_missing is for ffpp and cdf2, .*, not for {name.partition(':')[0]}"):
+            open_source(name, allow_missing=True)
+
+
 def test_a_stand_in_never_passes_for_licensed_data(project, smallest):
     assert open_source("ffpp", data_root=smallest).edition == "stand-in"
     with pytest.raises(DidError, match="is a stand-in that did wrote"):

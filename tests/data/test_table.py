@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -193,6 +194,19 @@ def test_equal_content_in_one_split_is_no_leak_and_may_not_be_real_and_fake(tmp_
         "2 files have the content of a file of another class, such as Deepfakes/010_011.mp4 (Deepfakes) and "
         "real/010.mp4 (real); keep each content in one class."
     )
+
+
+def test_names_that_look_like_missing_values_or_numbers_stay_names(tmp_path):
+    names = ["None", "NA", "nan", "null", "N/A", "NaN", "", "000", "1e3", "True", "-"]
+    written = pd.DataFrame({"method": names, "score": [0.1, np.nan, np.inf, *range(8)], "n": range(11)})
+    written.to_csv(tmp_path / "a.csv", index=False)
+    read = tables.read_csv(tmp_path / "a.csv", text=("method", "gone"))
+    assert read["method"].tolist() == names
+    assert (read["score"].dtype, read["n"].dtype) == ("float64", "int64")
+    assert read["score"].equals(written["score"]) and read["n"].equals(written["n"])
+    assert tables.read_csv(tmp_path / "a.csv")["score"].tolist()[:3] == ["0.1", "", "inf"]
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.csv").read_bytes())
+    assert tables.read_csv(tmp_path / "b.csv", text=("method",)).equals(read)
 
 
 def test_only_files_of_equal_size_in_two_splits_are_read(tmp_path, monkeypatch):

@@ -51,12 +51,13 @@ VALIDATION = 5
 
 
 @layout.readable()
-def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
+def index(root: str | Path, strict: bool = False, allow_missing: bool = False) -> pd.DataFrame:
     """Index the test list's videos and, of the others, those that share no person with another split.
 
     Args:
         root: folder of the data set (see the module).
         strict: raise where the number of videos is not the published one, instead of warning.
+        allow_missing: leave out listed videos that are not there, with a `LayoutWarning`, instead of raising.
 
     Returns:
         The table (`did.data.table.COLUMNS`), one row a video, sorted by split, method and name; `frame` is <NA> and
@@ -70,9 +71,10 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
     root = layout.open_root(root, TITLE)
     left = layout.Left()
     found = _found(root, left)
-    testing = _testing(root, found)
+    testing, missing = _testing(root, found, allow_missing)
     counts = {f"{folder} videos": sum(_folder(video) == folder for video in found) for folder in FOLDERS}
-    layout.compare(root, TITLE, counts | {"test videos": len(testing)}, PUBLISHED, strict)
+    counts["test videos"] = len(testing)
+    layout.compare(root, TITLE, counts, PUBLISHED, strict)
 
     people = {video: _people(video, file) for video, file in found.items()}
     splits, left_out = _splits(people, testing)
@@ -82,7 +84,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
     for video, split in splits.items():
         method = FOLDERS[_folder(video)]
         rows.append(layout.row(root, found[video], NAME, method, LABELS[method], split, video, "+".join(people[video])))
-    return left.noted(layout.finish(rows), root, strict)
+    return left.noted(layout.finish(rows, layout.counted(counts, PUBLISHED, missing)), root, strict)
 
 
 def _folder(video: str) -> str:
@@ -108,8 +110,8 @@ def _found(root: Path, left: layout.Left) -> dict[str, Path]:
     return found
 
 
-def _testing(root: Path, found: Mapping[str, Path]) -> list[str]:
-    """The ids of the listed videos, in the list's order."""
+def _testing(root: Path, found: Mapping[str, Path], allow_missing: bool) -> tuple[list[str], int]:
+    """The ids of the listed videos that are there, in the list's order, and how many are not."""
     file = root / LIST
     if not file.is_file():
         raise DidError(
@@ -140,11 +142,14 @@ def _testing(root: Path, found: Mapping[str, Path]) -> list[str]:
     if repeated := sorted({video for video in listed if listed.count(video) > 1}):
         raise DidError(f"The list {file} names {repeated[0]}.mp4 twice; get it anew with the data set.")
     if absent := [video for video in listed if video not in found]:
-        raise DidError(
-            f"{len(absent)} of the {len(listed)} videos that {file} lists are not there, {absent[0]}.mp4 first; add "
-            "them, since a test set with holes is another test set."
-        )
-    return listed
+        if not allow_missing:
+            raise DidError(
+                f"{len(absent)} of the {len(listed)} videos that {file} lists are not there, {absent[0]}.mp4 first; "
+                "add them, since a test set with holes is another test set, or go without them by allow_missing "
+                "(--allow-missing)."
+            )
+        layout.let_pass(root, TITLE, f"{len(absent)} of {len(listed)} listed videos, first {absent[0]}.mp4")
+    return [video for video in listed if video in found], len(absent)
 
 
 def _people(video: str, file: Path) -> tuple[str, ...]:

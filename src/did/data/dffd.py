@@ -8,7 +8,7 @@ Layout (http://cvlab.cse.msu.edu/dffd-dataset.html), for whichever subsets are t
 
 The case of a subset's name does not matter; `val` is taken for `validation`; other image formats are taken, too. The
 parts that come from FaceForensics++, CelebA and DeepFaceLab are fetched apart, so that the published 58,703 real and
-240,336 fake images are in nobody's folder: there is no count of a subset to compare with.
+240,336 fake images are in nobody's folder: what is there is a part, which the record says, and no fault to warn of.
 
 DFFD names nobody: each image is a video of one frame and counts as a person of its own. That nobody is in two splits
 can therefore not be checked; the authors say that they took care of it.
@@ -30,8 +30,8 @@ METHODS = ("faceapp", "stargan", "pggan_v1", "pggan_v2", "stylegan_celeba", "sty
 # The explicit maps: from subset to method, from method to label.
 SUBSETS = {"ffhq": tables.REAL, "celeba": tables.REAL} | {name: name for name in METHODS}
 LABELS = {tables.REAL: 0} | dict.fromkeys(METHODS, 1)
-#: Empty: see the module.
-PUBLISHED: dict[str, int] = {}
+#: Of all subsets and splits together.
+PUBLISHED = {"real images": 58_703, "fake images": 240_336}
 HOW_TO_GET = "ask its authors for it with the form at http://cvlab.cse.msu.edu/dffd-dataset.html"
 SPLIT_FOLDERS = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
 
@@ -66,7 +66,9 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
             raise DidError(f"The subset {folder} has no image in train/, validation/ or test/; add them or remove it.")
         rows += images
     layout.apart(places)
-    return left.noted(layout.finish(rows), root, strict)
+    fake = sum(row["label"] for row in rows)
+    counts = layout.counted({"real images": len(rows) - fake, "fake images": fake}, PUBLISHED)
+    return left.noted(layout.finish(rows, counts), root, strict)
 
 
 def _subsets(root: Path, strict: bool) -> dict[str, Path]:

@@ -72,7 +72,8 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
         raise DidError(f"The folder {real} holds no image in train/, val/ or test/; put the real images there.")
     if not forged:
         raise DidError(f"{root} holds no forged image in folders such as test/{METHODS[0]}/; put them there.")
-    layout.compare(root, TITLE, {"pristine images": pristine, "forged images": forged}, PUBLISHED, strict)
+    counts = {"pristine images": pristine, "forged images": forged}
+    layout.compare(root, TITLE, counts, PUBLISHED, strict)
 
     classes = {split: {row["label"] for row in rows if row["split"] == split} for split in tables.SPLITS}
     kept = [row for row in rows if len(classes[row["split"]]) == 2]
@@ -87,7 +88,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
     if left_out:
         layout.note(root, f"Of {TITLE} in {root} are left out: {'; '.join(left_out)}.")
     layout.apart(there)
-    return left.noted(layout.finish(kept), root, strict)
+    return left.noted(layout.finish(kept, layout.counted(counts, PUBLISHED)), root, strict)
 
 
 def _real_folder(root: Path) -> Path:

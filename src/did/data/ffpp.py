@@ -37,7 +37,11 @@ SPLITS_URL = "https://github.com/ondyari/FaceForensics/tree/master/dataset/split
 
 @layout.readable()
 def index(
-    root: str | Path, strict: bool = False, compression: str = "c23", methods: Sequence[str] = METHODS
+    root: str | Path,
+    strict: bool = False,
+    compression: str = "c23",
+    methods: Sequence[str] = METHODS,
+    allow_missing: bool = False,
 ) -> pd.DataFrame:
     """Index the videos that the split files list.
 
@@ -46,6 +50,7 @@ def index(
         strict: raise where the number of videos is not the published one, instead of warning.
         compression: "raw", "c23" or "c40"; the mirror has c23 only.
         methods: forgery methods to take, in the authors' spelling.
+        allow_missing: leave out listed videos that are not there, with a `LayoutWarning`, instead of raising.
 
     Returns:
         The table (`did.data.table.COLUMNS`), one row a video, sorted by split, method and name; `frame` is <NA> and
@@ -72,6 +77,7 @@ def index(
 
     rows = []
     listed = dict.fromkeys(folders, 0)
+    present = {(split, method): 0 for split in pairs for method in folders}
     absent: dict[str, list[str]] = {method: [] for method in folders}
     for split, split_pairs in pairs.items():
         for method, folder in folders.items():
@@ -80,6 +86,8 @@ def index(
                 listed[method] += 1
                 if not file.is_file():
                     absent[method].append(file.name)
+                    continue
+                present[split, method] += 1
                 rows.append(layout.row(root, file, NAME, method, LABELS[method], split, f"{method}/{stem}", identity))
     if any(absent.values()):
         found = "; ".join(
@@ -87,10 +95,18 @@ def index(
             for method, names in absent.items()
             if names
         )
-        raise DidError(f"The FF++ tree {root} lacks videos that its splits list ({found}); add them.")
-    counts = {f"{split} videos a method": 2 * len(pairs[split]) for split in pairs}
-    layout.compare(root, TITLE, counts, {f"{split} videos a method": n for split, n in PUBLISHED.items()}, strict)
-    return left.noted(layout.finish(rows), root, strict)
+        if not allow_missing:
+            raise DidError(
+                f"The FF++ tree {root} lacks videos that its splits list ({found}); add them, or go without them by "
+                "allow_missing (--allow-missing)."
+            )
+        layout.let_pass(root, TITLE, found)
+    # Of the method that has the fewest.
+    counts = {f"{split} videos a method": min(present[split, method] for method in folders) for split in pairs}
+    published = {f"{split} videos a method": n for split, n in PUBLISHED.items()}
+    layout.compare(root, TITLE, counts, published, strict)
+    table = layout.finish(rows, layout.counted(counts, published, sum(map(len, absent.values()))))
+    return left.noted(table, root, strict)
 
 
 def _folders(root: Path, compression: str, methods: Sequence[str]) -> dict[str, Path]:

@@ -324,8 +324,34 @@ def still_rows(
     ]
 
 
-def finish(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def counted(found: Mapping[str, int], published: Mapping[str, int], missing: int = 0) -> dict[str, Any]:
+    """Return what a data set's record says of its completeness.
+
+    Args:
+        found: how many there are of each thing that `published` names.
+        published: how many its authors publish.
+        missing: videos that its lists name, that are not there, and that the user lets be missing.
+    """
+    return {"found": {name: found.get(name, 0) for name in published}, "published": dict(published), "missing": missing}
+
+
+def lacking(counts: Mapping[str, Any]) -> str:
+    """Return in words what there is less of than published, from what `counted` gave; "" for nothing."""
+    found, published = counts.get("found", {}), counts.get("published", {})
+    return ", ".join(f"{found[name]} of {n} {name}" for name, n in published.items() if found[name] < n)
+
+
+def let_pass(root: Path, title: str, said: str) -> None:
+    """Warn of videos that the lists name and that the user lets be missing; of a stand-in too."""
+    warnings.warn(f"{title} in {root} goes without {said}, as allow_missing says.", LayoutWarning, stacklevel=2)
+
+
+def finish(rows: Iterable[Mapping[str, Any]], counts: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The checked table: rows sorted by split (train, val, test), method (real first) and name.
+
+    Args:
+        rows: of the table.
+        counts: of `counted`; they are the table's `attrs["counts"]`.
 
     Raises:
         DidError: see `did.data.table.check`.
@@ -335,6 +361,7 @@ def finish(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         sorted(rows, key=lambda r: (order[r["split"]], r["method"] != tables.REAL, r["method"], r["video"]))
     )
     tables.check(table)
+    table.attrs["counts"] = dict(counts or {})
     return table
 
 

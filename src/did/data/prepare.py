@@ -2,14 +2,17 @@
 
 A store is a folder::
 
-    faces/<method>/<video>/<frame>.png   RGB crops, lossless
-    manifest.csv                         one row a crop: the table's columns and MANIFEST_COLUMNS
-    quarantine.csv                       path, frame, reason of everything that gave no crop
-    store.json                           the settings and the videos' fingerprint; there only when all is finished
+    faces/<video>/<frame>.png   RGB crops, lossless; see `places` for the few videos whose id is no path of its own
+    manifest.csv                one row a crop: the table's columns and MANIFEST_COLUMNS
+    quarantine.csv              path, frame, reason of everything that gave no crop
+    store.json                  the settings and a checksum of the videos' content; there only when all is finished
 
 While the work goes on, `unfinished.json` stands in for `store.json`, and `parts/` holds one file for each video that
 is done: its crops are written first, that file last, so that an interrupted run goes on at the next video. No more
 than a few videos are in memory at any time, however many there are.
+
+Beside the store, `.<name>.seen.csv` holds the checksum of each video as this machine has read it, with what changes
+when the file does. It saves reading all videos again; it may be removed.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -44,7 +49,7 @@ from did.data import video as videos
 from did.data.geometry import similarity
 from did.data.layout import IMAGE_SUFFIXES, compare_contents
 from did.errors import DidError
-from did.files import alone, room_on_disk, write_atomically
+from did.files import alone, sha256, writable, write_atomically, writing
 from did.settings import nearest
 
 MARGIN = 0.3
@@ -72,6 +77,8 @@ FRAMES_A_WORKER = 800
 VIDEOS_A_WORKER = 4
 # Seconds to wait for the answer of a cluster.
 PATIENCE = 10
+# Nanoseconds in which a file may change twice without another time of change, on any file system.
+A_MOMENT = 3_000_000_000
 CHOICES = ("largest", "track")
 NO_FACE = "no face found"
 
@@ -90,7 +97,8 @@ class FaceStore:
 
     @property
     def info(self) -> dict[str, Any]:
-        """size, margin, frames, detector, index and fingerprint (of the videos' list and content), finished."""
+        """size, margin, frames, face, detector, index and content (checksums of the videos' list and of what is in
+        them), finished."""
         return json.loads((self.root / "store.json").read_text(encoding="utf-8"))
 
     @property
@@ -178,6 +186,8 @@ def prepare(
 
     A finished store with these settings and these videos is returned at once, an interrupted one is completed, and
     the result is the same, byte for byte, after any interruption and with any number of workers, here or on a cluster.
+    Whether a video is the same one is told by its content, which is read again only if the file's size, number or
+    times are others than when it was last read.
 
     Args:
         index: the table, one row a video or image, `frame` <NA>.
@@ -201,7 +211,8 @@ def prepare(
 
     Raises:
         DidError: an impossible setting; a store made with other settings or from other videos; a missing file;
-            under `strict`, files that do not decode; a method of which a split has no face at all; a full disk; no
+            a name that is no text; under `strict`, files that do not decode; a method of which a split has no face at
+            all; crops that are gone or damaged at the end; a full disk, or a folder that cannot be written to; no
             scheduler at `cluster`.
     """
     if face not in CHOICES:
@@ -216,7 +227,8 @@ def prepare(
     index = index.sort_values("video").reset_index(drop=True)
     if index["video"].duplicated().any():
         raise DidError("The index lists a video twice; give one row a video, not yet sampled to frames.")
-    sizes = [_bytes(root / path) for path in index["path"]]
+    _check_names(index)
+    stamps = [_stamp(root / path) for path in index["path"]]
     if strict or not (store / "store.json").is_file():
         compare_contents(index, root, strict, progress)
     settings = {
@@ -225,18 +237,25 @@ def prepare(
         "frames": frames,
         "face": face,
         "detector": f"MTCNN, facenet-pytorch {version('facenet-pytorch')}",
-        # The sizes of the files tell apart two sets of videos under the same names.
         "index": tables.fingerprint(index),
-        "fingerprint": tables.fingerprint(index.assign(bytes=sizes)),
         "finished": True,
     }
+    # Without the lock, which a store in a read-only place cannot have.
+    if _is_finished(store, settings, index, root, stamps) and not (store / "unfinished.json").exists():
+        return FaceStore(store)
     with alone(store):
-        if _begin(store, settings):
+        if _is_finished(store, settings, index, root, stamps):
+            _tidy(store)
             return FaceStore(store)
+        _begin(store, settings)
+        writable(store)
+        where = places(index["video"])
+        parts = [_part(store, place) for place in where]
+        files = [root / path for path in index["path"]]
         jobs = [
-            (root / path, store, video, frames, size, margin, face)
-            for path, video in zip(index["path"], index["video"], strict=True)
-            if not _is_done(store, video, root / path)
+            (file, store, place, frames, size, margin, face)
+            for file, place, part, stamp in zip(files, where, parts, stamps, strict=True)
+            if not _is_done(store, part, file, stamp)
         ]
         with (
             tqdm(
@@ -247,81 +266,197 @@ def prepare(
             for _ in _run(jobs, executor, at_once):
                 bar.update()
         if strict:
-            _refuse_broken(index, root, store)
+            _refuse_broken(index, root, parts)
+        _check_crops(store, parts, progress)
         write_atomically(store / "index.csv", lambda file: tables.save(index, file))
-        write_atomically(store / "manifest.csv", lambda file: _write_rows(file, _manifest(index, store)))
-        write_atomically(store / "quarantine.csv", lambda file: _write_rows(file, _quarantine(index, store)))
+        write_atomically(store / "manifest.csv", lambda file: _write_rows(file, _manifest(index, parts)))
+        write_atomically(store / "quarantine.csv", lambda file: _write_rows(file, _quarantine(index, parts)))
         _check_no_empty_cell(index, FaceStore(store))
-        _finish(store, settings)
+        read = [(part["stamp"], part["sha256"]) for part in map(_read_part, parts)]
+        _note_seen(store, index, *zip(*read, strict=True))
+        _finish(store, settings | {"content": _content(index, [digest for _, digest in read])})
     return FaceStore(store)
 
 
-def _bytes(file: Path) -> int:
+def places(videos: Sequence[str]) -> list[str]:
+    """Where the crops of each video are, below `faces/`: no place is another's, or a folder inside another's.
+
+    A place is the video's id, so that a person finds the crops. It is "~" and a checksum of the id if another id is
+    inside it (a clip `real/p0` beside pictures `real/p0/1`), if a file system may take it for an earlier one (by upper
+    and lower case, or by how accents are spelt), or if it would not be a path below `faces/`.
+
+    Args:
+        videos: ids, each once.
+    """
+    keys = [unicodedata.normalize("NFC", video).casefold() for video in videos]
+    around = {key[:at] for key in keys for at, letter in enumerate(key) if letter == "/"}
+    found, taken = [], set()
+    for video, key in zip(videos, keys, strict=True):
+        plain = not video.startswith("~") and not {"", ".", ".."} & set(video.split("/")) and "\0" not in video
+        if not plain or key in around or key in taken:
+            found.append(f"~{hashlib.sha256(video.encode()).hexdigest()[:16]}")
+        else:
+            found.append(video)
+            taken.add(key)
+    return found
+
+
+def _check_names(index: pd.DataFrame) -> None:
+    """Names that a table in CSV and UTF-8 would not give back: of bytes that are no text, or with a carriage return."""
+    for name in ("path", "method", "video", "identity", "dataset"):
+        for value in map(str, index[name].unique()):
+            if "\r" in value or value.encode("utf-8", "replace").decode() != value:
+                shown = os.fsencode(value).decode("utf-8", "backslashreplace").replace("\r", "\\r")
+                raise DidError(
+                    f"The {name} '{shown}' of the index is not UTF-8 or has a carriage return, which no table holds; "
+                    "rename the file or folder."
+                )
+
+
+def _stamp(file: Path) -> str:
+    """What changes whenever a file's content may have changed: its size, its number and its times; "" if it has just
+    been changed, as another change in the same moment would not show.
+
+    Raises:
+        DidError: there is no such file.
+    """
     try:
-        return file.stat().st_size
+        found = file.stat()
     except OSError as error:
         raise DidError(f"The file {file} of the index is missing; put it there or index the folder again.") from error
+    # The time of change (of the file or its name) is the one that nobody can set.
+    if time.time_ns() - found.st_ctime_ns < A_MOMENT:
+        return ""
+    return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
-def _begin(store: Path, settings: dict[str, Any]) -> bool:
-    """True where the store is finished; otherwise it is ready to be worked on."""
-    finished, unfinished = store / "store.json", store / "unfinished.json"
-    if finished.is_file():
-        _compare(store, json.loads(finished.read_text(encoding="utf-8")), settings)
-        _tidy(store)
-        return True
+def _digest(file: Path) -> str:
+    """SHA-256 of a file's content; "" if it cannot be read: then it goes to the quarantine."""
+    try:
+        return sha256(file)
+    except OSError:
+        return ""
+
+
+def _content(index: pd.DataFrame, digests: Sequence[str]) -> str:
+    return tables.fingerprint(index.assign(sha256=digests))
+
+
+def _seen(store: Path) -> Path:
+    return store.with_name(f".{store.name}.seen.csv")
+
+
+def _note_seen(store: Path, index: pd.DataFrame, stamps: Sequence[str], digests: Sequence[str]) -> None:
+    rows = zip(index["path"], stamps, digests, strict=True)
+    with contextlib.suppress(DidError):  # It only saves time.
+        write_atomically(_seen(store), lambda file: _write_rows(file, rows))
+
+
+def _is_finished(store: Path, settings: dict[str, Any], index: pd.DataFrame, root: Path, stamps: Sequence[str]) -> bool:
+    """Is the store finished?
+
+    Raises:
+        DidError: it is, but with other settings or from other videos.
+    """
+    if not (store / "store.json").is_file():
+        return False
+    found = json.loads((store / "store.json").read_text(encoding="utf-8"))
+    _compare(store, found, settings)
+    known = {}
+    with contextlib.suppress(OSError, ValueError), _seen(store).open(newline="", encoding="utf-8") as rows:
+        known = {path: (stamp, digest) for path, stamp, digest in csv.reader(rows)}
+    digests, changed = [], []
+    for path, stamp in zip(index["path"], stamps, strict=True):
+        before, digest = known.get(path, ("", ""))
+        if not stamp or stamp != before:
+            now = _digest(root / path)
+            changed += [path] * (bool(digest) and now != digest)
+            digest = now
+        digests.append(digest)
+    content = _content(index, digests)
+    earlier = "content" not in found  # Of an earlier did, which told videos by their size.
+    if not (_as_before(store, found, index, root) if earlier else found["content"] == content):
+        example = f", such as {changed[0]}" if changed else ""
+        raise _other(store, [f"the videos' content{example}"])
+    if earlier:
+        with contextlib.suppress(DidError):
+            _note(store / "store.json", settings | {"content": content})
+    if dict(zip(index["path"], zip(stamps, digests, strict=True), strict=True)) != known:
+        _note_seen(store, index, stamps, digests)
+    return True
+
+
+def _as_before(store: Path, found: dict[str, Any], index: pd.DataFrame, root: Path) -> bool:
+    """Are the videos of the sizes that an earlier did noted, and none of them newer than what it wrote?"""
+    stats = [(root / path).stat() for path in index["path"]]
+    newest, finished = max(stat.st_mtime_ns for stat in stats), (store / "store.json").stat().st_mtime_ns
+    sizes = tables.fingerprint(index.assign(bytes=[stat.st_size for stat in stats]))
+    return found.get("fingerprint") == sizes and newest <= finished
+
+
+def _begin(store: Path, settings: dict[str, Any]) -> None:
+    """Make the store ready to be worked on, or go on with one that is unfinished."""
+    unfinished = store / "unfinished.json"
     # Not the files' content: a video that was mended after it stopped the work is taken up alone.
-    started = settings | {"fingerprint": None, "finished": False}
+    started = settings | {"finished": False}
     if unfinished.is_file():
         _compare(store, json.loads(unfinished.read_text(encoding="utf-8")), started)
-        return False
+        return
     if store.exists() and (not store.is_dir() or any(file.suffix != ".tmp" for file in store.iterdir())):
         raise DidError(f"{store} is not empty and is not a face store; give a new folder.")
-    write_atomically(unfinished, lambda file: file.write_text(_json(started), encoding="utf-8"))
-    return False
+    _note(unfinished, started)
 
 
 def _compare(store: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    names = {"fingerprint": "the videos' content", "index": "the list of videos"}
-    differing = [names.get(key, f"{key} {found.get(key)}") for key in wanted if found.get(key) != wanted[key]]
-    if differing:
-        raise DidError(
-            f"The face store {store} was made from other videos or with other settings (other there: "
-            f"{', '.join(differing)}); give another folder or remove this one."
-        )
+    names = {"index": "the list of videos"}
+    if differing := [names.get(key, f"{key} {found.get(key)}") for key in wanted if found.get(key) != wanted[key]]:
+        raise _other(store, differing)
+
+
+def _other(store: Path, differing: list[str]) -> DidError:
+    return DidError(
+        f"The face store {store} was made from other videos or with other settings (other there: "
+        f"{', '.join(differing)}); give another folder or remove this one."
+    )
 
 
 def _finish(store: Path, settings: dict[str, Any]) -> None:
-    write_atomically(store / "store.json", lambda file: file.write_text(_json(settings), encoding="utf-8"))
+    _note(store / "store.json", settings)
     _tidy(store)
 
 
 def _tidy(store: Path) -> None:
-    (store / "unfinished.json").unlink(missing_ok=True)
-    shutil.rmtree(store / "parts", ignore_errors=True)
-    for left in store.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
-        left.unlink()
+    with writing(store):
+        shutil.rmtree(store / "parts", ignore_errors=True)
+        for left in store.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
+            left.unlink()
+        (store / "unfinished.json").unlink(missing_ok=True)
 
 
-def _json(settings: dict[str, Any]) -> str:
-    return json.dumps(settings, indent=1) + "\n"
+def _note(file: Path, settings: dict[str, Any]) -> None:
+    text = json.dumps(settings, indent=1) + "\n"
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _part(store: Path, video: str) -> Path:
-    return store / "parts" / f"{video}.json"
+def _part(store: Path, place: str) -> Path:
+    """What is known of a video that is done, in a folder of its own for the reason that `places` has."""
+    return store / "parts" / place / "part.json"
 
 
-def _read_part(store: Path, video: str) -> dict[str, Any]:
-    """What is known of a video that is done: bytes of its file, found, missed, and broken, the reason or None."""
-    return json.loads(_part(store, video).read_text(encoding="utf-8"))
+def _read_part(part: Path) -> dict[str, Any]:
+    """Of a video that is done: stamp and sha256 of its file, found, missed, and broken, the reason or None."""
+    return json.loads(part.read_text(encoding="utf-8"))
 
 
-def _is_done(store: Path, video: str, file: Path) -> bool:
-    """A video that did not decode is tried again: it may have been mended."""
-    if not _part(store, video).is_file():
+def _is_done(store: Path, part: Path, file: Path, stamp: str) -> bool:
+    """Is it there, from this content, with all its crops? A video that did not decode is tried again: it may have been
+    mended."""
+    if not part.is_file():
         return False
-    part = _read_part(store, video)
-    return part["broken"] is None and part["bytes"] == file.stat().st_size
+    known = _read_part(part)
+    if known["broken"] is not None or not all((store / path).is_file() for _, path, *_ in known["found"]):
+        return False
+    return (stamp != "" and stamp == known["stamp"]) or _digest(file) == known["sha256"]
 
 
 @contextlib.contextmanager
@@ -407,9 +542,11 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _prepare_video(file: Path, store: Path, video: str, frames: int, size: int, margin: float, face: str) -> None:
+def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, margin: float, face: str) -> None:
     """Write the crops of one video or image, then its part."""
-    shutil.rmtree(store / "faces" / video, ignore_errors=True)  # What an interruption or another content left there.
+    # What an interruption or another content left there: of this video alone, see `places`.
+    shutil.rmtree(store / "faces" / place, ignore_errors=True)
+    stamp, digest = _stamp(file), _digest(file)
     found: list[list[Any]] = []
     missed: list[list[Any]] = []
     broken = None
@@ -430,8 +567,8 @@ def _prepare_video(file: Path, store: Path, video: str, frames: int, size: int, 
                     chosen = min(faces, key=lambda one: float(np.linalg.norm(one.centre - last)))
                 last = chosen.centre
                 png = _png(align(image, chosen.landmarks, size, margin))
-                path = f"faces/{video}/{number:04d}.png"
-                with room_on_disk(store / path):
+                path = f"faces/{place}/{number:04d}.png"
+                with writing(store):
                     (store / path).parent.mkdir(parents=True, exist_ok=True)
                     (store / path).write_bytes(png)
                 box = [round(float(x), 2) for x in chosen.box]
@@ -442,8 +579,8 @@ def _prepare_video(file: Path, store: Path, video: str, frames: int, size: int, 
         found, missed = [], []
     if not found and all(reason == NO_FACE for _, reason in missed):
         missed = [[number, f"{NO_FACE} in any sampled frame of the video"] for number, _ in missed]
-    text = json.dumps({"bytes": file.stat().st_size, "found": found, "missed": missed, "broken": broken})
-    write_atomically(_part(store, video), lambda part: part.write_text(text, encoding="utf-8"))
+    text = json.dumps({"stamp": stamp, "sha256": digest, "found": found, "missed": missed, "broken": broken})
+    write_atomically(_part(store, place), lambda part: part.write_text(text, encoding="utf-8"))
 
 
 class _Unreadable(Exception):
@@ -481,10 +618,8 @@ def _png(image: np.ndarray) -> bytes:
     return png.tobytes()
 
 
-def _refuse_broken(index: pd.DataFrame, root: Path, store: Path) -> None:
-    reasons = {
-        path: _read_part(store, video)["broken"] for path, video in zip(index["path"], index["video"], strict=True)
-    }
+def _refuse_broken(index: pd.DataFrame, root: Path, parts: Sequence[Path]) -> None:
+    reasons = {path: _read_part(part)["broken"] for path, part in zip(index["path"], parts, strict=True)}
     broken = [(path, reason) for path, reason in reasons.items() if reason is not None]
     if broken:
         path, reason = broken[0]
@@ -494,29 +629,45 @@ def _refuse_broken(index: pd.DataFrame, root: Path, store: Path) -> None:
         )
 
 
-def _write_rows(file: Path, rows: Iterator[list[Any]]) -> None:
+def _check_crops(store: Path, parts: Sequence[Path], progress: bool) -> None:
+    """Is every crop there, and the one that was cut? A video of which one is not counts as not done."""
+    wrong = []
+    for part in tqdm(parts, unit=" videos", desc="check", disable=not progress):
+        crops = {path: digest for _, path, *_, digest in _read_part(part)["found"]}
+        if bad := [path for path, digest in crops.items() if _digest(store / path) != digest]:
+            wrong += bad
+            part.unlink()
+    if wrong:
+        raise DidError(
+            f"{len(wrong)} crops of {store} are gone or damaged, the first {wrong[0]}, so that it cannot be finished; "
+            "run again: they are cut anew."
+        )
+
+
+def _write_rows(file: Path, rows: Iterable[Sequence[Any]]) -> None:
     """CSV as `did.data.table.save` writes it, one row at a time."""
     with file.open("w", newline="", encoding="utf-8") as opened:
         csv.writer(opened, lineterminator="\n").writerows(rows)
 
 
-def _manifest(index: pd.DataFrame, store: Path) -> Iterator[list[Any]]:
+def _manifest(index: pd.DataFrame, parts: Sequence[Path]) -> Iterator[list[Any]]:
     """The header and one row a crop, in the order of the index."""
     yield [*tables.COLUMNS, *MANIFEST_COLUMNS]
     at = tables.COLUMNS.index("frame")
-    for row in index[list(tables.COLUMNS)].itertuples(index=False, name=None):
-        for number, *values in _read_part(store, row[tables.COLUMNS.index("video")])["found"]:
+    rows = index[list(tables.COLUMNS)].itertuples(index=False, name=None)
+    for row, part in zip(rows, parts, strict=True):
+        for number, *values in _read_part(part)["found"]:
             yield [*row[:at], number, *row[at + 1 :], *values]
 
 
-def _quarantine(index: pd.DataFrame, store: Path) -> Iterator[list[Any]]:
+def _quarantine(index: pd.DataFrame, parts: Sequence[Path]) -> Iterator[list[Any]]:
     """The header and one row for everything that gave no crop, in the order of the index."""
     yield list(QUARANTINE_COLUMNS)
-    for path, video in zip(index["path"], index["video"], strict=True):
-        part = _read_part(store, video)
-        if part["broken"] is not None:
-            yield [path, "", part["broken"]]
-        for number, reason in part["missed"]:
+    for path, part in zip(index["path"], parts, strict=True):
+        known = _read_part(part)
+        if known["broken"] is not None:
+            yield [path, "", known["broken"]]
+        for number, reason in known["missed"]:
             yield [path, number, reason]
 
 

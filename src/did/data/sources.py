@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from did.data import cdf2, dffd, diff, ffpp, folder, table
-from did.data.layout import MARK, readable
+from did.data.layout import MARK, counted, lacking, readable
 from did.data.prepare import FaceStore, prepare
 from did.data.standin import GENERATOR, london, write
 from did.errors import DidError
@@ -24,6 +24,8 @@ from did.settings import Settings, nearest, of_preset
 LAYOUTS: dict[str, ModuleType] = {"ffpp": ffpp, "cdf2": cdf2, "dffd": dffd, "diff": diff}
 #: What a source may be called, for messages; ffpp:c40 is another compression, folder:PATH anybody's own data.
 SOURCES = (*LAYOUTS, *(f"ffpp:{name}" for name in ffpp.COMPRESSIONS), "folder:PATH")
+#: Those whose authors publish lists of the videos.
+LISTED = (ffpp.NAME, cdf2.NAME)
 EDITIONS = ("auto", "licensed", "stand-in")
 LONDON = "london"
 #: Stands on every figure, table and number that is no reproduction.
@@ -64,6 +66,7 @@ class Source:
         label: how every figure and table names it.
         index: the table, one row a video or image.
         credit: attribution that the pictures ask for.
+        counts: what is found and published (for a stand-in: nothing), and missing; see `did.data.layout.counted`.
         left_out: how many files of its folders are left out, by suffix (or another reason).
     """
 
@@ -73,7 +76,13 @@ class Source:
     label: str
     index: pd.DataFrame
     credit: str = ""
+    counts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The edition, or `licensed, part` if less is found than its authors publish."""
+        return f"{self.edition}, part" if lacking(self.counts) else self.edition
 
     @property
     def banner(self) -> str:
@@ -81,7 +90,8 @@ class Source:
         if self.name == folder.NAME:
             return f"{self.label}: your own data. No number here reproduces a number of the paper."
         if self.edition == "licensed":
-            return f"{self.label}, licensed data"
+            less = lacking(self.counts)
+            return f"{self.label}, {f'with {less}, a part of the ' if less else ''}licensed data"
         return f"{STANDIN}, not the licensed data: {self.label}. No number here reproduces a number of the paper."
 
 
@@ -93,6 +103,7 @@ def open_source(
     preset: str = "laptop",
     progress: bool = True,
     strict: bool = False,
+    allow_missing: bool = False,
 ) -> Source:
     """Find a data set, or write its stand-in.
 
@@ -108,6 +119,8 @@ def open_source(
         preset: decides the size of the stand-in.
         progress: show a bar while the stand-in is written.
         strict: counts that differ from the published ones are an error; else a warning.
+        allow_missing: go without videos that the lists of ffpp or cdf2 name and that are not there; else an error.
+            They are counted in `Source.counts`.
 
     Raises:
         DidError: an unknown name, edition or preset; licensed data asked for and not found; a layout or a table that
@@ -121,9 +134,11 @@ def open_source(
     if edition not in EDITIONS:
         raise DidError(f"unknown edition '{edition}': {nearest(edition, EDITIONS)}")
     of_preset(STANDIN_SIZES, preset)
+    if allow_missing and kind not in LISTED:
+        raise DidError(f"allow_missing is for {' and '.join(LISTED)}, whose lists name their videos, not for {kind}")
     if kind == folder.NAME:
         return _own_folder(variant, edition, data_root, faces, strict)
-    return _data_set(kind, variant, edition, data_root, faces, preset, progress, strict)
+    return _data_set(kind, variant, edition, data_root, faces, preset, progress, strict, allow_missing)
 
 
 def _own_folder(
@@ -148,16 +163,20 @@ def _data_set(
     preset: str,
     progress: bool,
     strict: bool,
+    allow_missing: bool,
 ) -> Source:
     layout = LAYOUTS[name]
-    options = {"compression": variant or "c23"} if name == ffpp.NAME else {}
+    options: dict[str, Any] = {"compression": variant or "c23"} if name == ffpp.NAME else {}
     title = f"{layout.TITLE} ({options['compression']})" if options else layout.TITLE
+    if name in LISTED:
+        options["allow_missing"] = allow_missing
     root = None if edition == "stand-in" else _find(name, edition, data_root)
     if root is not None and not (root / MARK).is_file():
         if faces is not None:
             raise DidError(f"faces={faces} makes a stand-in, but {root} holds licensed data: add edition=stand-in")
         index = layout.index(root, strict, **options)
-        return Source(name, "licensed", root, title, index, left_out=index.attrs["left_out"])
+        noted = {name: index.attrs[name] for name in ("counts", "left_out")}
+        return Source(name, "licensed", root, title, index, **noted)
     if root is None:
         if variant not in ("", "c23"):
             raise DidError(
@@ -170,7 +189,9 @@ def _data_set(
         )
     made = json.loads((root / MARK).read_text(encoding="utf-8"))
     label = f"stand-in for {title} from {sum(made['people'].values())} {made['bank']}"
-    return Source(name, "stand-in", root, label, layout.index(root, strict, **options), made["attribution"])
+    index = layout.index(root, strict, **options)
+    counts = counted({}, {}, index.attrs["counts"]["missing"])  # A stand-in is smaller on purpose.
+    return Source(name, "stand-in", root, label, index, made["attribution"], counts)
 
 
 def _write_standin(name: str, faces: str | Path | None, preset: str, progress: bool) -> Path:

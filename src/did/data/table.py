@@ -297,6 +297,27 @@ def save(table: pd.DataFrame, path: str | Path) -> None:
     table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
 
 
+def read_csv(path: str | Path, text: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a CSV file in UTF-8, with or without a byte order mark, so that names stay what they are.
+
+    A name such as "None", "NA", "nan" or "000" is text; pandas alone would take it for a missing value or a number.
+
+    Args:
+        path: of the file.
+        text: columns that hold text, an empty cell being ""; all of them by default. In the others, which hold
+            numbers, an empty cell is NaN.
+
+    Raises:
+        OSError, ValueError: the file is not there, or is no CSV in UTF-8.
+    """
+    columns = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+    names = [name for name in columns if text is None or name in text]
+    empty = {name: ["", "nan"] for name in columns if name not in names}
+    return pd.read_csv(
+        path, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=empty, encoding="utf-8-sig"
+    )
+
+
 def load(path: str | Path, floats: Sequence[str] = ()) -> pd.DataFrame:
     """Read what `save` wrote: label and frame as whole numbers, the columns `floats` exactly, all others as text.
 
@@ -304,8 +325,7 @@ def load(path: str | Path, floats: Sequence[str] = ()) -> pd.DataFrame:
         DidError: no such file, or it is not such a table.
     """
     try:
-        # All as text first: names such as "000" and "NA" are not numbers, and float() is exact.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = read_csv(path)  # All as text first: float() is exact.
         if "label" in table.columns:
             table["label"] = table["label"].astype("int64")
         table["frame"] = pd.array([int(text) if text else pd.NA for text in table["frame"]], dtype="Int64")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from did import checkpoints
 from did.errors import DidError
 from did.files import write_atomically
-from did.results import TASKS
+from did.results import TASKS, check_code
 from did.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
     card = {
         "format": FORMAT,
         **{key: about[key] for key in ("run", "task", "domains", "data", "protocol", "calibration", "provenance")},
+        "contents": about.get("contents", {}),
         "metrics": about.get("metrics"),
         "settings": settings.as_dict(),
         "input": INPUT.format(settings.image_size, settings.crop_margin),
@@ -94,6 +95,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     if _sha256(weights) != card["weights"]["sha256"]:
         raise DidError(f"the weights {weights} are not those that {CARD} names (another SHA-256): {_MEND}")
     try:
+        check_code(card)
         settings = dataclasses.replace(Settings.of(card["settings"]), pretrained="none")
         module = TASKS[card["task"]](settings, len(card["domains"])).detector()
     except (DidError, KeyError, TypeError) as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from numpy.typing import NDArray
 
 from did.data.layout import VIDEO_SUFFIXES
-from did.data.video import write_clip
 from did.errors import DidError
+from did.files import regardless
 from did.predict.detector import PICTURE_SUFFIXES, Answer, Detector, ScoredFrame, Seen
-from did.predict.overlay import drawn, overlay_file, write_picture
+from did.predict.overlay import drawn, overlay_file, write_overlay
 
 #: Frames a second of an overlay video: of evenly spaced frames, and of all of them.
 SLOW, FAST = 2, 25
@@ -44,10 +44,19 @@ def files(inputs: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """An answer and, where it was asked for, a small picture of the first frame with a face, RGB uint8 (H, W, 3)."""
+    """An answer and what was drawn of it, where that was asked for.
+
+    Attributes:
+        answer: it is the same whatever becomes of the drawing.
+        thumbnail: a small picture of the first frame with a face, RGB uint8 (H, W, 3).
+        overlay: the file that was written.
+        undrawn: why there is none.
+    """
 
     answer: Answer
     thumbnail: NDArray | None = None
+    overlay: Path | None = None
+    undrawn: str = ""
 
 
 def judge(
@@ -68,16 +77,11 @@ def judge(
         thumbnails: longest side in pixels of the small pictures; 0 for none.
     """
     for number, (path, reason) in enumerate(inputs):
-        small: list[NDArray] = []
-
-        def keep(seen: Seen, small: list[NDArray] = small) -> None:
-            if thumbnails and not small and seen.frame.faces:
-                small.append(drawn(detector, seen, thumbnails, words=False))
-
+        drawing = _Drawing(detector, overlay, thumbnails, number, path)
         answer = None
         try:
             if not reason:
-                answer = _one(detector, path, number, frames, all_faces, overlay, keep)
+                answer = _one(detector, path, frames, all_faces, drawing)
         except DidError as error:
             reason = str(error)
         except Exception as error:  # Whatever one input brings about, the others get their answers.
@@ -85,34 +89,49 @@ def judge(
         if answer is None:
             kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
             answer = Answer(str(path), kind, "refused", reason=reason)
-        yield Judged(answer, small[0] if small else None)
+        yield Judged(answer, drawing.thumbnail, drawing.file, drawing.failed)
 
 
-def _one(
-    detector: Detector,
-    path: Path,
-    number: int,
-    frames: int | None,
-    all_faces: bool,
-    overlay: Path | None,
-    keep: Callable[[Seen], None],
-) -> Answer:
+def _one(detector: Detector, path: Path, frames: int | None, all_faces: bool, drawing: _Drawing) -> Answer:
     kind = detector.kind(path)
     scored: list[ScoredFrame] = []
 
     def watched() -> Iterator[Seen]:
-        for seen in detector.watch(path, kind, frames, all_faces, maps=overlay is not None):
+        for seen in detector.watch(path, kind, frames, all_faces, maps=drawing.folder is not None):
             scored.append(seen.frame)
-            keep(seen)
             yield seen
 
-    if overlay is None:
-        for _ in watched():
-            pass
-    elif kind == "image":
-        for seen in watched():
-            write_picture(overlay_file(overlay, number, path, ".png"), drawn(detector, seen))
-    else:
-        pictures = (drawn(detector, seen, even=True) for seen in watched())
-        write_clip(overlay_file(overlay, number, path, ".mp4"), pictures, FAST if frames == 0 else SLOW, crf=18)
+    drawing.draw(watched(), None if kind == "image" else FAST if frames == 0 else SLOW)
     return detector.answer(str(path), kind, scored)
+
+
+@dataclasses.dataclass
+class _Drawing:
+    """What is drawn of one input while its frames are scored. It fails alone: every frame gets its score."""
+
+    detector: Detector
+    folder: Path | None
+    side: int
+    number: int
+    path: Path
+    thumbnail: NDArray | None = None
+    file: Path | None = None
+    failed: str = ""
+
+    def draw(self, seen: Iterator[Seen], fps: float | None) -> None:
+        self.failed = regardless(seen, lambda seen: self._draw(self._kept(seen), fps))
+
+    def _draw(self, seen: Iterator[Seen], fps: float | None) -> None:
+        if self.folder is None:
+            for _ in seen:
+                pass
+        else:
+            file = overlay_file(self.folder, self.number, self.path, ".png" if fps is None else ".mp4")
+            write_overlay(file, self.detector, seen, fps)
+            self.file = file
+
+    def _kept(self, seen: Iterator[Seen]) -> Iterator[Seen]:
+        for one in seen:
+            if self.side and self.thumbnail is None and one.frame.faces:
+                self.thumbnail = drawn(self.detector, one, self.side, words=False)
+            yield one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from did.data.geometry import similarity
 from did.data.prepare import template
+from did.data.video import write_clip
 from did.files import write_atomically
 
 if TYPE_CHECKING:
@@ -93,6 +95,37 @@ def overlay_file(folder: Path, number: int, path: Path, suffix: str) -> Path:
     return folder / f"{number:05d}-{name}{suffix}"
 
 
-def write_picture(file: Path, picture: NDArray) -> None:
-    """Write an RGB picture as PNG, whole or not at all."""
-    write_atomically(file, lambda path: Image.fromarray(picture).save(path, "PNG"))
+def write_overlay(file: Path, detector: Detector, seen: Iterator[Seen], fps: float | None = None) -> None:
+    """Draw what was seen of one input.
+
+    Args:
+        file: the PNG or MP4.
+        detector, seen: see `drawn`.
+        fps: frames a second of a video; None for a picture.
+
+    Raises:
+        DidError: it cannot be written, or not encoded.
+    """
+    if fps is None:
+        (one,) = seen
+        write_atomically(file, lambda path: Image.fromarray(drawn(detector, one)).save(path, "PNG"))
+    else:
+        write_clip(file, _of_one_size(drawn(detector, one, even=True) for one in seen), fps, crf=18)
+
+
+def _of_one_size(pictures: Iterable[NDArray]) -> Iterator[NDArray]:
+    """Pictures (H, W, 3) of the first one's size: the size of a video's frames may change, that of a clip cannot. One
+    of another size is enlarged or reduced as a whole, on black."""
+    size: tuple[int, int] | None = None
+    for picture in pictures:
+        height, width = size = size or picture.shape[:2]
+        if picture.shape[:2] != size:
+            scale = min(height / picture.shape[0], width / picture.shape[1])
+            inner = [max(1, round(side * scale)) for side in picture.shape[:2]]
+            top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+            whole = np.zeros((height, width, 3), np.uint8)
+            whole[top : top + inner[0], left : left + inner[1]] = cv2.resize(
+                picture, inner[::-1], interpolation=cv2.INTER_AREA
+            )
+            picture = whole
+        yield picture

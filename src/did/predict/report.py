@@ -25,7 +25,8 @@ STANDIN = (
 
 
 def about(detector: Detector) -> list[str]:
-    """What must be known before a score is read: data, protocol, thresholds, what a probability is. A line each."""
+    """What must be known before a score is read: data, protocol, thresholds, what a probability is. A line each, which
+    any terminal can print: a detector that was passed on says what it likes about itself."""
     known = detector.about
     calibration, data = known["calibration"], known["data"]
     levels = []
@@ -37,7 +38,7 @@ def about(detector: Detector) -> list[str]:
             f"{c['fnr']:.1%} of {c['n_fake']} fake ones are wrong; temperature {c['temperature']:.3g}{bound}"
         )
     made = known["provenance"]
-    return [
+    lines = [
         *([STANDIN] if data["edition"] == "stand-in" else []),
         f"Detector: {known['task']} of run {known['run']}, {detector.settings.backbone}, trained on {data['source']} "
         f"({data['edition']}); commit {made['commit']}, {made['date'][:10]}",
@@ -46,6 +47,7 @@ def about(detector: Detector) -> list[str]:
         "A probability is for a prior of one half: where forgeries are rarer, so are they among its alarms.",
         CAUTION,
     ]
+    return [plain(text) for text in lines]
 
 
 def line(answer: Answer) -> str:
@@ -64,13 +66,16 @@ HEAD = f"{'label':>7}  {'p':>6} {'score':>8} {'seen':>11}  input"
 
 
 def as_json(answer: Answer) -> str:
-    """An answer as one line of JSON: the fields of `did.predict.Answer`, with every frame and face."""
+    """An answer as one line of JSON in ASCII: the fields of `did.predict.Answer`, with every frame and face.
+
+    Bytes of a name that are not UTF-8 are surrogates (`\\udce9` for E9), as `os.fsencode` takes them back.
+    """
     return json.dumps(dataclasses.asdict(answer), allow_nan=False)
 
 
 def plain(text: str) -> str:
-    """A name that any terminal can print: one line, and what is no text as an escape."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A name that any terminal can print: one line, and what is no text as an escape (`\\xe9` for a lone byte)."""
+    text = "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -97,7 +102,7 @@ def write_html(file: Path, detector: Detector, judged: Iterable[Judged]) -> None
     """Write a report that needs nothing but itself, row by row as the answers come.
 
     Raises:
-        DidError: the disk is full.
+        DidError: the disk is full, or the file cannot be written.
     """
     lines = about(detector)
     kinds = {STANDIN: "standin", CAUTION: "caution"}

@@ -24,12 +24,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 from PIL import Image as Pictures
 from PIL import ImageOps, UnidentifiedImageError
 
 from did.data.standin.drawn import EYE_LINE, REACH, Still
 from did.data.standin.landmarks import Image, Points, apply, fit_template, to_canonical
+from did.data.table import read_csv
 from did.errors import DidError
 
 TABLE = "portraits.csv"
@@ -58,7 +58,7 @@ def _people(folder: Path) -> list[_Person]:
         if not files:
             raise DidError(f"The folder {folder} holds no portrait; put photographs (.jpg or .png) of faces in it.")
         return [_Person(str(file.relative_to(folder)), (file,)) for file in files]
-    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    rows = read_csv(table)
     if not {"file", "identity"} <= set(rows.columns):
         raise DidError(f"The table {table} needs the columns 'file' and 'identity'; it has {', '.join(rows.columns)}.")
     if CONSENT_COLUMN in rows:

@@ -23,6 +23,7 @@ from did.data.standin.animate import animate
 from did.data.standin.drawn import DrawnBank
 from did.data.standin.layouts import LAYOUTS, SPLITS, Item, Plan
 from did.data.standin.portraits import PortraitBank
+from did.data.table import read_csv
 from did.errors import DidError
 from did.settings import nearest
 
@@ -200,7 +201,7 @@ def made(root: str | Path) -> pd.DataFrame:
     file = Path(root) / RECORD
     if not file.is_file():
         raise DidError(f"There is no {RECORD} in {root}; give the folder of a stand-in, or write it anew.")
-    return pd.read_csv(file, dtype=str, keep_default_na=False)
+    return read_csv(file)
 
 
 def _one_thread() -> None:
