@@ -67,6 +67,32 @@ def test_prepare_counts_what_it_set_aside(standin, tmp_path):
     assert err.startswith("Error: 1 of 30 videos cannot be read, the first, ") or "\nError: 1 of 30 videos" in err
 
 
+def test_prepare_counts_what_is_left_out_and_compares_contents(standin, tmp_path, monkeypatch):
+    import shutil
+
+    faces = sorted(standin.rglob("youtube/**/*.mp4"))
+    root = tmp_path / "~" / "mine"
+    for number, file in enumerate(faces):
+        for place in ("real", "fake/swap"):
+            (root / place).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, root / place / f"p{number}.mp4")
+            with open(root / place / f"p{number}.mp4", "ab") as clip:
+                clip.write(place.encode())
+    (root / "real/old.vob").touch()
+    shutil.copy(root / "real/p0.mp4", root / "fake/swap/p0.mp4")
+    monkeypatch.setenv("HOME", str(tmp_path / "~"))
+    options = ("prepare", "folder:~/mine", "--frames", 1, "--size", 64, "--store=~/crops")
+    code, out, err = did(*options)
+    assert code == 0, err
+    assert "left out: 1 × .vob\n" in out
+    assert f"The crops are in {tmp_path}/~/crops" in out
+    sentence = "2 files have the content of a file of another class, such as fake/swap/p0.mp4 (swap) and real/p0.mp4 ("
+    assert f"Warning: {sentence}" in err
+    code, _, err = did(*options, "--strict")
+    assert code == 1
+    assert f"Error: {sentence}" in err
+
+
 @pytest.mark.parametrize("command", [("prepare", "--frames", 1, "--size", 64), ("data", "check")])
 def test_missing_videos_are_let_pass_where_that_is_asked_for_and_counted(standin, tmp_path, project, command):
     import shutil
@@ -96,6 +122,15 @@ def test_check_ends_badly_where_a_check_fails(tmp_path):
             (root / place).mkdir(parents=True, exist_ok=True)
             Image.new("L", (30, 30), shade).save(root / place / f"{number}.png")
     assert did("data", "check", f"folder:{root}")[0] == 0
+    (root / "real/phone.HEIC").touch()
+    (root / "fake/swap/notes.txt").touch()
+    code, out, err = did("data", "check", f"folder:{root}")
+    assert code == 0
+    assert "left out: 1 × .heic (convert to JPEG or PNG)\nleft out: 1 × .txt\n" in out
+    assert "(1 in all, first real/phone.HEIC); convert to JPEG or PNG" in err
+    code, _, err = did("data", "check", f"folder:{root}", "--strict")
+    assert code == 1 and "first real/phone.HEIC" in err
+    (root / "real/phone.HEIC").unlink()
     split = {"train": "0 1 2 3", "val": "4", "test": "5"}
     lines = [f"real/{n}.png,{n},{name}" for name, names in split.items() for n in names.split()]
     lines += [f"fake/swap/{n}.png,{n},{name}" for name, names in split.items() for n in names.split()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,11 +55,20 @@ def data() -> None:
     """Look at a data set."""
 
 
+class _Folder(click.Path):
+    """A folder's path, with `~` expanded in `--root=~/data` too, in which a shell leaves it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
 def _source_options(command: Callable) -> Callable:
     """SOURCE and the options that say where it is."""
     for option in (
         click.option(
-            "--strict", is_flag=True, help="Counts other than the published ones, and broken files, are errors."
+            "--strict",
+            is_flag=True,
+            help="What is warned of (counts, names, links, contents), and broken files, are errors.",
         ),
         click.option(
             "--allow-missing", is_flag=True, help="Go without listed videos that are not there (ffpp, cdf2), counted."
@@ -66,7 +76,7 @@ def _source_options(command: Callable) -> Callable:
         click.option("--preset", default="laptop", show_default=True, help="Size of a stand-in: smoke, laptop, paper."),
         click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
-        click.option("--root", type=click.Path(path_type=Path), help="Folder of the data set, as its authors ship it."),
+        click.option("--root", type=_Folder(path_type=Path), help="Folder of the data set, as its authors ship it."),
         click.argument("source"),
     ):
         command = option(command)
@@ -85,6 +95,13 @@ def _show(frame: Any) -> None:
     click.echo(frame.to_string() if len(frame) else "none")
 
 
+def _show_left_out(source: Any) -> None:
+    from did.data.layout import CONVERT, UNREADABLE_SUFFIXES
+
+    for suffix, number in source.left_out.items():
+        click.echo(f"left out: {number} × {suffix}" + (f" ({CONVERT})" if suffix in UNREADABLE_SUFFIXES else ""))
+
+
 def _show_missing(source: Any) -> None:
     if missing := source.counts.get("missing"):
         click.echo(f"missing, and let pass: {missing} of the videos that the lists name")
@@ -100,7 +117,7 @@ def _show_missing(source: Any) -> None:
 )
 @click.option("--workers", type=int, help="Processes; by default one a core.")
 @click.option("--cluster", help="A Dask scheduler, tcp://host:port, in place of processes here; needs did[cluster].")
-@click.option("--store", type=click.Path(path_type=Path), help="Folder for the crops; by default in data/faces.")
+@click.option("--store", type=_Folder(path_type=Path), help="Folder for the crops; by default in data/faces.")
 def prepare(
     source: str,
     root: Path | None,
@@ -141,6 +158,7 @@ def prepare(
     reasons = done.quarantine["reason"].value_counts()
     for reason, number in reasons.items():
         click.echo(f"set aside: {number} × {reason}")
+    _show_left_out(opened)
     click.echo(
         f"The crops are in {place}" + (f", what gave none in {place / 'quarantine.csv'}" if len(reasons) else "")
     )
@@ -324,6 +342,7 @@ def check(
         opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
     click.echo(f"{opened.banner}\n\nVideos or images")
     _show(table.counts(opened.index))
+    _show_left_out(opened)
     _show_missing(opened)
     click.echo("\nChecks")
     report = table.report(opened.index, opened.root, progress=True)

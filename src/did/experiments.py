@@ -21,6 +21,7 @@ from did.data.sources import STANDIN, Source, face_store, open_source
 from did.data.standin.drawn import DrawnBank
 from did.data.table import REAL
 from did.errors import DidError
+from did.files import given_path
 from did.results import Evaluation, Run, evaluate, run, stamp
 from did.settings import Settings, nearest, of_preset
 
@@ -464,7 +465,7 @@ def train_on_each(
 
 
 def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:
-    folder = None if data_root is None or edition == "stand-in" else f"{data_root}/{name}"
+    folder = None if data_root is None or edition == "stand-in" else given_path(data_root, "data_root") / name
     return open_source(name, edition, folder, faces, preset, progress)
 
 

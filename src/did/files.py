@@ -22,12 +22,27 @@ def home() -> Path:
     the working folder. papermill runs in the caller's folder and nbval in the notebook's; both find the same one.
     """
     if named := os.environ.get("DID_HOME"):
-        return Path(named).expanduser().resolve()
+        return given_path(named, "DID_HOME").resolve()
     here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if (folder / "src" / "did" / "__init__.py").is_file():
             return folder
     return here
+
+
+def given_path(value: Any, name: str) -> Path:
+    """Return the path that a user gave, with `~` expanded.
+
+    Args:
+        value: what was given.
+        name: of the argument or variable, for the message.
+
+    Raises:
+        DidError: it is no path: a number, nothing, or an empty text.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise DidError(f"{name} is {value!r}; it must be a path, as text.")
+    return Path(os.path.expanduser(value))  # Path.expanduser raises on a user whom the machine does not have.
 
 
 def sha256(file: Path) -> str:

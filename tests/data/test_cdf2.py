@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from did.data import cdf2, layout
+from did.data import cdf2, layout, table
 from did.errors import DidError
 
 pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
@@ -133,7 +134,10 @@ def test_the_published_counts_pass_strictly(tmp_path):
         (tmp_path / f"{name}.mp4").touch()
     lines = [f"1 {name}.mp4" for name in real[:90] + youtube[:88]] + [f"0 {name}.mp4" for name in tested]
     (tmp_path / "List_of_testing_videos.txt").write_text("\n".join(lines))
+    started = time.monotonic()
     index = cdf2.index(tmp_path, strict=True)
+    assert table.report(index)["result"].eq("ok").all()
+    assert time.monotonic() - started < 30
     counts = index.groupby(["split", "label"]).size()
     assert counts["test"].tolist() == [178, 340]
     # Of 262 people left, every fifth is for validation: 52, whoever it is.
@@ -197,6 +201,22 @@ def test_a_faulty_list(tmp_path, text, match):
 def test_a_name_that_does_not_tell_its_people(tmp_path, name):
     (tree(tmp_path) / f"{name}.mp4").touch()
     refuse(rf"{name}\.mp4 does not tell who is in the video", tmp_path)
+
+
+def test_videos_in_two_places_and_of_two_cases_are_refused(tmp_path):
+    tree(tmp_path, "videos/")
+    (tmp_path / "Celeb-real/id0_0009.mp4").touch()
+    with pytest.raises(DidError, match=r"id0_0009\.mp4 lies beside the folder videos/; move it there"):
+        cdf2.index(tmp_path)
+    (tmp_path / "Celeb-real/id0_0009.mp4").rename(tmp_path / "Celeb-real/videos/id0_0000.MP4")
+    with pytest.raises(DidError, match=r"holds id0_0000\.(MP4|mp4) and id0_0000\.(mp4|MP4); keep one"):
+        cdf2.index(tmp_path)
+
+
+def test_videos_with_other_suffixes_are_counted(tmp_path):
+    tree(tmp_path)
+    (tmp_path / "Celeb-real/id0_0009.avi").touch()
+    assert cdf2.index(tmp_path).attrs["left_out"] == {".avi": 1}
 
 
 def test_a_listed_video_may_be_missing_where_that_is_allowed(tmp_path):

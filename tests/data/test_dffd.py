@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from did.data import dffd, layout
+from did.data import dffd, layout, table
 from did.errors import DidError
 
 EXPECTED = """
@@ -124,3 +125,28 @@ def test_two_folders_for_one_thing(tmp_path):
     refuse("ffhq has both validation/ and val/; keep one", tmp_path)
     put(tmp_path, "FFHQ/test/1.png")
     refuse("holds the subset ffhq twice, FFHQ/ and ffhq/; keep one", tmp_path)
+
+
+def test_tens_of_thousands_of_images(tmp_path):
+    for subset in ("ffhq", "faceapp", "stargan", "pggan_v2"):
+        for split, number in (("train", 3000), ("validation", 500), ("test", 1500)):
+            (tmp_path / subset / split).mkdir(parents=True)
+            for n in range(number):
+                (tmp_path / subset / split / f"{n:05d}.png").touch()
+    started = time.monotonic()
+    index = dffd.index(tmp_path, strict=True)
+    report = table.report(index)
+    assert time.monotonic() - started < 30
+    assert report["result"].eq("ok").all()
+    assert table.counts(index).to_numpy().tolist() == [[3000, 500, 1500]] * 4
+
+
+def test_what_is_left_out_is_counted_and_a_subset_is_no_link_to_another(tmp_path):
+    for path in ("ffhq/train/1.png", "ffhq/train/2.AVIF", "stargan/train/1.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    with pytest.warns(layout.LayoutWarning, match=r"first ffhq/train/2\.AVIF\); convert to JPEG or PNG"):
+        assert dffd.index(tmp_path).attrs["left_out"] == {".avif": 1}
+    (tmp_path / "celeba").symlink_to("stargan")
+    with pytest.raises(DidError, match="or is the same folder, through a link"):
+        dffd.index(tmp_path)

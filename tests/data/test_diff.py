@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from did.data import diff, layout
+from did.data import diff, layout, table
 from did.errors import DidError
 
 pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
@@ -125,3 +126,34 @@ def test_no_forged_images(tmp_path):
 
 def test_no_split_with_both_classes(tmp_path):
     refuse("No split of DiFF in .* has real and fake images", put(tmp_path, *TRAINING, "test/FS/1.png"))
+
+
+def test_tens_of_thousands_of_images(tmp_path):
+    real = [f"DiFF_real/{split}/{n % 7}/{n}.jpg" for split in ("val", "test") for n in range(1500)]
+    fake = [f"{split}/{method}/g{n % 3}/{n}.png" for split in ("val", "test") for method in diff.METHODS
+            for n in range(1200)]  # fmt: skip
+    for folder in {path.rpartition("/")[0] for path in (*real, *fake)}:
+        (tmp_path / folder).mkdir(parents=True)
+    for path in (*real, *fake):
+        (tmp_path / path).touch()
+    started = time.monotonic()
+    index = diff.index(tmp_path)
+    report = table.report(index)
+    assert time.monotonic() - started < 30
+    assert report["result"].eq("ok").all()
+    assert table.counts(index).loc[["real", *sorted(diff.METHODS)]].to_numpy().tolist() == [
+        [1500] * 2,
+        *[[1200] * 2] * 4,
+    ]
+
+
+def test_what_is_left_out_is_counted_and_no_folder_is_met_twice(tmp_path):
+    tree(tmp_path)
+    put(tmp_path, "test/T2I/SDXL/clip.mp4", "DiFF_real/test/2.heic")
+    (tmp_path / "test/T2I/again").symlink_to("SDXL")
+    assert diff.index(tmp_path).attrs["left_out"] == {".heic": 1, ".mp4": 1}
+    assert plain(diff.index(tmp_path)) == expected()
+    shutil.rmtree(tmp_path / "test/FS")
+    (tmp_path / "test/FS").symlink_to("../DiFF_real/test")
+    with pytest.raises(DidError, match="or is the same folder, through a link"):
+        diff.index(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import warnings
 from pathlib import Path
 
@@ -122,15 +123,18 @@ def test_fewer_methods(official):
     assert plain(index) == [row for row in expected(official=True) if row[2] in ("real", "FaceSwap")]
 
 
+FIVE = (*ffpp.METHODS, "FaceShifter")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """A tree of the published size with one method; the videos are empty files."""
+    """A tree of the published size with five methods; the videos are empty files."""
     tmp_path = tmp_path_factory.mktemp("whole")
     ids = [f"{number:03d}" for number in range(1000)]
     pairs = [list(pair) for pair in zip(ids[::2], ids[1::2], strict=True)]
     for split, part in {"train": pairs[:360], "val": pairs[360:430], "test": pairs[430:]}.items():
         (tmp_path / f"{split}.json").write_text(json.dumps(part))
-    for name in ("original", "Deepfakes"):
+    for name in ("original", *FIVE):
         (tmp_path / name).mkdir()
         for a, b in pairs:
             for stem in (a, b) if name == "original" else (f"{a}_{b}", f"{b}_{a}"):
@@ -141,8 +145,11 @@ def whole(tmp_path_factory) -> Path:
 def test_the_published_splits_give_720_140_140_videos_a_method(whole):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        index = ffpp.index(whole, strict=True, methods=("Deepfakes",))
-    assert table.counts(index).to_numpy().tolist() == [[720, 140, 140]] * 2
+        started = time.monotonic()
+        index = ffpp.index(whole, strict=True, methods=FIVE)
+        assert table.report(index)["result"].eq("ok").all()
+        assert time.monotonic() - started < 30
+    assert table.counts(index).to_numpy().tolist() == [[720, 140, 140]] * 6
     counts = index.attrs["counts"]
     assert counts["missing"] == 0 and counts["found"] == counts["published"] and layout.lacking(counts) == ""
 
@@ -253,6 +260,44 @@ def test_a_split_file_is_missing(tree, split):
 def test_a_malformed_split_file(tree, content):
     (tree / "splits" / "val.json").write_bytes(content)
     refuse(r"val\.json is malformed; it must be a JSON list of pairs", tree)
+
+
+def test_a_split_file_with_a_byte_order_mark(tree):
+    file = tree / "splits" / "val.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert plain(ffpp.index(tree)) == expected(official=True)
+
+
+@pytest.mark.parametrize("name", ["None", "NA", "nan", "null"])
+def test_an_id_that_looks_like_nothing_stays_text(ffpp_tree, tmp_path, name):
+    root = ffpp_tree(tmp_path, methods=("Deepfakes",), pairs={**PAIRS, "val": []}, frames=1, size=32)
+    (root / "splits/val.json").write_text(json.dumps([[name, "x"]]))
+    for path in (f"original_sequences/youtube/c23/videos/{name}", "original_sequences/youtube/c23/videos/x"):
+        (root / f"{path}.mp4").touch()
+    for stem in (f"{name}_x", f"x_{name}"):
+        (root / f"manipulated_sequences/Deepfakes/c23/videos/{stem}.mp4").touch()
+    index = ffpp.index(root, methods=("Deepfakes",))
+    assert index["identity"][index["split"] == "val"].tolist() == sorted([name, "x"]) + sorted(
+        [f"{name}+x", f"x+{name}"]
+    )
+
+
+def test_the_case_of_a_suffix_does_not_matter_and_other_suffixes_are_counted(tree):
+    folder = tree / "original_sequences/youtube/c23/videos"
+    (folder / "000.mp4").rename(folder / "000.MP4")
+    (folder / "003.avi").touch()
+    index = ffpp.index(tree)
+    assert index["path"].str.endswith("/000.MP4").sum() == 1 and len(index) == 30
+    assert index.attrs["left_out"] == {".avi": 1}
+    (folder / "000.mp4").touch()
+    refuse(r"holds 000\.MP4 and 000\.mp4; keep one", tree)
+
+
+def test_a_method_that_is_a_link_to_the_real_videos(tree):
+    folder = tree / "manipulated_sequences/FaceSwap"
+    shutil.rmtree(folder)
+    folder.symlink_to(tree / "original_sequences/youtube")
+    refuse("or is the same folder, through a link, so that its files would be of two classes", tree)
 
 
 def test_an_id_in_two_pairs_or_two_splits(tree):

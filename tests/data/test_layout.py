@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from did.data import cdf2, dffd, diff, ffpp, folder, layout
@@ -105,6 +107,108 @@ def test_files_follow_links_and_do_not_pass_over_what_they_may_not_read(tmp_path
         layout.files(open_place, (".png",), deep=True)
     with pytest.raises(DidError, match=r"/none cannot be read \(no such file or directory\)"):
         layout.files(tmp_path / "none", (".png",))
+
+
+def test_each_real_folder_is_entered_once_under_its_own_path(tmp_path):
+    top = put(tmp_path / "set", "b/c/1.png", "d/2.png")
+    put(tmp_path / "elsewhere", "sub/3.png")
+    (top / "a").symlink_to(top / "b")
+    (top / "b/again").symlink_to(top)
+    (top / "b/c/self").symlink_to(".")
+    (top / "x").symlink_to(tmp_path / "elsewhere/sub")
+    (top / "y").symlink_to(tmp_path / "elsewhere")
+    left = layout.Left()
+    found = layout.files(top, (".png",), deep=True, left=left)
+    assert [f.relative_to(top).as_posix() for f in found] == ["b/c/1.png", "d/2.png", "x/3.png"]
+    assert {f.relative_to(top).as_posix() for f in left.again} == {"a", "b/again", "b/c/self", "y/sub"}
+
+
+def test_a_link_to_a_folder_around_is_refused_and_to_another_under_stay(tmp_path):
+    top = put(tmp_path / "set", "a/1.png")
+    put(tmp_path / "other", "2.png")
+    (top / "a/out").symlink_to(tmp_path / "other")
+    assert len(layout.files(top, (".png",), deep=True)) == 2
+    with pytest.raises(DidError, match=r"a/out is a link to .*other, out of the folder .*set"):
+        layout.files(top, (".png",), deep=True, stay=True)
+    (top / "a/out").unlink()
+    (top / "a/up").symlink_to("../..")
+    with pytest.raises(DidError, match=r"a/up is a link to .*, out of the folder .*set"):
+        layout.files(top, (".png",), deep=True)
+
+
+def test_what_is_left_out_is_counted_by_suffix(tmp_path):
+    put(tmp_path, "1.png", "2.HEIC", "3.avif", "4.txt", "5", "sub/6.Txt", ".7.txt")
+    (tmp_path / "8").symlink_to("nowhere")
+    left = layout.Left()
+    layout.files(tmp_path, (".png",), deep=True, left=left)
+    assert left.counts == {".heic": 1, ".avif": 1, ".txt": 2, "no suffix": 1, "broken link": 1}
+    match = r"pictures that cannot be read are left out \(2 in all, first 2\.HEIC\); convert to JPEG or PNG"
+    with pytest.warns(layout.LayoutWarning, match=match):
+        table = left.noted(pd.DataFrame(), tmp_path, strict=False)
+    assert table.attrs["left_out"] == left.counts
+    with pytest.raises(DidError, match=match):
+        left.noted(pd.DataFrame(), tmp_path, strict=True)
+
+
+def test_one_rule_says_what_a_file_is():
+    kinds = {"a.MP4": "video", "b.c/x.Ts": "video", "x.gif": "image", "x.JPG": "image", "x.heic": None, "mp4": None}
+    assert {name: layout.media_kind(name) for name in kinds} == kinds
+    every = [*layout.VIDEO_SUFFIXES, *layout.IMAGE_SUFFIXES, *layout.UNREADABLE_SUFFIXES]
+    assert len(every) == len(set(every)) and all(suffix == suffix.lower() for suffix in every)
+
+
+@pytest.mark.parametrize(("name", "shown"), [(b"caf\xe9", r"caf\xe9"), (b"a\nb", r"a\nb"), (b"\x1b[31m", r"\x1b[31m")])
+def test_a_name_that_no_table_holds_is_refused_with_escapes(tmp_path, name, shown):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    put(Path(folder), "1.png")
+    put(tmp_path / "x", f"{os.fsdecode(name)}.png")
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / os.fsdecode(name)).symlink_to(put(tmp_path / "z", "1.png"))
+    for look in (
+        lambda: layout.files(tmp_path / "y", (".png",), deep=True),
+        lambda: layout.files(tmp_path, (".png",), deep=True),
+        lambda: layout.files(tmp_path / "x", (".png",)),
+        lambda: layout.folders(tmp_path),
+        lambda: layout.open_root(folder, "anything"),
+    ):
+        with pytest.raises(DidError, match=rf"name of .*{re.escape(shown)}.* not UTF-8, .*; rename it") as caught:
+            look()
+        assert str(caught.value).isprintable()
+
+
+def test_folders_of_two_classes_are_two_folders(tmp_path):
+    put(tmp_path, "a/1.png", "b/c/2.png", "bb/3.png")
+    layout.apart([tmp_path / "a", tmp_path / "b", tmp_path / "bb"])
+    (tmp_path / "link").symlink_to("a")
+    for places in (("a", "link"), ("b", "b/c"), ("bb", "b/c", "b")):
+        with pytest.raises(DidError, match="or is the same folder, through a link"):
+            layout.apart(tmp_path / place for place in places)
+
+
+def test_two_files_that_differ_in_the_case_of_the_suffix(tmp_path):
+    put(tmp_path, "a.mp4", "b.MP4", "c.avi")
+    assert {stem: file.name for stem, file in layout.by_stem(tmp_path, ".mp4").items()} == {"a": "a.mp4", "b": "b.MP4"}
+    put(tmp_path, "b.mp4")
+    with pytest.raises(DidError, match=r"holds b\.MP4 and b\.mp4; keep one"):
+        layout.by_stem(tmp_path, ".mp4")
+
+
+def test_equal_contents_are_warned_of_and_an_error_under_strict(tmp_path):
+    put(tmp_path, "real/1.png", "fake/a/1.png")
+    rows = [
+        layout.row(tmp_path, tmp_path / path, "folder", method, int(method != "real"), "test", path, path)
+        for path, method in (("real/1.png", "real"), ("fake/a/1.png", "a"))
+    ]
+    table = layout.finish(rows)
+    match = "2 files have the content of a file of another class"
+    with pytest.warns(layout.LayoutWarning, match=match):
+        layout.compare_contents(table, tmp_path, strict=False, progress=False)
+    with pytest.raises(DidError, match=match):
+        layout.compare_contents(table, tmp_path, strict=True, progress=False)
+    with pytest.warns(layout.LayoutWarning, match=match):  # Nobody can mend the authors' splits.
+        layout.compare_contents(table.assign(dataset="diff"), tmp_path, strict=True, progress=False)
+    (tmp_path / "real/1.png").write_bytes(b"other")
+    layout.compare_contents(table, tmp_path, strict=True, progress=False)
 
 
 def test_stems_are_unique(tmp_path):

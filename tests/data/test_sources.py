@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from did.data.layout import MARK
 from did.data.sources import LAYOUTS, STANDIN_SIZES, face_store, open_source
 from did.data.standin import write
 from did.errors import DidError
+from did.files import home
 from did.settings import PRESETS, Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
@@ -106,6 +108,60 @@ def test_a_folder_of_ones_own(project, tmp_path):
             open_source(f"folder:{tmp_path}", **options)
     with pytest.raises(DidError, match="needs a path: folder:PATH"):
         open_source("folder:")
+    (tmp_path / "my set/real/notes.txt").touch()
+    assert open_source(f"folder:{tmp_path / 'my set'}").left_out == {".txt": 1}
+
+
+def test_a_folder_is_called_by_its_name_however_it_is_named(project, tmp_path, monkeypatch):
+    for path in ("real/a", "fake/x/a", "real/b", "fake/x/b", "real/c", "fake/x/c"):
+        (tmp_path / "mine" / path).mkdir(parents=True)
+        (tmp_path / "mine" / path / "1.png").touch()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert open_source("folder:.").label == "folder mine"
+    monkeypatch.chdir("real")
+    assert open_source("folder:..").label == "folder mine"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_source("folder:~/mine").root == tmp_path / "mine"
+
+
+def test_a_store_of_a_folder_whose_path_is_not_utf8(project, smallest, tmp_path):
+    place = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"caf\xe9"))
+    shutil.copytree(smallest, f"{place}/ffpp")
+    with pytest.raises(DidError, match=r"The name of .*caf\\xe9.*; rename it"):
+        open_source("ffpp", data_root=f"{place}/ffpp")
+    (tmp_path / "link").symlink_to(place)
+    source = open_source("ffpp", data_root=tmp_path / "link/ffpp")
+    assert sources.store_folder(source, 2, 64, 0.3).name.startswith("ffpp-")
+
+
+def test_did_data_must_be_a_folder_and_its_tilde_is_expanded(project, licensed, monkeypatch, tmp_path):
+    monkeypatch.setenv("DID_DATA", str(tmp_path / "nowhere"))
+    for edition in ("auto", "licensed"):
+        with pytest.raises(DidError, match="DID_DATA names .*/nowhere, which is not a folder: name the one that holds"):
+            open_source("ffpp", edition, progress=False)
+    assert not list(project.rglob(MARK))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    licensed.rename(tmp_path / "ffpp")
+    for given in ("~", "~/"):
+        monkeypatch.setenv("DID_DATA", given)
+        assert open_source("ffpp").edition == "licensed"
+    assert open_source("ffpp", data_root="~/ffpp").root == tmp_path / "ffpp"
+    monkeypatch.setenv("DID_HOME", "~/project")
+    assert home() == project
+    monkeypatch.setenv("DID_DATA", "~nobody-of-this-name")
+    with pytest.raises(DidError, match="DID_DATA names ~nobody-of-this-name, which is not a folder"):
+        open_source("ffpp")
+
+
+def test_the_folder_of_drawn_faces_keeps_its_name_and_portraits_go_by_content(project, tmp_path):
+    # Pinned: with another name every stand-in would be written again.
+    assert sources._standin_root("ffpp", None, STANDIN_SIZES["laptop"]["ffpp"]).name == "ffpp-drawn-0a7b8c46"
+    (tmp_path / "portraits").mkdir()
+    names = set()
+    for content in (b"one", b"two", b"one"):
+        (tmp_path / "portraits/1.png").write_bytes(content)
+        names.add(sources._standin_root("ffpp", tmp_path / "portraits", TINY))
+    assert len(names) == 2
 
 
 def test_another_compression_of_ffpp(project, licensed):
@@ -187,6 +243,13 @@ def test_a_tree_that_does_not_fit_never_becomes_a_stand_in(project, licensed):
         ({"name": "ffpp", "edition": "licensed"}, r"looked in .*data/ffpp\): ask its authors .* name its folder by"),
         ({"name": "ffpp", "data_root": "no/such/folder"}, "data_root no/such/folder is not a folder"),
         ({"name": "ffpp", "faces": "no/such/folder"}, "no/such/folder"),
+        ({"name": None}, "source is None; it must be a name, as text: valid: cdf2"),
+        ({"name": 3}, "source is 3; it must be a name"),
+        ({"name": "ffpp", "data_root": 3}, "data_root is 3; it must be a path, as text"),
+        ({"name": "ffpp", "data_root": ""}, "data_root is ''; it must be a path, as text"),
+        ({"name": "ffpp", "data_root": "~nobody-of-this-name/x"}, "data_root ~nobody-of-this-name/x is not a folder"),
+        ({"name": "ffpp", "faces": 3.5}, "faces is 3.5; it must be a path, as text"),
+        ({"name": "ffpp", "faces": ""}, "faces is ''; it must be a path, as text"),
     ],
 )
 def test_each_mistake_is_one_sentence_and_leaves_nothing(project, arguments, sentence):

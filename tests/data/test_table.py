@@ -67,6 +67,10 @@ def test_a_table_of_one_split_alone_passes():
         ({"split": "val", "identity": "x"}, "split 'val' holds no real video"),
         ({"path": "Deepfakes/000_003.mp4"}, r"Deepfakes/000_003\.mp4 is in the table twice"),
         ({"identity": None}, "'identity' has an empty cell"),
+        ({"identity": ""}, "'identity' has an empty cell"),
+        ({"identity": "000+ "}, "'identity' has an empty cell"),
+        ({"method": " "}, "'method' has an empty cell"),
+        ({"video": float("nan")}, "'video' has an empty cell"),
     ],
 )
 def test_each_fault_is_refused_by_name(change: dict[str, Any], message: str):
@@ -172,18 +176,24 @@ def test_equal_content_in_two_splits_is_found(tmp_path):
     ]
     assert same.columns.tolist() == ["path", "split", "bytes", "sha256"]
     report = tables.report(table, tmp_path)
-    assert report["check"].tolist() == [*NAMES, "no file's content in two splits"]
-    assert report["result"].tolist() == ["ok"] * len(NAMES) + ["fail"]
-    assert report["detail"].iloc[-1] == (
+    assert report["check"].tolist() == [*NAMES, "no file's content in two splits", "no file's content in two classes"]
+    assert report["result"].tolist() == ["ok"] * len(NAMES) + ["fail"] * 2
+    assert report["detail"].iloc[-2] == (
         "3 files have the content of a file of another split, such as Deepfakes/000_003.mp4 (train) and real/010.mp4 "
         "(test); keep each content in one split."
     )
 
 
-def test_equal_content_in_one_split_is_no_leak(tmp_path):
-    table = contents(tmp_path, n1=b"content0", n2=b"content0")
+def test_equal_content_in_one_split_is_no_leak_and_may_not_be_real_and_fake(tmp_path):
+    table = contents(tmp_path, n4=b"content3")
     assert tables.duplicates(table, tmp_path).empty
-    assert tables.report(table, tmp_path)["result"].eq("ok").all()
+    assert set(tables.equal_contents(table.assign(method="one"), tmp_path).values()) == {""}
+    report = tables.report(table, tmp_path).set_index("check")
+    assert report.loc["no file's content in two splits", "result"] == "ok"
+    assert report.loc["no file's content in two classes", "detail"] == (
+        "2 files have the content of a file of another class, such as Deepfakes/010_011.mp4 (Deepfakes) and "
+        "real/010.mp4 (real); keep each content in one class."
+    )
 
 
 def test_names_that_look_like_missing_values_or_numbers_stay_names(tmp_path):
@@ -309,6 +319,19 @@ def test_save_and_load_keep_names_and_numbers(tmp_path):
     assert loaded["sha256"][0] == "00e1"
     assert loaded["frame"].isna().tolist() == [False, True, True, True, True]
     assert tables.fingerprint(loaded) == tables.fingerprint(table)
+
+
+@pytest.mark.parametrize("name", ["None", "NA", "nan", "null", "-", "a,b", 'say "x"', "<img src=x onerror=y>", "000"])
+def test_a_name_stays_the_text_that_it_is(tmp_path, name):
+    renamed = [r | {column: name for column in ("identity", "dataset")} for r in rows()[:3]]
+    renamed[1] |= {"method": name, "video": f"{name}/1", "path": f"{name}/1.mp4"}
+    table = tables.make_table(renamed)
+    tables.check(table)
+    tables.save(table, tmp_path / "t.csv")
+    loaded = tables.load(tmp_path / "t.csv")
+    assert loaded.astype(str).equals(table.astype(str))
+    assert tables.fingerprint(loaded) == tables.fingerprint(table)
+    assert tables.counts(loaded).loc[name].tolist() == [1]
 
 
 def test_load_names_what_is_missing_or_no_table(tmp_path):

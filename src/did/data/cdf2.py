@@ -69,7 +69,8 @@ def index(root: str | Path, strict: bool = False, allow_missing: bool = False) -
             differs under `strict`.
     """
     root = layout.open_root(root, TITLE)
-    found = _found(root)
+    left = layout.Left()
+    found = _found(root, left)
     testing, missing = _testing(root, found, allow_missing)
     counts = {f"{folder} videos": sum(_folder(video) == folder for video in found) for folder in FOLDERS}
     counts["test videos"] = len(testing)
@@ -83,14 +84,14 @@ def index(root: str | Path, strict: bool = False, allow_missing: bool = False) -
     for video, split in splits.items():
         method = FOLDERS[_folder(video)]
         rows.append(layout.row(root, found[video], NAME, method, LABELS[method], split, video, "+".join(people[video])))
-    return layout.finish(rows, layout.counted(counts, PUBLISHED, missing))
+    return left.noted(layout.finish(rows, layout.counted(counts, PUBLISHED, missing)), root, strict)
 
 
 def _folder(video: str) -> str:
     return video.split("/")[0]
 
 
-def _found(root: Path) -> dict[str, Path]:
+def _found(root: Path, left: layout.Left) -> dict[str, Path]:
     """Every video by its id, folder and stem ("Celeb-real/id0_0000")."""
     found: dict[str, Path] = {}
     for name in FOLDERS:
@@ -98,11 +99,14 @@ def _found(root: Path) -> dict[str, Path]:
         if not base.is_dir():
             raise DidError(f"{root} lacks the folder {name}/ of {TITLE}; {layout.hint(root, [name])}.")
         if (base / "videos").is_dir():
+            if astray := layout.files(base, (".mp4",)):
+                raise DidError(f"{astray[0]} lies beside the folder videos/; move it there or remove it.")
             base = base / "videos"
-        videos = layout.files(base, (".mp4",))
+        videos = layout.by_stem(base, ".mp4", left)
         if not videos:
             raise DidError(f"The folder {base} holds no .mp4 file; put the videos of {TITLE} there.")
-        found |= {f"{name}/{file.stem}": file for file in videos}
+        found |= {f"{name}/{stem}": file for stem, file in videos.items()}
+    layout.apart({file.parent for file in found.values()})
     return found
 
 

@@ -54,16 +54,21 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
     """
     root = layout.open_root(root, TITLE)
     rows = []
+    left = layout.Left()
+    places = []
     for subset, folder in _subsets(root, strict).items():
         method = SUBSETS[subset]
         images = []
         for split, place in _splits(folder).items():
-            images += layout.still_rows(root, place, NAME, method, LABELS[method], split, f"{subset}/{split}")
+            images += layout.still_rows(root, place, NAME, method, LABELS[method], split, f"{subset}/{split}", left)
+            places.append(place)
         if not images:
             raise DidError(f"The subset {folder} has no image in train/, validation/ or test/; add them or remove it.")
         rows += images
+    layout.apart(places)
     fake = sum(row["label"] for row in rows)
-    return layout.finish(rows, layout.counted({"real images": len(rows) - fake, "fake images": fake}, PUBLISHED))
+    counts = layout.counted({"real images": len(rows) - fake, "fake images": fake}, PUBLISHED)
+    return left.noted(layout.finish(rows, counts), root, strict)
 
 
 def _subsets(root: Path, strict: bool) -> dict[str, Path]:

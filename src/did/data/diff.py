@@ -53,13 +53,16 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
     root = layout.open_root(root, TITLE)
     real = _real_folder(root)
     rows, unknown = [], []
+    left = layout.Left()
+    there = []
     for split in tables.SPLITS:
         places = {tables.REAL: real / split} | {method: root / split / method for method in METHODS}
         for method, place in places.items():
             if place.is_dir():
                 rows += layout.still_rows(
-                    root, place, NAME, method, LABELS[method], split, f"{method}/{split}", deep=True
+                    root, place, NAME, method, LABELS[method], split, f"{method}/{split}", left, deep=True
                 )
+                there.append(place)
         if (root / split).is_dir():
             others = [folder.name for folder in layout.folders(root / split) if folder.name not in METHODS]
             unknown += [f"{split}/{name}" for name in others]
@@ -84,7 +87,8 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
         raise DidError(f"No split of {TITLE} in {root} has real and fake images; add those that are missing.")
     if left_out:
         layout.note(root, f"Of {TITLE} in {root} are left out: {'; '.join(left_out)}.")
-    return layout.finish(kept, layout.counted(counts, PUBLISHED))
+    layout.apart(there)
+    return left.noted(layout.finish(kept, layout.counted(counts, PUBLISHED)), root, strict)
 
 
 def _real_folder(root: Path) -> Path:

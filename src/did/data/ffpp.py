@@ -70,6 +70,9 @@ def index(
             raise DidError(f"FF++ has no method {name!r}; choose from {', '.join(known)}.")
     root = layout.open_root(root, TITLE)
     folders = _folders(root, compression, methods)
+    layout.apart(folders.values())
+    left = layout.Left()
+    there = {method: layout.by_stem(folder, ".mp4", left) for method, folder in folders.items()}
     pairs = {split: _pairs(_split_file(root, split)) for split in tables.SPLITS}
 
     rows = []
@@ -79,7 +82,7 @@ def index(
     for split, split_pairs in pairs.items():
         for method, folder in folders.items():
             for stem, identity in _videos(method, split_pairs):
-                file = folder / f"{stem}.mp4"
+                file = there[method].get(stem, folder / f"{stem}.mp4")
                 listed[method] += 1
                 if not file.is_file():
                     absent[method].append(file.name)
@@ -102,7 +105,8 @@ def index(
     counts = {f"{split} videos a method": min(present[split, method] for method in folders) for split in pairs}
     published = {f"{split} videos a method": n for split, n in PUBLISHED.items()}
     layout.compare(root, TITLE, counts, published, strict)
-    return layout.finish(rows, layout.counted(counts, published, sum(map(len, absent.values()))))
+    table = layout.finish(rows, layout.counted(counts, published, sum(map(len, absent.values()))))
+    return left.noted(table, root, strict)
 
 
 def _folders(root: Path, compression: str, methods: Sequence[str]) -> dict[str, Path]:
@@ -158,7 +162,7 @@ def _pairs(file: Path) -> list[tuple[str, str]]:
         f"published at {SPLITS_URL}."
     )
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors.
         raise malformed from error
     if not isinstance(content, list) or not content:

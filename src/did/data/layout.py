@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +23,71 @@ import pandas as pd
 
 from did.data import table as tables
 from did.errors import DidError
+from did.files import given_path
 
+#: Name of the layout for one's own files, which has no published splits.
+OWN = "folder"
 #: A folder that holds this file is a stand-in that did wrote; it is smaller than the data set on purpose.
 MARK = "standin.json"
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+# One rule says what a file is, whether it is named or found in a folder: `media_kind`.
+VIDEO_SUFFIXES = tuple(".mp4 .m4v .mov .mkv .webm .avi .wmv .asf .mpg .mpeg .ts .mts .m2ts .3gp .flv .ogv".split())
+IMAGE_SUFFIXES = tuple(".png .apng .jpg .jpeg .jfif .bmp .webp .tif .tiff .gif".split())
+#: Pictures, too, but nothing here reads them.
+UNREADABLE_SUFFIXES = tuple(".heic .heif .hif .avif .jxl .jp2 .dng .cr2 .cr3 .nef .arw".split())
+#: What to do about them.
+CONVERT = "convert to JPEG or PNG"
+# Line breaks and other control characters, and bytes that are no UTF-8 (Python shows them as lone surrogates).
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def media_kind(path: str | Path) -> str | None:
+    """Return what a file is by its suffix, in upper or lower case: "image", "video" or None."""
+    suffix = Path(path).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    return "video" if suffix in VIDEO_SUFFIXES else None
 
 
 class LayoutWarning(UserWarning):
     """A data set is usable and not what its authors publish, or some of its files are left out."""
+
+
+@dataclass
+class Left:
+    """Collects what is left out of a data set's folders, so that it is said.
+
+    Attributes:
+        counts: number of files by suffix ("no suffix" too), or by another reason.
+        unreadable: pictures with one of `UNREADABLE_SUFFIXES`.
+        again: links to what is there already.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    unreadable: list[Path] = field(default_factory=list)
+    again: list[Path] = field(default_factory=list)
+
+    def noted(self, table: pd.DataFrame, root: Path, strict: bool) -> pd.DataFrame:
+        """Return the table with the counts as its `attrs["left_out"]`; warn of what its owner hardly means.
+
+        Raises:
+            DidError: under `strict`, instead of the warning.
+        """
+        if self.unreadable:
+            first = min(self.unreadable).relative_to(root)
+            sentence = (
+                f"In {root} pictures that cannot be read are left out ({len(self.unreadable)} in all, first "
+                f"{shown(first)}); {CONVERT}."
+            )
+            note(root, sentence, strict)
+        if self.again:
+            first = min(self.again).relative_to(root)
+            sentence = (
+                f"In {root} links to what is there already are left out ({len(self.again)} in all, first "
+                f"{shown(first)}, to {shown(os.path.realpath(root / first))}); remove them."
+            )
+            note(root, sentence, strict)
+        table.attrs["left_out"] = dict(sorted(self.counts.items()))
+        return table
 
 
 @contextmanager
@@ -45,9 +105,10 @@ def open_root(root: str | Path, title: str) -> Path:
     """The root as a path.
 
     Raises:
-        DidError: it does not exist, is a file, is empty or cannot be read.
+        DidError: it does not exist, is a file, is empty or cannot be read, or its name does not fit into a table.
     """
-    root = Path(root).expanduser()
+    root = given_path(root, "the data set's folder")
+    check_name(root)
     if not root.exists():
         raise DidError(f"There is no folder {root}; give the folder that holds {title}.")
     if not root.is_dir():
@@ -58,32 +119,144 @@ def open_root(root: str | Path, title: str) -> Path:
 
 
 @readable()
-def files(folder: Path, suffixes: Sequence[str], deep: bool = False) -> list[Path]:
+def files(
+    folder: Path, suffixes: Sequence[str], deep: bool = False, left: Left | None = None, stay: bool = False
+) -> list[Path]:
     """The files of a folder with one of `suffixes` (in lower case; the files' own case does not matter), sorted.
 
-    Hidden files, such as the `._x` that macOS leaves, are left out; links are followed.
+    Hidden files, such as the `._x` that macOS leaves, are left out. Links are followed, and each real folder is
+    entered once: under its own path rather than a link's.
 
     Args:
         deep: look into the folders below, too.
+        left: collects what is left out.
+        stay: refuse links to folders outside `folder`.
 
     Raises:
-        DidError: the folder, or one below it, cannot be read.
+        DidError: the folder, or one below it, cannot be read; a link leads to a folder around `folder`, or out of it
+            under `stay`; or a name does not fit into a table.
     """
+    left = Left() if left is None else left
+    found: list[Path] = []
+    top = os.path.realpath(folder)
+    entered: set[str] = set()
+    links: list[Path] = []
 
-    def refuse(error: OSError) -> None:
-        raise error  # os.walk would pass over the folder in silence.
+    def enter(start: Path, real: str) -> None:
+        todo = [(start, real)]
+        while todo:
+            here, place = todo.pop()
+            if place in entered:  # Below a link that leads to a folder around it.
+                left.again.append(here)
+                continue
+            entered.add(place)
+            if here != folder:
+                check_name(here.name, here=here.parent)
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    path = here / entry.name
+                    if _hidden(entry.name):
+                        continue
+                    if not entry.is_dir():
+                        take(path, entry.is_symlink() and not entry.is_file())
+                    elif deep and entry.is_symlink():
+                        links.append(path)
+                    elif deep:
+                        todo.append((path, os.path.join(place, entry.name)))
 
-    found = []
-    for base, below, names in os.walk(folder, onerror=refuse, followlinks=True):
-        below[:] = [name for name in below if not _hidden(name)] if deep else []
-        found += [Path(base, name) for name in names if not _hidden(name) and Path(name).suffix.lower() in suffixes]
+    def take(path: Path, broken: bool) -> None:
+        suffix = path.suffix.lower()
+        if suffix in suffixes:
+            check_name(path.name, here=path.parent)
+            found.append(path)
+            return
+        left.counts["broken link" if broken else shown(suffix) or "no suffix"] += 1
+        if suffix in UNREADABLE_SUFFIXES:
+            left.unreadable.append(path)
+
+    enter(folder, top)
+    while links:
+        link = min(links)
+        links.remove(link)
+        real = os.path.realpath(link)
+        if real in entered:
+            left.again.append(link)
+        elif _within(top, real) or (stay and not _within(real, top)):
+            raise DidError(
+                f"{link} is a link to {real}, out of the folder {folder}, so that files would count for a class that "
+                "they are not in; put the files there, or remove the link."
+            )
+        else:
+            enter(link, real)
     return sorted(found, key=Path.as_posix)
+
+
+def _within(place: str, folder: str) -> bool:
+    return os.path.commonpath([place, folder]) == folder
+
+
+@readable()
+def by_stem(folder: Path, suffix: str, left: Left | None = None) -> dict[str, Path]:
+    """The files of a folder with `suffix`, in upper or lower case, by their names without it.
+
+    Raises:
+        DidError: as `files`; or two differ in the case of the suffix alone.
+    """
+    found: dict[str, Path] = {}
+    for file in files(folder, (suffix,), left=left):
+        if (other := found.setdefault(file.stem, file)) != file:
+            raise DidError(f"{folder} holds {other.name} and {file.name}; keep one of them.")
+    return found
+
+
+def apart(folders: Iterable[Path]) -> None:
+    """Check that folders of different classes are different ones, links or not.
+
+    Raises:
+        DidError: two are the same, or one is inside another.
+    """
+    real = sorted((os.path.realpath(folder) + os.sep, folder) for folder in folders)
+    for (first, one), (second, other) in pairwise(real):
+        if second.startswith(first):
+            raise DidError(
+                f"{other} lies inside {one} or is the same folder, through a link, so that its files would be of two "
+                "classes; remove the link."
+            )
+
+
+def shown(name: str | Path) -> str:
+    """A name for people to read: what is no text, and control characters, as escapes."""
+    return _ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode().replace("udc", "x"), os.fspath(name))
+
+
+def check_name(name: str | Path, here: Path | None = None) -> None:
+    """Check that a name can stand in a table, a page and a line of text.
+
+    Args:
+        name: of a file or folder.
+        here: the folder that it is in, for the message.
+
+    Raises:
+        DidError: it has a byte that is not UTF-8, or a control character such as a line break.
+    """
+    if _ODD.search(os.fspath(name)):
+        raise DidError(
+            f"The name of {shown(here / name if here else name)} has a byte that is not UTF-8, or a line break or "
+            "another control character, which no table holds; rename it."
+        )
 
 
 @readable()
 def folders(folder: Path) -> list[Path]:
-    """The folders directly in `folder` that are not hidden, sorted by name."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not _hidden(child.name))
+    """The folders directly in `folder` that are not hidden, sorted by name.
+
+    Raises:
+        DidError: it cannot be read, or a name does not fit into a table.
+    """
+    found = sorted(child for child in folder.iterdir() if child.is_dir() and not _hidden(child.name))
+    for child in found:
+        check_name(child)
+    return found
 
 
 def _hidden(name: str) -> bool:
@@ -132,10 +305,18 @@ def row(
 
 
 def still_rows(
-    root: Path, folder: Path, dataset: str, method: str, label: int, split: str, prefix: str, deep: bool = False
+    root: Path,
+    folder: Path,
+    dataset: str,
+    method: str,
+    label: int,
+    split: str,
+    prefix: str,
+    left: Left,
+    deep: bool = False,
 ) -> list[dict[str, Any]]:
     """Rows for the images of a folder, each a video of one frame, named `prefix`/..., and a person of its own."""
-    found = files(folder, IMAGE_SUFFIXES, deep)
+    found = files(folder, IMAGE_SUFFIXES, deep, left)
     videos = [f"{prefix}/{stem}" for stem in stems(found, folder)]
     return [
         row(root, file, dataset, method, label, split, video, person(video))
@@ -184,10 +365,36 @@ def finish(rows: Iterable[Mapping[str, Any]], counts: Mapping[str, Any] | None =
     return table
 
 
-def note(root: Path, sentence: str) -> None:
-    """Warn with a LayoutWarning; a stand-in is what it is on purpose, so nothing is said about one."""
-    if not (root / MARK).is_file():
-        warnings.warn(sentence, LayoutWarning, stacklevel=2)
+def note(root: Path, sentence: str, strict: bool = False) -> None:
+    """Warn with a LayoutWarning; a stand-in is what it is on purpose, so nothing is said about one.
+
+    Raises:
+        DidError: under `strict`, instead of the warning.
+    """
+    if (root / MARK).is_file():
+        return
+    if strict:
+        raise DidError(sentence)
+    warnings.warn(sentence, LayoutWarning, stacklevel=2)
+
+
+def compare_contents(table: pd.DataFrame, root: Path, strict: bool, progress: bool = True) -> None:
+    """Warn if files of different splits, or of different classes, have the same content; a stand-in is not read.
+
+    Args:
+        table: the table.
+        root: folder that `table["path"]` is relative to.
+        strict: raise instead of warning, for one's own files: nobody can mend the splits that authors publish.
+        progress: show a bar while files of equal size are read.
+
+    Raises:
+        DidError: under `strict`; or a file is missing or cannot be read.
+    """
+    if (root / MARK).is_file():
+        return
+    for sentence in tables.equal_contents(table, root, progress).values():
+        if sentence:
+            note(root, sentence, strict and table["dataset"].eq(OWN).all())
 
 
 def compare(root: Path, title: str, found: Mapping[str, int], published: Mapping[str, int], strict: bool) -> None:

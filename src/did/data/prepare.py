@@ -47,7 +47,7 @@ from tqdm import tqdm
 from did.data import table as tables
 from did.data import video as videos
 from did.data.geometry import similarity
-from did.data.layout import IMAGE_SUFFIXES
+from did.data.layout import IMAGE_SUFFIXES, compare_contents
 from did.errors import DidError
 from did.files import alone, sha256, writable, write_atomically, writing
 from did.settings import nearest
@@ -230,6 +230,8 @@ def prepare(
         raise DidError("The index lists a video twice; give one row a video, not yet sampled to frames.")
     _check_names(index)
     stamps = [_stamp(root / path) for path in index["path"]]
+    if strict or not (store / "store.json").is_file():
+        compare_contents(index, root, strict, progress)
     settings = {
         "size": size,
         "margin": float(margin),

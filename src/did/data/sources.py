@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from did.data import cdf2, dffd, diff, ffpp, folder, table
-from did.data.layout import MARK, counted, lacking
+from did.data.layout import MARK, counted, lacking, readable
 from did.data.prepare import FaceStore, prepare
 from did.data.standin import GENERATOR, london, write
 from did.errors import DidError
-from did.files import alone, home
+from did.files import alone, given_path, home, sha256
 from did.settings import Settings, nearest, of_preset
 
 #: The paper's data sets, each with its layout.
@@ -67,6 +67,7 @@ class Source:
         index: the table, one row a video or image.
         credit: attribution that the pictures ask for.
         counts: what is found and published (for a stand-in: nothing), and missing; see `did.data.layout.counted`.
+        left_out: how many files of its folders are left out, by suffix (or another reason).
     """
 
     name: str
@@ -76,6 +77,7 @@ class Source:
     index: pd.DataFrame
     credit: str = ""
     counts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -124,6 +126,8 @@ def open_source(
         DidError: an unknown name, edition or preset; licensed data asked for and not found; a layout or a table that
             does not hold; `faces` together with licensed data.
     """
+    if not isinstance(name, str):
+        raise DidError(f"source is {name!r}; it must be a name, as text: {nearest(name, SOURCES)}")
     kind, _, variant = name.partition(":")
     if kind not in (*LAYOUTS, folder.NAME) or (variant and kind not in (ffpp.NAME, folder.NAME)):
         raise DidError(f"unknown source '{name}': {nearest(name, SOURCES)}")
@@ -142,10 +146,12 @@ def _own_folder(
 ) -> Source:
     if not path:
         raise DidError("the source 'folder' needs a path: folder:PATH, a folder with real/ and fake/<method>/")
-    if edition == "stand-in" or faces or data_root:
+    if edition == "stand-in" or faces is not None or data_root is not None:
         raise DidError(f"folder:{path} is your own data: leave out edition=stand-in, faces and data_root")
-    root = Path(path).expanduser()
-    return Source(folder.NAME, "licensed", root, f"folder {root.name}", folder.index(root, strict))
+    root = given_path(path, "the data set's folder")
+    index = folder.index(root, strict)
+    name = os.path.basename(os.path.abspath(root)) or str(root)  # "." and ".." have none, and "/" has none at all.
+    return Source(folder.NAME, "licensed", root, f"folder {name}", index, left_out=index.attrs["left_out"])
 
 
 def _data_set(
@@ -166,10 +172,11 @@ def _data_set(
         options["allow_missing"] = allow_missing
     root = None if edition == "stand-in" else _find(name, edition, data_root)
     if root is not None and not (root / MARK).is_file():
-        if faces:
+        if faces is not None:
             raise DidError(f"faces={faces} makes a stand-in, but {root} holds licensed data: add edition=stand-in")
         index = layout.index(root, strict, **options)
-        return Source(name, "licensed", root, title, index, counts=index.attrs["counts"])
+        noted = {name: index.attrs[name] for name in ("counts", "left_out")}
+        return Source(name, "licensed", root, title, index, **noted)
     if root is None:
         if variant not in ("", "c23"):
             raise DidError(
@@ -190,10 +197,10 @@ def _data_set(
 def _write_standin(name: str, faces: str | Path | None, preset: str, progress: bool) -> Path:
     """The stand-in's folder, written now where it is not there."""
     portraits = None
-    if faces:
-        portraits = (
-            london.fetch(home() / "data" / "portraits" / LONDON) if faces == LONDON else Path(faces).expanduser()
-        )
+    if faces == LONDON:
+        portraits = london.fetch(home() / "data" / "portraits" / LONDON)
+    elif faces is not None:
+        portraits = given_path(faces, "faces")
     size = STANDIN_SIZES[preset][name]
     root = _standin_root(name, portraits, size)
     with alone(root):
@@ -206,12 +213,19 @@ def _write_standin(name: str, faces: str | Path | None, preset: str, progress: b
 
 def _find(name: str, edition: str, data_root: str | Path | None) -> Path | None:
     title = LAYOUTS[name].TITLE
-    if data_root:
-        root = Path(data_root).expanduser()
+    if data_root is not None:
+        root = given_path(data_root, "data_root")
         if not root.is_dir():
             raise DidError(f"data_root {root} is not a folder: name the folder of {title}")
         return root
-    places = [Path(base) / name for base in (os.environ.get("DID_DATA"), home() / "data") if base]
+    places = [home() / "data" / name]
+    if named := os.environ.get("DID_DATA"):
+        base = given_path(named, "DID_DATA")
+        if not base.is_dir():
+            raise DidError(
+                f"DID_DATA names {base}, which is not a folder: name the one that holds {name}/, or unset it"
+            )
+        places.insert(0, base / name)
     for place in places:
         if place.is_dir():
             return place
@@ -224,12 +238,13 @@ def _find(name: str, edition: str, data_root: str | Path | None) -> Path | None:
     return None
 
 
+@readable()
 def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -> Path:
     """A folder whose name follows from all that decides the stand-in's content."""
     what: list[Any] = [GENERATOR, sizes]
     if portraits:
         what.append(
-            sorted((p.relative_to(portraits).as_posix(), p.stat().st_size) for p in portraits.rglob("*") if p.is_file())
+            sorted((p.relative_to(portraits).as_posix(), sha256(p)) for p in portraits.rglob("*") if p.is_file())
         )
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return home() / "data" / "stand-in" / f"{name}-{'portraits' if portraits else 'drawn'}-{digest}"
@@ -238,7 +253,8 @@ def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -
 def store_folder(source: Source, frames: int, size: int, margin: float, face: str = "largest") -> Path:
     """Where the project keeps the source's crops with these settings."""
     # Named by place and list, not by content: a clip that was mended is redone alone, in the same store.
-    what = hashlib.sha256(f"{source.root.resolve()} {table.fingerprint(source.index)}".encode()).hexdigest()[:8]
+    what = f"{source.root.resolve()} {table.fingerprint(source.index)}"
+    what = hashlib.sha256(os.fsencode(what)).hexdigest()[:8]
     choice = "" if face == "largest" else f"-{face}"
     return home() / "data" / "faces" / f"{source.name}-{what}-{frames}x{size}-m{margin:g}{choice}"
 

@@ -90,8 +90,7 @@ def report(table: pd.DataFrame, root: str | Path | None = None, progress: bool =
     table = table.reset_index(drop=True)
     details = {name: _detail(test, table) for name, test in CHECKS}
     if root is not None:
-        same = duplicates(table, root, progress)
-        details["no file's content in two splits"] = _detail(_check_contents, same)
+        details |= equal_contents(table, root, progress)
     results = ["fail" if detail else "ok" for detail in details.values()]
     return pd.DataFrame({"check": list(details), "result": results, "detail": list(details.values())})
 
@@ -105,9 +104,13 @@ def _detail(test: Callable[[pd.DataFrame], None], table: pd.DataFrame) -> str:
 
 
 def _check_cells(table: pd.DataFrame) -> None:
-    empty = [name for name in COLUMNS if name != "frame" and table[name].isna().any()]
-    if empty:
-        raise DidError(f"The column {empty[0]!r} has an empty cell; only frame may be empty.")
+    for name in COLUMNS:
+        text = table[name].astype(str)
+        empty = table[name].isna() | text.str.strip().eq("")
+        if name == "identity":  # Nor beside a "+": whoever has no name would be one person for all.
+            empty |= ("+" + text + "+").str.contains(r"\+\s*\+")
+        if name != "frame" and empty.any():
+            raise DidError(f"The column {name!r} has an empty cell; only frame may be empty.")
 
 
 def _check_labels(table: pd.DataFrame) -> None:
@@ -180,17 +183,6 @@ def _check_rows(table: pd.DataFrame) -> None:
         raise DidError(f"{row['path']}{frame} is in the table twice; keep one row.")
 
 
-def _check_contents(same: pd.DataFrame) -> None:
-    """The check of what `duplicates` found."""
-    if len(same):
-        content = same[same["sha256"] == same["sha256"].iloc[0]]
-        first, second = content.drop_duplicates("split").iloc[:2].itertuples(index=False)
-        raise DidError(
-            f"{len(same)} files have the content of a file of another split, such as {first.path} ({first.split}) and "
-            f"{second.path} ({second.split}); keep each content in one split."
-        )
-
-
 #: Every check of the table by its name, in the order in which `check` runs them.
 CHECKS: tuple[tuple[str, Callable[[pd.DataFrame], None]], ...] = (
     ("no empty cell", _check_cells),
@@ -204,7 +196,39 @@ CHECKS: tuple[tuple[str, Callable[[pd.DataFrame], None]], ...] = (
 )
 
 
-def duplicates(table: pd.DataFrame, root: str | Path, progress: bool = True) -> pd.DataFrame:
+def equal_contents(table: pd.DataFrame, root: str | Path, progress: bool = True) -> dict[str, str]:
+    """Compare the files' contents: between splits, and between classes (the real files and each method).
+
+    Args:
+        table: the table.
+        root: folder that `table["path"]` is relative to.
+        progress: show a bar, one step a file that is read.
+
+    Returns:
+        For each of the two checks by its name what is wrong, "" for nothing.
+
+    Raises:
+        DidError: a file is missing or cannot be read.
+    """
+    same = duplicates(table, root, progress, across=("split", "method"))
+    found = {}
+    for column, one, several in (("split", "split", "splits"), ("method", "class", "classes")):
+        part = same[same.groupby("sha256")[column].transform("nunique") > 1]
+        sentence = ""
+        if len(part):
+            first = part[part["sha256"] == part["sha256"].iloc[0]].drop_duplicates(column)
+            (path, cell), (other, other_cell) = first[["path", column]].iloc[:2].itertuples(index=False, name=None)
+            sentence = (
+                f"{len(part)} files have the content of a file of another {one}, such as {path} ({cell}) and {other} "
+                f"({other_cell}); keep each content in one {one}."
+            )
+        found[f"no file's content in two {several}"] = sentence
+    return found
+
+
+def duplicates(
+    table: pd.DataFrame, root: str | Path, progress: bool = True, across: Sequence[str] = ("split",)
+) -> pd.DataFrame:
     """Files of different splits with equal content.
 
     Only files of equal size in different splits are read, in chunks.
@@ -213,25 +237,29 @@ def duplicates(table: pd.DataFrame, root: str | Path, progress: bool = True) -> 
         table: the table.
         root: folder that `table["path"]` is relative to.
         progress: show a bar, one step a file that is read.
+        across: columns of which one differs, in place of the split alone.
 
     Returns:
-        One row a file: path, split, bytes, sha256; sorted by sha256, split and path, no row where all is well.
+        One row a file: path, the columns of `across`, bytes, sha256; sorted by sha256, split and path, no row if all
+        is well.
 
     Raises:
         DidError: a file is missing or cannot be read.
     """
-    files = table[["path", "split"]].drop_duplicates().reset_index(drop=True)
+    files = table[list(dict.fromkeys(["path", "split", *across]))].drop_duplicates().reset_index(drop=True)
+    files["cell"] = files.groupby(list(across)).ngroup()
     try:
         files["bytes"] = [(Path(root) / path).stat().st_size for path in files["path"]]
-        files = files[files.groupby("bytes")["split"].transform("nunique") > 1]
+        files = files[files.groupby("bytes")["cell"].transform("nunique") > 1]
         bar = tqdm(files["path"], desc="compare", unit="file", disable=not progress)
         files = files.assign(sha256=[sha256(Path(root) / path) for path in bar])
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DidError(f"The file {error.filename} cannot be read ({reason}); put it there or mend it.") from error
-    files = files[files.groupby("sha256")["split"].transform("nunique") > 1]
-    order = files["split"].map(_split_order)
-    return files.assign(order=order).sort_values(["sha256", "order", "path"], ignore_index=True).drop(columns="order")
+    files = files[files.groupby("sha256")["cell"].transform("nunique") > 1]
+    files = files.assign(order=files["split"].map(_split_order))
+    files = files.sort_values(["sha256", "order", "path"], ignore_index=True)
+    return files[["path", *across, "bytes", "sha256"]]
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:

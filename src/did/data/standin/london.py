@@ -23,6 +23,7 @@ import pandas as pd
 
 from did.data.standin.portraits import SUFFIXES, TABLE
 from did.errors import DidError
+from did.files import given_path
 
 DOI = "doi:10.6084/m9.figshare.5047666.v5/"
 PAGE = "https://doi.org/10.6084/m9.figshare.5047666.v5"
@@ -57,7 +58,7 @@ def fetch(
         DidError: no network, a server's error, a wrong checksum, an archive that is broken, holds no portrait or
             would write elsewhere, or a folder that cannot be written.
     """
-    folder = Path(folder).expanduser()
+    folder = given_path(folder, "the folder of portraits")
     if (folder / TABLE).is_file():
         return folder
     try:
