@@ -66,6 +66,77 @@ def clip(frames: list[np.ndarray], kind: str, codec: str, folder: Path) -> bytes
     return content
 
 
+def box(kind: bytes, *content: bytes) -> bytes:
+    """A box of an ISO file."""
+    inside = b"".join(content)
+    return struct.pack(">I4s", 8 + len(inside), kind) + inside
+
+
+def full(kind: bytes, *content: bytes, version: int = 0) -> bytes:
+    """A box with a version and flags."""
+    return box(kind, struct.pack(">I", version << 24), *content)
+
+
+def handler(kind: bytes) -> bytes:
+    return full(b"hdlr", bytes(4), kind, bytes(12), b"\0")
+
+
+def with_cover(mp4: bytes, cover: bytes, first: bool) -> bytes:
+    """An MP4 whose index lies at its end, with a JPEG for its cover: before its tracks, so that FFmpeg takes it for the
+    first stream, or after them."""
+    art = box(b"covr", box(b"data", struct.pack(">II", 13, 0), cover))
+    tags = box(b"udta", full(b"meta", handler(b"mdir"), box(b"ilst", art)))
+    start = mp4.rindex(b"moov") - 4
+    size = struct.unpack(">I", mp4[start : start + 4])[0]
+    assert start + size == len(mp4)
+    at = mp4.index(b"trak", start) - 4 if first else len(mp4)
+    return mp4[:start] + struct.pack(">I", size + len(tags)) + mp4[start + 4 : at] + tags + mp4[at:]
+
+
+def heic(tiles: list[np.ndarray], columns: int = 1) -> bytes:
+    """A HEIC as phones write it: a grid of HEVC tiles, RGB (h, w, 3) of one size, row by row."""
+    height, width = tiles[0].shape[:2]
+    coded, setup = [], b""
+    for tile in tiles:
+        stream = io.BytesIO()
+        with av.open(stream, "w", format="mp4") as container:
+            track = container.add_stream("libx265", rate=25)
+            track.width, track.height, track.pix_fmt = width, height, "yuv420p"
+            track.options = {"x265-params": "log-level=none:bframes=0:keyint=1"}
+            container.mux(track.encode(av.VideoFrame.from_ndarray(tile, format="rgb24")))
+            container.mux(track.encode())
+        stream.seek(0)
+        with av.open(stream) as container:
+            setup = bytes(container.streams.video[0].codec_context.extradata)
+            coded += [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    rows, grid = len(tiles) // columns, len(tiles) + 1
+    layout = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, columns * width, rows * height)
+    entries = [full(b"infe", struct.pack(">HH", n, 0), b"hvc1\0", version=2) for n in range(1, grid)]
+    entries.append(full(b"infe", struct.pack(">HH", grid, 0), b"grid\0", version=2))
+    sizes = [(width, height), (columns * width, rows * height)]
+    properties = [box(b"hvcC", setup), *(full(b"ispe", struct.pack(">II", *size)) for size in sizes)]
+    uses = [struct.pack(">HBBB", n, 2, 0x81, 2) for n in range(1, grid)] + [struct.pack(">HBB", grid, 1, 3)]
+
+    def meta(start: int) -> bytes:
+        places = []
+        for number, content in enumerate([*coded, layout], 1):
+            places.append(struct.pack(">HHHII", number, 0, 1, start, len(content)))
+            start += len(content)
+        return full(
+            b"meta",
+            handler(b"pict"),
+            full(b"pitm", struct.pack(">H", grid)),
+            full(b"iloc", b"\x44\0", struct.pack(">H", len(places)), *places),
+            full(b"iinf", struct.pack(">H", len(entries)), *entries),
+            full(b"iref", box(b"dimg", struct.pack(f">HH{len(tiles)}H", grid, len(tiles), *range(1, grid)))),
+            box(b"iprp", box(b"ipco", *properties), full(b"ipma", struct.pack(">I", len(uses)), *uses)),
+        )
+
+    head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", *coded, layout)
+
+
 class Maker:
     """Makes inputs in a folder.
 

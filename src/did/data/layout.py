@@ -22,8 +22,19 @@ from did.errors import DidError
 
 #: A folder that holds this file is a stand-in that did wrote; it is smaller than the data set on purpose.
 MARK = "standin.json"
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+# One rule says what a file is, whether it is named or found in a folder: `media_kind`.
+VIDEO_SUFFIXES = tuple(".mp4 .m4v .mov .mkv .webm .avi .wmv .asf .mpg .mpeg .ts .mts .m2ts .3gp .flv .ogv".split())
+IMAGE_SUFFIXES = tuple(".png .apng .jpg .jpeg .jfif .bmp .webp .tif .tiff .gif".split())
+#: Pictures, too, but nothing here reads them.
+UNREADABLE_SUFFIXES = tuple(".heic .heif .hif .avif .jxl .jp2 .dng .cr2 .cr3 .nef .arw".split())
+
+
+def media_kind(path: str | Path) -> str | None:
+    """Return what a file is by its suffix, in upper or lower case: "image", "video" or None."""
+    suffix = Path(path).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    return "video" if suffix in VIDEO_SUFFIXES else None
 
 
 class LayoutWarning(UserWarning):
