@@ -47,6 +47,9 @@ class _Commands(click.Group):
 @click.version_option(did.__version__)
 def main() -> None:
     """An executable companion to CrossDF: data, training and results."""
+    from did.processes import isolated
+
+    click.get_current_context().with_resource(isolated())
 
 
 @main.group()
