@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,8 @@ def predict(
         click.echo(text, err=as_json)
     if not as_json:
         click.echo(f"\n{report.HEAD}")
-    files = list(given.files(inputs))
+    left: Counter[str] = Counter()
+    files = list(given.files(inputs, left))
     bar = tqdm(total=len(files), unit=" inputs", desc="predict", disable=quiet or None)  # None: only at a terminal
     counts: dict[str, int] = {}
     written: list[Path] = []
@@ -268,11 +270,11 @@ def predict(
         if not html_file:
             for _ in shown():
                 pass
-        elif reason := regardless(shown(), lambda judged: report.write_html(html_file, loaded, judged)):
+        elif reason := regardless(shown(), lambda judged: report.write_html(html_file, loaded, judged, left)):
             failed.append(f"{report.plain(str(html_file))} is not written: {report.plain(reason)}")
         else:
             written.append(html_file)
-    click.echo(report.summary(counts), err=True)
+    click.echo(report.summary(counts, left), err=True)
     for place in written:
         click.echo(f"Written: {report.plain(str(place))}", err=True)
     for sentence in failed[:FAILURES_SHOWN]:

@@ -16,7 +16,9 @@ from av.stream import Disposition
 from hostile import heic, with_cover
 from PIL import Image, features
 
-from did.data import video
+from did.data import layout, video
+from did.data.prepare import prepare
+from did.data.table import make_table
 from did.errors import DidError
 
 
@@ -199,6 +201,31 @@ def test_a_photograph_is_no_video_whatever_it_says_of_itself(tmp_path, kind):
                 DidError, match="is a HEIC or AVIF picture, which cannot be read; convert to JPEG or PNG"
             ):
                 video.read_image(path)
+
+
+def test_no_crop_is_cut_from_a_cover_or_from_a_tile(tmp_path, draw_face):
+    """A crop of a cover would have the video's label."""
+    root, rows = tmp_path / "root", []
+    for label, method in enumerate(("real", "swap")):
+        for name in ("clip.mp4", "photo.mp4"):
+            path = root / method / name
+            video.write_clip(path, [draw_face(128)] * 3)
+            sound = path.read_bytes()
+            other = draw_face(128, skin=0.5)
+            art = io.BytesIO()
+            Image.fromarray(other).save(art, "JPEG")
+            path.write_bytes(with_cover(sound, art.getvalue(), True) if name == "clip.mp4" else heic([other]))
+            video.write_clip(root / "plain" / f"{method}.mp4", [draw_face(128)] * 3)
+            rows.append(layout.row(root, path, "own", method, label, "train", f"{method}/{path.stem}", method))
+        plain = root / "plain" / f"{method}.mp4"
+        rows.append(layout.row(root, plain, "own", method, label, "train", f"plain/{method}", method))
+    store = prepare(make_table(rows), root, tmp_path / "store", frames=3, size=32, workers=1, progress=False)
+    manifest = store.manifest
+    assert sorted(set(manifest.path)) == ["plain/real.mp4", "plain/swap.mp4", "real/clip.mp4", "swap/clip.mp4"]
+    assert manifest.groupby("path").size().tolist() == [3] * 4
+    assert manifest.groupby("frame").sha256.nunique().tolist() == [1] * 3  # With and without a cover the same crops.
+    assert sorted(store.quarantine.path) == ["real/photo.mp4", "swap/photo.mp4"]
+    assert store.quarantine.reason.str.contains("is a HEIC or AVIF picture, .*; convert to JPEG or PNG").all()
 
 
 def test_a_video_is_no_photograph(clip, tmp_path):
