@@ -505,6 +505,11 @@ def test_a_damaged_frame_is_not_concealed(tmp_path):
     assert refused >= 5
 
 
+def test_a_codec_that_nobody_knows(clip):
+    clip.write_bytes(clip.read_bytes().replace(b"avc1\0", b"zzzz\0").replace(b"avcC", b"zzzC"))
+    refuse(clip, r"does not decode \(its codec is not known\)")
+
+
 def test_a_file_with_sound_only(tmp_path):
     with av.open(str(tmp_path / "c.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)

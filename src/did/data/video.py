@@ -269,7 +269,10 @@ def _best(path: Path, container: av.container.InputContainer) -> VideoStream:
         best = container.streams.best("video")
     # The container may prefer a picture that is marked as default.
     index = best.index if best is not None else -1
-    return next((stream for stream in found if stream.index == index), found[0])
+    chosen = next((stream for stream in found if stream.index == index), found[0])
+    if chosen.codec_context is None:
+        raise DidError(f"The video {path} does not decode (its codec is not known); replace the file.")
+    return chosen
 
 
 def _moves(path: Path, index: int) -> bool:
