@@ -225,6 +225,9 @@ def predict(
     half, score, and how many faces or frames it is from. A video's score is the mean over its frames. With --json the
     lines on standard output are JSON, and the rest is on standard error.
 
+    In folders the suffix says what is a picture or a video; the other files are counted at the end. Of an animation the
+    first picture counts, and of several videos in a file the best; the line says so.
+
     An input that cannot be read is a line with its reason, and the next one follows. "no face" is an answer. A drawing
     or a page that cannot be written costs no answer, and is told at the end. Exit status: 0 if at least one input could
     be read and all was written that was asked for, 1 if not or if the detector cannot be loaded, 2 for a wrong option.

@@ -40,7 +40,7 @@ class Reader:
         seconds: that the child may take for a frame, before it is ended.
 
     Attributes:
-        notes: what `did.data.video.notes` says of the file that was read last, to its end.
+        notes: what there is to say of the file that was read last, to its end; see `did.data.video`.
     """
 
     def __init__(self, seconds: float = 120) -> None:
@@ -167,10 +167,11 @@ def serve() -> None:
         job = json.loads(line)
         path = Path(os.fsdecode(bytes.fromhex(job["path"])))
         try:
-            for number, image in _read(path, job["kind"], job["count"]):
+            notes: list[str] = []
+            for number, image in _read(path, job["kind"], job["count"], notes):
                 _write(out, _HEADER.pack(number, *image.shape[:2]))
                 _write(out, np.ascontiguousarray(image).data.cast("B"))
-            for note in video.notes(path, job["kind"]):
+            for note in notes:
                 _write_text(out, _NOTE, note)
             _write(out, _HEADER.pack(_END, 0, 0))
         except BrokenPipeError:
@@ -182,13 +183,13 @@ def serve() -> None:
             _write_text(out, _REFUSED, sentence)
 
 
-def _read(path: Path, kind: str, count: int | None) -> Iterator[tuple[int, np.ndarray]]:
+def _read(path: Path, kind: str, count: int | None, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
     if kind == "image":
-        yield 0, video.read_image(path)
+        yield 0, video.read_image(path, notes)
     elif count is None:
-        yield from video.every_frame(path)
+        yield from video.every_frame(path, notes)
     else:
-        yield from video.stream_frames(path, count)
+        yield from video.stream_frames(path, count, notes)
 
 
 def _write_text(out: Any, kind: int, text: str) -> None:

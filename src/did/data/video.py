@@ -6,7 +6,7 @@ a DidError with a reason. What a decoder does not come back from, `did.data.read
 
 A still picture is not a video, whatever it is packed in: cover art and the pictures of HEIC and AVIF, which FFmpeg
 shows as streams, are never decoded as frames. If a file has several videos, the best one by the container's own rules
-counts, and of several pictures the first; `notes` says so.
+counts, and of several pictures the first: whoever reads a file can give a list that such a note is added to.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def read_frames(path: str | Path, count: int) -> list[tuple[int, np.ndarray]]:
     return list(stream_frames(path, count))
 
 
-def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarray]]:
+def stream_frames(path: str | Path, count: int, notes: list[str] | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Evenly spaced frames of a video, upright, one at a time.
 
     The time stamps of the packets, read without decoding, say which frame is which. Decoding stops at the last wanted
@@ -144,6 +144,7 @@ def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarra
     Args:
         path: a video file.
         count: number of frames; fewer come only where the video has fewer.
+        notes: gets a note if the file has several videos.
 
     Yields:
         Pairs (frame number from 0, RGB uint8 array (H, W, 3)) at the indices of `evenly_spaced`; every array is the
@@ -154,7 +155,7 @@ def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarra
             `MOST_PIXELS` a frame, `MOST_KEPT` bytes in all. Nothing was yielded then.
     """
     path = Path(path)
-    stamps = _time_stamps(path)
+    stamps = _time_stamps(path, notes)
     kept = None
     if stamps is not None:
         wanted = evenly_spaced(len(stamps), count)
@@ -170,14 +171,14 @@ def stream_frames(path: str | Path, count: int) -> Iterator[tuple[int, np.ndarra
         yield index, _upright(kept.pop(index), converter, path)
 
 
-def every_frame(path: str | Path) -> Iterator[tuple[int, np.ndarray]]:
+def every_frame(path: str | Path, notes: list[str] | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """As `stream_frames`, but each frame as soon as it is decoded, so that none is kept.
 
     Raises:
         DidError: as `stream_frames`, but only where the video is bad: frames may have come before.
     """
     path, converter = Path(path), VideoReformatter()
-    for index, frame in enumerate(_decode(path)):
+    for index, frame in enumerate(_decode(path, notes=notes)):
         yield index, _upright(frame, converter, path)
 
 
@@ -201,9 +202,9 @@ def _kept(
         yield index, frame
 
 
-def _time_stamps(path: Path) -> list[int] | None:
+def _time_stamps(path: Path, notes: list[str] | None = None) -> list[int] | None:
     """The time stamp of every frame in the order of display, or None where the packets do not tell."""
-    with _open(path) as (container, stream):
+    with _open(path, notes) as (container, stream):
         with _sentences(path):
             packets = [(packet.pts, packet.is_discard) for packet in container.demux(stream) if packet.size]
             reordered = stream.codec_context.has_b_frames
@@ -229,14 +230,14 @@ def _by_time(wanted: dict[int, int], path: Path) -> dict[int, av.VideoFrame] | N
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
+def _open(path: Path, notes: list[str] | None = None) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
     """The file and the one of its streams that is the video."""
     if not path.is_file():
         raise DidError(f"There is no video {path}.")
     if holds_heif(path):
         raise DidError(f"The video {path} is a HEIC or AVIF picture, which cannot be read; {CONVERT}.")
     with _container(path) as container:
-        stream = _best(path, container)
+        stream = _best(path, container, notes)
         if stream.codec_context.name in _PICTURE_CODECS and not _moves(path, stream.index):
             raise DidError(f"The video {path} is a single picture ({stream.codec_context.name}); {CONVERT}.")
         with _sentences(path):
@@ -252,19 +253,13 @@ def _container(path: Path) -> av.container.InputContainer:
         return av.open(f"file:{path}", options=_ALONE | {"max_pixels": str(MOST_PIXELS)}, metadata_errors="replace")
 
 
-def _videos(path: Path, container: av.container.InputContainer) -> list[VideoStream]:
-    """The streams that are videos."""
+def _best(path: Path, container: av.container.InputContainer, notes: list[str] | None) -> VideoStream:
+    """The best video by the container's own rules: what is marked as default, then what has more of it."""
     if not container.streams.video:
         raise DidError(f"The video {path} has no pictures in it; replace the file.")
     found = [stream for stream in container.streams.video if not stream.disposition & _PICTURE]
     if not found:
         raise DidError(f"The video {path} holds still pictures alone, such as cover art; {CONVERT}.")
-    return found
-
-
-def _best(path: Path, container: av.container.InputContainer) -> VideoStream:
-    """The best video by the container's own rules: what is marked as default, then what has more of it."""
-    found = _videos(path, container)
     with _sentences(path):
         best = container.streams.best("video")
     # The container may prefer a picture that is marked as default.
@@ -272,6 +267,8 @@ def _best(path: Path, container: av.container.InputContainer) -> VideoStream:
     chosen = next((stream for stream in found if stream.index == index), found[0])
     if chosen.codec_context is None:
         raise DidError(f"The video {path} does not decode (its codec is not known); replace the file.")
+    if notes is not None and len(found) > 1:
+        notes.append(f"of its {len(found)} video streams the best counts, number {chosen.index}")
     return chosen
 
 
@@ -341,9 +338,11 @@ def _check_pixels(path: Path, what: str, width: int, height: int) -> None:
         )
 
 
-def _decode(path: Path, wanted: Container[int] | None = None) -> Iterator[av.VideoFrame]:
+def _decode(
+    path: Path, wanted: Container[int] | None = None, notes: list[str] | None = None
+) -> Iterator[av.VideoFrame]:
     """Every frame in the order of display; or, with time stamps given, at least those that they need."""
-    with _open(path) as (container, stream):
+    with _open(path, notes) as (container, stream):
         # Videos are decoded in parallel, one a process: threads within one would only compete.
         stream.codec_context.thread_count = 1
         packets = 0
@@ -382,12 +381,16 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0].rstrip(".").lower()
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, notes: list[str] | None = None) -> np.ndarray:
     """Read an image file as an RGB uint8 array (H, W, 3), upright as its EXIF says; of an animation, the first picture.
 
     Integers of more than eight bits are scaled to eight; see `as_rgb`. What is transparent is laid over white, as most
     viewers show it: the colours that lie under full transparency were never meant to be seen. CMYK and palettes become
     RGB.
+
+    Args:
+        path: an image file.
+        notes: gets a note if the file has several pictures.
 
     Raises:
         DidError: no such file, it is none of `PICTURES`, it has more than `MOST_PIXELS`, it is damaged, or its pixels
@@ -401,6 +404,9 @@ def read_image(path: str | Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # Of what Pillow warns, the limit of pixels refuses the worst.
             with Image.open(path, formats=PICTURES) as image:
                 _check_pixels(path, "image", *image.size)
+                # The further pictures of a JPEG are a preview or a map of depth.
+                if notes is not None and image.format in _ANIMATED and getattr(image, "is_animated", False):
+                    notes.append("of its several pictures the first counts")
                 return as_rgb(ImageOps.exif_transpose(image), path)
     except DidError:
         raise
@@ -414,33 +420,6 @@ def read_image(path: str | Path) -> np.ndarray:
         raise DidError(f"The image {path} cannot be read (it is none of {kinds}); replace the file.") from error
     except Exception as error:  # A damaged file makes decoders raise anything, MemoryError included.
         raise DidError(f"The image {path} cannot be read ({_reason(error)}); replace the file.") from error
-
-
-def notes(path: str | Path, kind: str) -> tuple[str, ...]:
-    """Return what has to be said about a readable file that holds more than what counts of it; nothing for most.
-
-    Args:
-        path: the file.
-        kind: `image` or `video`.
-
-    Raises:
-        DidError: as `read_image` and `stream_frames`, if the file does not open.
-    """
-    path = Path(path)
-    if kind == "video":
-        with _open(path) as (container, stream):
-            count = len(_videos(path, container))
-            said = f"of its {count} video streams the best counts, number {stream.index}"
-            return (said,) if count > 1 else ()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=PICTURES) as image:
-                # The further pictures of a JPEG are a preview or a map of depth.
-                several = image.format in _ANIMATED and getattr(image, "is_animated", False)
-    except Exception as error:
-        raise DidError(f"The image {path} cannot be read ({_reason(error)}); replace the file.") from error
-    return ("of its several pictures the first counts",) if several else ()
 
 
 def as_rgb(image: Image.Image, name: str | Path = "in memory") -> np.ndarray:
