@@ -11,7 +11,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
+from av.stream import Disposition
+from PIL import Image, features
 from PIL.Image import Transpose as Turn
 
 from did.data.standin.drawn import draw
@@ -20,6 +21,11 @@ Rng = np.random.Generator
 PICTURES = {
     "png": {}, "jpg": {"quality": 90}, "webp": {"quality": 80}, "bmp": {}, "tif": {"compression": "tiff_lzw"},
     "gif": {},
+}  # fmt: skip
+#: Further containers: format and codec.
+MORE = {
+    "wmv": ("asf", "wmv2"), "flv": ("flv", "flv"), "mpg": ("vob", "mpeg2video"), "ts": ("mpegts", "libx264"),
+    "3gp": ("3gp", "libx264"), "ogv": ("ogg", "libvpx"), "asf": ("asf", "libx264"),
 }  # fmt: skip
 CONTAINERS = {"mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "webm": "libvpx-vp9", "mov": "mjpeg"}
 SUFFIXES = [*PICTURES, *CONTAINERS]
@@ -52,9 +58,9 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def clip(frames: list[np.ndarray], kind: str, codec: str, folder: Path) -> bytes:
+def clip(frames: list[np.ndarray], kind: str, codec: str, folder: Path, form: str | None = None) -> bytes:
     file = folder / f"clip.{kind}"
-    with av.open(str(file), "w") as container:
+    with av.open(str(file), "w", format=form) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -66,8 +72,105 @@ def clip(frames: list[np.ndarray], kind: str, codec: str, folder: Path) -> bytes
     return content
 
 
+def clips(videos: list[tuple[list[np.ndarray], bool]], kind: str, folder: Path, cover: bytes = b"") -> bytes:
+    """A container of several videos, each of its frames and marked as the default or not, and an attached JPEG."""
+    file = folder / f"clips.{kind}"
+    with av.open(str(file), "w") as container:
+        if cover:
+            container.add_attachment("cover.jpg", "image/jpeg", cover)
+        streams = []
+        for frames, default in videos:
+            stream = container.add_stream("libvpx" if kind == "webm" else "libx264", rate=25)
+            stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+            stream.disposition = Disposition.default if default else Disposition(0)
+            streams.append((stream, frames))
+        for number in range(max(len(frames) for frames, _ in videos)):
+            for stream, frames in streams:
+                if number < len(frames):
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(frames[number], format="rgb24")))
+        for stream, _ in streams:
+            container.mux(stream.encode())
+    content = file.read_bytes()
+    file.unlink()
+    return content
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    """A box of an ISO file."""
+    inside = b"".join(content)
+    return struct.pack(">I4s", 8 + len(inside), kind) + inside
+
+
+def full(kind: bytes, *content: bytes, version: int = 0) -> bytes:
+    """A box with a version and flags."""
+    return box(kind, struct.pack(">I", version << 24), *content)
+
+
+def handler(kind: bytes) -> bytes:
+    return full(b"hdlr", bytes(4), kind, bytes(12), b"\0")
+
+
+def with_cover(mp4: bytes, cover: bytes, first: bool) -> bytes:
+    """An MP4 whose index lies at its end, with a JPEG for its cover: before its tracks, so that FFmpeg takes it for the
+    first stream, or after them."""
+    art = box(b"covr", box(b"data", struct.pack(">II", 13, 0), cover))
+    tags = box(b"udta", full(b"meta", handler(b"mdir"), box(b"ilst", art)))
+    start = mp4.rindex(b"moov") - 4
+    size = struct.unpack(">I", mp4[start : start + 4])[0]
+    assert start + size == len(mp4)
+    at = mp4.index(b"trak", start) - 4 if first else len(mp4)
+    return mp4[:start] + struct.pack(">I", size + len(tags)) + mp4[start + 4 : at] + tags + mp4[at:]
+
+
+def heic(tiles: list[np.ndarray], columns: int = 1) -> bytes:
+    """A HEIC as phones write it: a grid of HEVC tiles, RGB (h, w, 3) of one size, row by row."""
+    height, width = tiles[0].shape[:2]
+    coded, setup = [], b""
+    for tile in tiles:
+        stream = io.BytesIO()
+        with av.open(stream, "w", format="mp4") as container:
+            track = container.add_stream("libx265", rate=25)
+            track.width, track.height, track.pix_fmt = width, height, "yuv420p"
+            track.options = {"x265-params": "log-level=none:bframes=0:keyint=1"}
+            container.mux(track.encode(av.VideoFrame.from_ndarray(tile, format="rgb24")))
+            container.mux(track.encode())
+        stream.seek(0)
+        with av.open(stream) as container:
+            setup = bytes(container.streams.video[0].codec_context.extradata)
+            coded += [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    rows, grid = len(tiles) // columns, len(tiles) + 1
+    layout = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, columns * width, rows * height)
+    entries = [full(b"infe", struct.pack(">HH", n, 0), b"hvc1\0", version=2) for n in range(1, grid)]
+    entries.append(full(b"infe", struct.pack(">HH", grid, 0), b"grid\0", version=2))
+    sizes = [(width, height), (columns * width, rows * height)]
+    properties = [box(b"hvcC", setup), *(full(b"ispe", struct.pack(">II", *size)) for size in sizes)]
+    uses = [struct.pack(">HBBB", n, 2, 0x81, 2) for n in range(1, grid)] + [struct.pack(">HBB", grid, 1, 3)]
+
+    def meta(start: int) -> bytes:
+        places = []
+        for number, content in enumerate([*coded, layout], 1):
+            places.append(struct.pack(">HHHII", number, 0, 1, start, len(content)))
+            start += len(content)
+        return full(
+            b"meta",
+            handler(b"pict"),
+            full(b"pitm", struct.pack(">H", grid)),
+            full(b"iloc", b"\x44\0", struct.pack(">H", len(places)), *places),
+            full(b"iinf", struct.pack(">H", len(entries)), *entries),
+            full(b"iref", box(b"dimg", struct.pack(f">HH{len(tiles)}H", grid, len(tiles), *range(1, grid)))),
+            box(b"iprp", box(b"ipco", *properties), full(b"ipma", struct.pack(">I", len(uses)), *uses)),
+        )
+
+    head = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    start = len(head) + len(meta(0)) + 8
+    return head + meta(start) + box(b"mdat", *coded, layout)
+
+
 class Maker:
     """Makes inputs in a folder.
+
+    The right picture of each one is a face of 192×192 pixels. Whatever else is in it, such as a cover, another video or
+    another tile, is a mirrored face of another size, so that an answer shows which picture it is from.
 
     Attributes:
         sound: name of a sound file's suffix -> its content.
@@ -77,7 +180,13 @@ class Maker:
         self.folder, self.rng = folder, np.random.default_rng(seed)
         folder.mkdir(parents=True, exist_ok=True)
         self.face = Image.fromarray(draw(np.random.default_rng(seed)).image).resize((192, 192))
-        frames = [np.roll(np.asarray(self.face), shift, 1) for shift in range(5)]
+        self.frames = frames = [np.roll(np.asarray(self.face), shift, 1) for shift in range(5)]
+        self.other = self.face.transpose(Turn.FLIP_LEFT_RIGHT).resize((256, 256))
+        tile = np.asarray(self.other)
+        self.photos = {"heic": heic([tile] * 4, 2), "single-heic": heic([tile])}
+        if features.check("avif"):
+            self.photos["avif"] = saved(self.other, "AVIF")
+            self.photos["several-avif"] = saved(self.other, "AVIF", save_all=True, append_images=[self.other])
         kinds = {"jpg": "JPEG", "tif": "TIFF"}
         self.sound = {s: saved(self.face, kinds.get(s, s.upper()), **o) for s, o in PICTURES.items()}
         self.sound |= {s: clip(frames, s, codec, folder) for s, codec in CONTAINERS.items()}
@@ -121,11 +230,22 @@ class Maker:
         content = self.sound[suffix]
         return suffix, content[: len(content) // 2] + self.sound[other][len(self.sound[other]) // 2 :]
 
+    def packed(self) -> tuple[str, bytes]:
+        """A picture beside a video, or in place of one, with a few bytes of its head or its end changed."""
+        covers = [with_cover(self.sound["mp4"], saved(self.other, "JPEG"), first) for first in (True, False)]
+        # Of the last kind, with another head, the rest is a video.
+        contents = [*covers, *(content for name, content in self.photos.items() if name != "several-avif")]
+        content = bytearray(contents[int(self.rng.integers(len(contents)))])
+        near = min(len(content), 1000)
+        for at in self.rng.integers(-near, near, int(self.rng.integers(1, 6))):
+            content[at] ^= 1 << int(self.rng.integers(0, 8))
+        return str(self.rng.choice(["mp4", "mov", "m4v"])), bytes(content)
+
     def _any(self) -> str:
         return str(self.rng.choice(SUFFIXES))
 
     DAMAGE: tuple[Callable[[Maker], tuple[str, bytes]], ...] = (
-        random_bytes, truncated, flipped, flipped, overwritten, misnamed, spliced,
+        random_bytes, truncated, flipped, flipped, overwritten, misnamed, spliced, packed,
     )  # fmt: skip
 
     # --- pictures that are unusual and sound: they are scored ---
@@ -160,6 +280,23 @@ class Maker:
         claimed = struct.pack(">HH", 192, 192), struct.pack(">HH", 65_535, 65_535)
         yield "claims.mp4", self.sound["mp4"].replace(*claimed)
 
+    # --- videos that hold more than one thing: the right one is scored ---
+
+    def several(self) -> Iterator[tuple[str, bytes]]:
+        cover, others = saved(self.other, "JPEG"), [np.asarray(self.other)] * 5
+        for name in ("mp4", "mov"):
+            for first in (True, False):
+                content = self.sound["mp4"] if name == "mp4" else clip(self.frames, "mov", "libx264", self.folder)
+                yield f"cover-{'first' if first else 'last'}.{name}", with_cover(content, cover, first)
+        for kind in ("mkv", "webm", "asf", "ts", "mov"):
+            for place in (0, 1):
+                # Where a container cannot say which is the default, the right one has more frames.
+                videos = [(self.frames, True), (others[:2], False)]
+                yield f"two-{place}.{kind}", clips(videos[:: 1 - 2 * place], kind, self.folder)
+        yield "attached.mkv", clips([(self.frames, True)], "mkv", self.folder, cover)
+        for suffix, (kind, codec) in MORE.items():
+            yield f"plain.{suffix}", clip(self.frames, suffix, codec, self.folder, kind)
+
     # --- what has no face in it ---
 
     def faceless(self) -> Iterator[tuple[str, bytes]]:
@@ -174,6 +311,15 @@ class Maker:
     # --- what is refused ---
 
     def refused(self) -> Iterator[tuple[str, bytes]]:
+        for name, content in self.photos.items():
+            brands = struct.unpack(">I", content[:4])[0]
+            for brand in (b"isom", b"qt  "):
+                head = struct.pack(">I4s4s", brands, b"ftyp", brand) + content[12:16] + b"mp41" * (brands // 4 - 4)
+                yield f"{name}-as-{brand.strip().decode()}.mp4", head + content[brands:]
+            yield f"{name}-without-brand.mov", content[:4] + b"free" + content[8:]
+            for suffix in ("mp4", "png", "HEIC", "avif", "mkv"):
+                yield f"{name}.{suffix}", content
+        yield "cover-alone.mov", clip([np.asarray(self.face)], "mov", "mjpeg", self.folder)
         yield "claims.png", png(60_000, 60_000)
         yield "claims-more.png", png(2**31 - 1, 2**31 - 1)
         yield "bomb.png", png(20_000, 20_000, zeros(20_000 * 20_001))
@@ -237,6 +383,8 @@ class Maker:
         """Paths, and `scored` or `refused`."""
         folder = self.folder
         (folder / "folder.png").mkdir()
+        for name, target in (("again", "."), ("up", ".."), ("root", "/")):  # Folders within folders without end.
+            (folder / "folder.png" / name).symlink_to(target)
         yield folder / "folder.png", "refused"
         os.mkfifo(folder / "pipe.png")
         os.mkfifo(folder / "pipe.mp4")
@@ -257,10 +405,27 @@ class Maker:
         yield self.write("%d{}'\"<&>.mp4", self.sound["mp4"]), "scored"
         yield self.write("l" * 251 + ".png", self.sound["png"]), "scored"
         yield Path("/dev/zero"), "refused"
+        outside = folder.with_name(f"{folder.name}-outside")
+        outside.mkdir()
+        (outside / "face.png").write_bytes(self.sound["png"])
+        for name, target, status in (
+            ("outside.png", outside / "face.png", "scored"),
+            ("outside.mp4", folder / "target.mp4", "scored"),
+            ("round.mp4", "there/../round.mp4", "refused"),
+            ("zero.mp4", "/dev/zero", "refused"),
+            ("text.png", "/etc/passwd", "refused"),
+        ):
+            (folder / name).symlink_to(target)
+            yield folder / name, status
+        for name in ("-rf.png", "--json.png", " .png", "a;b&c|d.png", "$(touch x)`.png", "*?[a].png", "..png", "~.png"):
+            yield self.write(name, self.sound["png"]), "scored"
+        for name in (b"\xff\xfe.mp4", b"\xed\xa0\x80.mkv", b"a\rb\tc\x07.mp4", "e\u0301\u200b\ufeff.mp4".encode()):
+            yield self.write(name, self.sound[os.fsdecode(name)[-3:]]), "scored"
 
     def once(self) -> Iterator[tuple[Path, str]]:
         """Everything that is made once, with the status that it must have."""
-        for kind, status in ((self.unusual, "scored"), (self.faceless, "no face"), (self.refused, "refused")):
+        kinds = {self.unusual: "scored", self.several: "scored", self.faceless: "no face", self.refused: "refused"}
+        for kind, status in kinds.items():
             for name, content in kind():
                 yield self.write(f"{status.replace(' ', '-')}-{name}", content), status
         yield from self.odd_files()

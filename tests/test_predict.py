@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import shutil
@@ -19,13 +20,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from av.stream import Disposition
 from click.testing import CliRunner
+from hostile import heic, saved, with_cover
 from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
 from did.cli import main
-from did.data import standin, video
+from did.data import layout, standin, video
 from did.data.prepare import template
 from did.data.sources import face_store, open_source
 from did.data.standin.drawn import draw
@@ -155,6 +158,78 @@ def test_labels_and_probabilities_are_by_the_level_of_the_calibration(detector, 
         assert (one.faces[0].label, one.faces[0].probability) == (one.label, one.probability)
         assert one.probability == pytest.approx(probability(picture, 0.3))
         assert several.probability == pytest.approx(probability(average, 2.0))
+
+
+def test_a_cover_does_not_change_the_answer(detector, clips, trained, tmp_path):
+    clip = clips.root / trained.scores.path[0]
+    right = detector.predict_file(clip)
+    for first in (True, False):
+        (tmp_path / "c.mp4").write_bytes(
+            with_cover(clip.read_bytes(), saved(Image.new("RGB", (64, 64)), "JPEG"), first)
+        )
+        answer = detector.predict_file(tmp_path / "c.mp4")
+        assert dataclasses.replace(answer, input=str(clip)) == right
+
+
+@pytest.mark.parametrize("name", ["a.HEIC", "a.mp4", "a.png", "a"])
+def test_a_photograph_that_cannot_be_read_is_refused(detector, portrait, tmp_path, name):
+    (tmp_path / name).write_bytes(heic([portrait[:128, :128]] * 4, 2))
+    with pytest.raises(
+        DidError, match=f"{name} is a HEIC or AVIF picture, which cannot be read; convert to JPEG or PNG"
+    ):
+        detector.predict_file(tmp_path / name)
+
+
+def test_that_one_of_several_pictures_or_videos_counts_is_said(detector, portrait, tmp_path):
+    """In the answer, so that line, JSON and page have it; whether there is a face or not."""
+    face, nothing = Image.fromarray(portrait), Image.new("RGB", portrait.shape[1::-1], "white")
+    face.save(tmp_path / "face.gif", save_all=True, append_images=[nothing])
+    nothing.save(tmp_path / "white.gif", save_all=True, append_images=[face])
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream in streams:
+            stream.height, stream.width, stream.pix_fmt = *portrait.shape[:2], "yuv420p"
+        streams[1].disposition = Disposition.default
+        for _ in range(4):
+            for stream, picture in zip(streams, (np.zeros_like(portrait), portrait), strict=True):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode())
+    judged = list(inputs.judge(detector, inputs.files([tmp_path])))
+    report.write_html(tmp_path / "r.html", detector, judged, {})
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    first, best = "of its several pictures the first counts", "of its 2 video streams the best counts, number 1"
+    for one, status, note in zip(judged, ("scored", "scored", "no face"), (first, best, first), strict=True):
+        assert (one.answer.status, one.answer.notes) == (status, (note,))
+        assert note in report.line(one.answer) and json.loads(report.as_json(one.answer))["notes"] == [note]
+    assert page.count(first) == 2 and page.count(best) == 1
+    assert detector.predict(tmp_path / "white.gif").notes == (first,)
+    assert detector.predict(nothing).notes == detector.predict(np.asarray(nothing)).notes == ()
+
+
+def test_what_is_found_in_a_folder_is_what_can_be_named(detector, portrait, tmp_path):
+    """Files of every suffix of `media_kind` are read; the others are counted."""
+    for suffix in layout.IMAGE_SUFFIXES:
+        Image.fromarray(portrait).save(tmp_path / f"a{suffix.upper()}", "PNG")
+    video.write_clip(tmp_path / "clip", [portrait] * 2)
+    for suffix in layout.VIDEO_SUFFIXES:
+        shutil.copy(tmp_path / "clip", tmp_path / f"a{suffix}")
+    for name in ("b.HEIC", "c.heic", "d.avif", "e.txt", "f.n\no"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "again").symlink_to(".")
+    left: Counter[str] = Counter()
+    found = list(inputs.files([tmp_path], left))
+    assert len(found) == len(layout.IMAGE_SUFFIXES) + len(layout.VIDEO_SUFFIXES)
+    assert {detector.predict_file(path).status for path, _ in found} == {"scored"}
+    assert left == {"no suffix": 1, ".heic": 2, ".avif": 1, ".txt": 1, ".n\no": 1, "link to a folder": 1}
+    assert report.summary({"scored": 3}, left) == (
+        "3 scored; 1 × .avif left out (convert to JPEG or PNG); 2 × .heic left out (convert to JPEG or PNG); "
+        "1 × .n\\no left out; 1 × .txt left out; 1 × link to a folder left out; 1 × no suffix left out"
+    )
+    assert [path for path, _ in inputs.files([tmp_path / "b.HEIC", tmp_path / "e.txt"])] == [
+        tmp_path / "b.HEIC",
+        tmp_path / "e.txt",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -440,7 +515,7 @@ def test_a_report_needs_nothing_else_and_trusts_no_name(detector, portrait, tmp_
     Image.fromarray(portrait).save(evil)
     (tmp_path / "text.png").write_text("&<b>")
     judged = inputs.judge(detector, inputs.files([tmp_path]), thumbnails=80)
-    report.write_html(tmp_path / "r.html", detector, judged)
+    report.write_html(tmp_path / "r.html", detector, judged, {})
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>") and page.endswith("</html>\n")
     assert "<script" not in page and "&lt;script&gt;alert" in page
@@ -673,7 +748,7 @@ def test_what_cannot_be_drawn_or_written_costs_no_score(folder, trained, small_d
     places = ("--overlay", small_disk / "o", "--html", small_disk / "page.html")
     code, same, err = did("predict", folder, "--run", trained.folder, "--json", *places)
     assert code == 1 and same == out
-    said = err.splitlines()[err.splitlines().index("2 scored; 1 no face; 1 refused") + 1 :]
+    said = err.splitlines()[err.splitlines().index("2 scored; 1 no face; 1 refused; 1 × .txt left out") + 1 :]
     assert said[0] == f"Written: {small_disk / 'o'}"
     assert [line.split(" is not ")[0] for line in said[1:]] == [
         f"Error: {folder / 'empty.jpg'}", f"Error: {folder / 'deep/er/a.png'}", f"Error: {small_disk / 'page.html'}"

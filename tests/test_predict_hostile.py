@@ -46,12 +46,29 @@ def check(answers: list[dict], paths: list[Path]) -> Counter:
     return Counter(answer["status"] for answer in answers)
 
 
+def check_pictures(answers: list[dict], once: dict[Path, str]) -> None:
+    """Every score is from the right picture: another one in its file has another size, and its face another place."""
+    right = [answer for answer in answers if once.get(Path(answer["input"])) == "scored"]
+    right = [answer for answer in right if not answer["input"].endswith("-fifty.png")]
+    assert len(right) > 1
+    for answer in answers:
+        sizes = {(frame["width"], frame["height"]) for frame in answer["frames"]}
+        # Of a cover, a tile, or another video.
+        assert answer["status"] != "scored" or (256, 256) not in sizes, answer
+        if answer in right:
+            box = answer["frames"][0]["faces"][0]["box"]
+            away = max(abs(a - b) for a, b in zip(box, right[0]["frames"][0]["faces"][0]["box"], strict=True))
+            assert sizes == {(192, 192)} and away < 15, answer
+            assert len(answer["frames"]) == (2 if answer["kind"] == "video" else 1), answer
+
+
 def test_forty_inputs(tiny_run, tmp_path):
     maker = Maker(tmp_path / "in")
     once = dict(list(maker.once())[::9])
     paths = [*once, *maker.damaged(25)]
     answers, longest, memory = judged(tiny_run.folder, paths)
     check(answers, paths)
+    check_pictures(answers, once)
     found = {path: answer["status"] for path, answer in zip(paths, answers, strict=True)}
     assert {path.name: found[path] for path in once} == {path.name: status for path, status in once.items()}
     assert longest < SECONDS and memory < MEMORY
@@ -65,6 +82,7 @@ def test_a_thousand_inputs(tiny_run, tmp_path, capsys):
     begun = time.monotonic()
     answers, longest, memory = judged(tiny_run.folder, paths)
     counts = check(answers, paths)
+    check_pictures(answers, once)
     found = {path: answer["status"] for path, answer in zip(paths, answers, strict=True)}
     assert {path.name: found[path] for path in once} == {path.name: status for path, status in once.items()}
     with capsys.disabled():

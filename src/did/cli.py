@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ class _Commands(click.Group):
 @click.version_option(did.__version__)
 def main() -> None:
     """An executable companion to CrossDF: data, training and results."""
+    from did.processes import isolated
+
+    click.get_current_context().with_resource(isolated())
 
 
 @main.group()
@@ -96,7 +100,8 @@ def _show(frame: Any) -> None:
 
 
 def _show_left_out(source: Any) -> None:
-    from did.data.layout import CONVERT, UNREADABLE_SUFFIXES
+    from did.data.layout import UNREADABLE_SUFFIXES
+    from did.data.video import CONVERT
 
     for suffix, number in source.left_out.items():
         click.echo(f"left out: {number} × {suffix}" + (f" ({CONVERT})" if suffix in UNREADABLE_SUFFIXES else ""))
@@ -250,6 +255,9 @@ def predict(
     half, score, and how many faces or frames it is from. A video's score is the mean over its frames. With --json the
     lines on standard output are JSON, and the rest is on standard error.
 
+    In folders the suffix says what is a picture or a video; the other files are counted at the end. Of an animation the
+    first picture counts, and of several videos in a file the best; the line says so.
+
     An input that cannot be read is a line with its reason, and the next one follows. "no face" is an answer. A drawing
     or a page that cannot be written costs no answer, and is told at the end. Exit status: 0 if at least one input could
     be read and all was written that was asked for, 1 if not or if the detector cannot be loaded, 2 for a wrong option.
@@ -272,7 +280,8 @@ def predict(
         click.echo(text, err=as_json)
     if not as_json:
         click.echo(f"\n{report.HEAD}")
-    files = list(given.files(inputs))
+    left: Counter[str] = Counter()
+    files = list(given.files(inputs, left))
     bar = tqdm(total=len(files), unit=" inputs", desc="predict", disable=quiet or None)  # None: only at a terminal
     counts: dict[str, int] = {}
     written: list[Path] = []
@@ -294,11 +303,11 @@ def predict(
         if not html_file:
             for _ in shown():
                 pass
-        elif reason := regardless(shown(), lambda judged: report.write_html(html_file, loaded, judged)):
+        elif reason := regardless(shown(), lambda judged: report.write_html(html_file, loaded, judged, left)):
             failed.append(f"{report.plain(str(html_file))} is not written: {report.plain(reason)}")
         else:
             written.append(html_file)
-    click.echo(report.summary(counts), err=True)
+    click.echo(report.summary(counts, left), err=True)
     for place in written:
         click.echo(f"Written: {report.plain(str(place))}", err=True)
     for sentence in failed[:FAILURES_SHOWN]:

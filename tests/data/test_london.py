@@ -8,7 +8,9 @@ import io
 import json
 import os
 import socket
+import struct
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+from hostile import png, zeros
 from PIL import Image
 
 from did.data.standin import london
@@ -212,6 +215,77 @@ def test_a_member_that_would_land_outside(server, pictures, tmp_path, name):
         base_url=server.url,
         registry=sums(server.content),
     )
+
+
+def test_a_server_that_does_not_stop(server, archives, tmp_path, monkeypatch):
+    monkeypatch.setattr(london, "MOST_ARCHIVE", len(archives["neutral_front.zip"]) - 1)
+    refuse(tmp_path / "london", "an archive is larger than 0 MB", base_url=server.url, registry=sums(archives))
+
+
+def bomb(name: str, size: int) -> bytes:
+    """An archive of a few kilobytes, a member of which unpacks to `size` bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file, file.open(name, "w", force_zip64=True) as member:
+        for _ in range(size >> 20):
+            member.write(bytes(1 << 20))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda: bomb(FILES[2], 300 << 20), f"neutral_front.zip has the member '{FILES[2]}' of more than 30 MB"),
+        (
+            lambda: archive({f"{n:03d}_08.jpg": b"" for n in range(2001)}),
+            "neutral_front.zip has more than 2000 members",
+        ),
+    ],
+    ids=["a large member", "many members"],
+)
+def test_an_archive_of_too_much_is_not_unpacked(archives, tmp_path, monkeypatch, made, reason):
+    folder = tmp_path / "london"
+    folder.mkdir()
+    content = made()
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("was unpacked"))
+    for name in archives:
+        (folder / name).write_bytes(content)
+    refuse(folder, reason, tuple(archives))
+
+
+def test_portraits_that_are_too_much_together(archives, tmp_path, monkeypatch):
+    monkeypatch.setattr(london, "MOST_UNPACKED", 1000)
+    folder = tmp_path / "london"
+    folder.mkdir()
+    for name, content in archives.items():
+        (folder / name).write_bytes(content)
+    refuse(folder, "neutral_front.zip holds more than 0 MB", tuple(archives))
+    monkeypatch.setattr(london, "MOST_ARCHIVE", 1000)
+    refuse(folder, "neutral_front.zip is larger than 0 MB", tuple(archives))
+
+
+def test_a_member_that_says_it_is_small_is_not_unpacked_beyond_that(tmp_path):
+    """Its size stands in the archive twice; both are changed."""
+    content = bomb(FILES[2], 200 << 20).replace(struct.pack("<Q", 200 << 20), struct.pack("<Q", 999))
+    content = content.replace(struct.pack("<I", 200 << 20), struct.pack("<I", 999))
+    folder = tmp_path / "london"
+    folder.mkdir()
+    for name in ("neutral_front.zip", "smiling_front.zip"):
+        (folder / name).write_bytes(content)
+    tracemalloc.start()
+    refuse(folder, "neutral_front.zip is not a whole zip archive", ("neutral_front.zip", "smiling_front.zip"))
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+def test_a_portrait_meets_the_limits_that_every_picture_meets(tmp_path):
+    """A PNG of a few kilobytes that would take 1.2 GB."""
+    (tmp_path / "a.png").write_bytes(png(20_000, 20_000, zeros(20_000 * 2_501), depth=1))
+    assert (tmp_path / "a.png").stat().st_size < 100_000
+    with pytest.raises(DidError, match=r"a\.png is too large: it has more than 64 million pixels"):
+        PortraitBank(tmp_path).find(1)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DidError, match=r"a\.png cannot be read"):
+        PortraitBank(tmp_path).find(1)
 
 
 def test_archives_put_by_hand_need_no_network(archives, pictures, tmp_path, monkeypatch):

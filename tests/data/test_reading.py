@@ -72,11 +72,11 @@ def test_what_a_decoder_does_stays_in_the_child(picture, monkeypatch, code, reas
     """The child runs the code in place of the decoder when it gets to b.png."""
     body = (
         "import os, time, numpy; from did.data import reading, video; read = video.read_image\n"
-        f"def bad(path):\n    if path.name == 'b.png':\n        {code}\n    return read(path)\n"
+        f"def bad(path, notes):\n    if path.name == 'b.png':\n        {code}\n    return read(path, notes)\n"
         "video.read_image = bad; reading.serve()"
     )
-    start = reading.subprocess.Popen
-    monkeypatch.setattr(reading.subprocess, "Popen", lambda arguments, **more: start([*arguments[:2], body], **more))
+    command = reading.command
+    monkeypatch.setattr(reading, "command", lambda code: command(body))
     bad = picture.with_name("b.png")
     bad.write_bytes(picture.read_bytes())
     with Reader(60) as one:
@@ -90,6 +90,19 @@ def test_what_a_decoder_does_stays_in_the_child(picture, monkeypatch, code, reas
         assert time.monotonic() - begun < 5
         one.seconds = 60
         assert np.array_equal(one.image(picture), right)
+
+
+def test_notes_are_of_the_file_that_was_read(reader, picture, clip):
+    pages = picture.with_name("pages.tif")
+    Image.open(picture).save(pages, save_all=True, append_images=[Image.new("RGB", (9, 9))])
+    reader.image(pages)
+    assert reader.notes == ("of its several pictures the first counts",)
+    list(reader.frames(clip, 2))
+    assert reader.notes == ()
+    reader.image(pages)
+    with pytest.raises(DidError, match="does not decode"):
+        list(reader.frames(picture, 2))
+    assert reader.notes == ()
 
 
 def test_what_has_no_end_is_not_opened(reader, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from fractions import Fraction
@@ -11,9 +12,13 @@ import av
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from av.stream import Disposition
+from hostile import heic, with_cover
+from PIL import Image, features
 
-from did.data import video
+from did.data import layout, video
+from did.data.prepare import prepare
+from did.data.table import make_table
 from did.errors import DidError
 
 
@@ -85,6 +90,182 @@ def test_frames_come_back_with_their_numbers(clip, count):
     assert {(image.shape, image.dtype.name) for _, image in frames} == {((64, 64, 3), "uint8")}
 
 
+def jpeg(colour: str, size: int = 64) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (size, size), colour).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_cover_art_is_no_video(clip, first):
+    right = video.read_frames(clip, 7)
+    clip.write_bytes(with_cover(clip.read_bytes(), jpeg("red"), first))
+    with av.open(str(clip)) as container:
+        assert [stream.codec_context.name for stream in container.streams.video].index("mjpeg") == (not first)
+    frames = video.read_frames(clip, 7)
+    assert [n for n, _ in frames] == [n for n, _ in right]
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(frames, right, strict=True))
+    assert video.count_frames(clip) == 50 and len(list(video.every_frame(clip))) == 50
+    assert notes(clip, "video") == ()
+
+
+def test_the_picture_that_is_attached_to_a_matroska_is_no_video(tmp_path):
+    path = tmp_path / "c.mkv"
+    with av.open(str(path), "w") as container:
+        container.add_attachment("cover.jpg", "image/jpeg", jpeg("red"))
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+        container.mux(stream.encode())
+    assert [number_in(image) for _, image in video.read_frames(path, 9)] == list(range(6))
+
+
+def test_sound_with_a_cover_has_no_video(tmp_path):
+    path = tmp_path / "c.m4v"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    path.write_bytes(with_cover(path.read_bytes(), jpeg("red"), True))
+    refuse(path, "holds still pictures alone, such as cover art; convert to JPEG or PNG")
+
+
+@pytest.mark.parametrize(("name", "codec", "pixels"), [("c.mov", "mjpeg", "yuvj420p"), ("p.mov", "png", "rgb24")])
+def test_a_single_picture_in_a_container_is_no_video(tmp_path, name, codec, pixels):
+    for count in (1, 2):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream(codec, rate=25)
+            stream.width = stream.height = 64
+            stream.pix_fmt = pixels
+            for number in range(count):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number), format="rgb24")))
+            container.mux(stream.encode())
+        if count == 1:
+            refuse(tmp_path / name, f"is a single picture \\({codec}\\); convert to JPEG or PNG")
+    assert video.count_frames(tmp_path / name) == 2
+
+
+def test_of_several_videos_the_best_one_counts(tmp_path):
+    """Neither the first nor the largest: the one that the file marks as its default."""
+    path = tmp_path / "c.mkv"
+    with av.open(str(path), "w") as container:
+        streams = []
+        for size, disposition in ((128, 0), (64, Disposition.default), (256, 0)):
+            stream = container.add_stream("libx264", rate=25)
+            stream.width = stream.height = size
+            stream.pix_fmt, stream.disposition = "yuv420p", disposition
+            streams.append((stream, size))
+        for number in range(6):
+            for stream, size in streams:
+                picture = numbered(number if size == 64 else 255, size)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for stream, _ in streams:
+            container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert [bool(stream.disposition & 1) for stream in container.streams.video] == [False, True, False]
+    frames = video.read_frames(path, 6)
+    assert [(number_in(image), image.shape) for _, image in frames] == [(n, (64, 64, 3)) for n in range(6)]
+    assert video.count_frames(path) == 6
+    assert notes(path, "video") == ("of its 3 video streams the best counts, number 1",)
+
+
+def avif(**options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(numbered(5)).save(stream, "AVIF", **options)
+    return stream.getvalue()
+
+
+PHOTOS = {"HEIC": lambda: heic([numbered(5)] * 4)}
+if features.check("avif"):
+    PHOTOS |= {"AVIF": avif, "AVIF with several": lambda: avif(save_all=True, append_images=[Image.new("L", (64, 64))])}
+
+
+@pytest.mark.parametrize("kind", PHOTOS)
+def test_a_photograph_is_no_video_whatever_it_says_of_itself(tmp_path, kind):
+    """FFmpeg reads each of these as a video, of one tile or of all pictures."""
+    photo = PHOTOS[kind]()
+    brands = struct.unpack(">I", photo[:4])[0]
+    other = struct.pack(">I4s", brands, b"ftyp") + b"isom" + photo[12:16] + b"iso2" * (brands // 4 - 4) + photo[brands:]
+    for content in (photo, other, photo[:4] + b"free" + photo[8:]):
+        for name in ("a.mp4", "a.HEIC", "a.png"):
+            path = tmp_path / name
+            path.write_bytes(content)
+            with av.open(str(path)) as container:
+                assert container.streams.video
+            refuse(path, "is a HEIC or AVIF picture, which cannot be read; convert to JPEG or PNG")
+            with pytest.raises(
+                DidError, match="is a HEIC or AVIF picture, which cannot be read; convert to JPEG or PNG"
+            ):
+                video.read_image(path)
+
+
+def test_no_crop_is_cut_from_a_cover_or_from_a_tile(tmp_path, draw_face):
+    """A crop of a cover would have the video's label."""
+    root, rows = tmp_path / "root", []
+    for label, method in enumerate(("real", "swap")):
+        for name in ("clip.mp4", "photo.mp4"):
+            path = root / method / name
+            video.write_clip(path, [draw_face(128)] * 3)
+            sound = path.read_bytes()
+            other = draw_face(128, skin=0.5)
+            art = io.BytesIO()
+            Image.fromarray(other).save(art, "JPEG")
+            path.write_bytes(with_cover(sound, art.getvalue(), True) if name == "clip.mp4" else heic([other]))
+            video.write_clip(root / "plain" / f"{method}.mp4", [draw_face(128)] * 3)
+            rows.append(layout.row(root, path, "own", method, label, "train", f"{method}/{path.stem}", method))
+        plain = root / "plain" / f"{method}.mp4"
+        rows.append(layout.row(root, plain, "own", method, label, "train", f"plain/{method}", method))
+    store = prepare(make_table(rows), root, tmp_path / "store", frames=3, size=32, workers=1, progress=False)
+    manifest = store.manifest
+    assert sorted(set(manifest.path)) == ["plain/real.mp4", "plain/swap.mp4", "real/clip.mp4", "swap/clip.mp4"]
+    assert manifest.groupby("path").size().tolist() == [3] * 4
+    assert manifest.groupby("frame").sha256.nunique().tolist() == [1] * 3  # With and without a cover the same crops.
+    assert sorted(store.quarantine.path) == ["real/photo.mp4", "swap/photo.mp4"]
+    assert store.quarantine.reason.str.contains("is a HEIC or AVIF picture, .*; convert to JPEG or PNG").all()
+
+
+def test_a_video_is_no_photograph(clip, tmp_path):
+    assert not video.holds_heif(clip)
+    rng = np.random.default_rng(0)
+    for content in (b"", b"\0" * 100, *(rng.bytes(n) for n in range(1, 60)), heic([numbered(5)])[:60]):
+        (tmp_path / "x").write_bytes(content)
+        assert video.holds_heif(tmp_path / "x") == (content[4:8] == b"ftyp")
+
+
+def test_frames_of_changing_size(tmp_path):
+    """Each one comes in its own size, with its own number."""
+    path = tmp_path / "c.webm"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        other = av.CodecContext.create("libvpx", "w")
+        other.width = other.height = 48
+        other.pix_fmt, other.time_base = "yuv420p", Fraction(1, 25)
+        for number in range(12):
+            size = 64 if number < 6 else 48
+            frame = av.VideoFrame.from_ndarray(numbered(number, size), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            for packet in (stream.codec_context if size == 64 else other).encode(frame):
+                packet.stream = stream
+                container.mux(packet)
+        for left in (stream.codec_context, other):
+            for packet in left.encode(None):
+                packet.stream = stream
+                container.mux(packet)
+    sizes = [64] * 6 + [48] * 6
+    frames = video.read_frames(path, 12)
+    assert [(number_in(image), image.shape) for _, image in frames] == [(n, (s, s, 3)) for n, s in enumerate(sizes)]
+    some = video.read_frames(path, 5)
+    assert [(n, number_in(image), len(image)) for n, image in some] == [
+        (n, n, sizes[n]) for n in video.evenly_spaced(12, 5)
+    ]
+
+
 def test_channels_are_red_green_blue(tmp_path):
     colour = np.zeros((32, 48, 3), np.uint8)
     colour[:] = (200, 90, 30)
@@ -110,6 +291,13 @@ KINDS = {
     "Motion JPEG": ("c.mov", "mov", "mjpeg", "yuvj420p", {}),
     "H.264 without any time stamp": ("c.h264", "h264", "libx264", "yuv420p", {}),
     "MPEG transport stream": ("c.ts", "mpegts", "libx264", "yuv420p", {}),
+    "MPEG programme stream": ("c.mpg", "vob", "mpeg2video", "yuv420p", {}),
+    "MPEG-2 without a container": ("c.mpg", "mpeg2video", "mpeg2video", "yuv420p", {}),
+    "WMV": ("c.wmv", "asf", "wmv2", "yuv420p", {}),
+    "H.264 in ASF, with time stamps in the order of the file": ("c.asf", "asf", "libx264", "yuv420p", {}),
+    "Flash video": ("c.flv", "flv", "flv", "yuv420p", {}),
+    "3GP": ("c.3gp", "3gp", "libx264", "yuv420p", {}),
+    "VP8 in Ogg": ("c.ogv", "ogg", "libvpx", "yuv420p", {}),
 }
 
 
@@ -148,7 +336,7 @@ def test_only_what_is_needed_is_decoded(clip, monkeypatch):
 @pytest.mark.parametrize("stamps", [None, [0, 1, 2]])
 def test_where_time_stamps_do_not_tell_the_frames_are_counted(clip, stamps, monkeypatch):
     right = video.read_frames(clip, 7)
-    monkeypatch.setattr(video, "_time_stamps", lambda path: stamps)
+    monkeypatch.setattr(video, "_time_stamps", lambda *_: stamps)
     wrong = video.read_frames(clip, 7)
     assert [n for n, _ in wrong] == [n for n, _ in right]
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(right, wrong, strict=True))
@@ -255,6 +443,20 @@ def test_no_half_written_clip_is_left(tmp_path, frames, error, match):
     assert list(tmp_path.iterdir()) == []
 
 
+def notes(path: Path, kind: str) -> tuple[str, ...]:
+    """What there is to say of a file, whichever way it is read."""
+    if kind == "image":
+        said: list[str] = []
+        video.read_image(path, said)
+        return tuple(said)
+    some: list[str] = []
+    every: list[str] = []
+    list(video.stream_frames(path, 2, some))
+    list(video.every_frame(path, every))
+    assert some == every
+    return tuple(some)
+
+
 def refuse(path: Path, match: str) -> None:
     for read in (lambda: video.read_frames(path, 5), lambda: video.count_frames(path)):
         with pytest.raises(DidError, match=match) as caught:
@@ -315,6 +517,11 @@ def test_a_damaged_frame_is_not_concealed(tmp_path):
         else:  # A frame that none of the five needs.
             assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(frames, right, strict=True))
     assert refused >= 5
+
+
+def test_a_codec_that_nobody_knows(clip):
+    clip.write_bytes(clip.read_bytes().replace(b"avc1\0", b"zzzz\0").replace(b"avcC", b"zzzC"))
+    refuse(clip, r"does not decode \(its codec is not known\)")
 
 
 def test_a_file_with_sound_only(tmp_path):
@@ -393,6 +600,18 @@ def test_of_an_animation_the_first_picture(tmp_path, suffix):
     pictures = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime", "blue")]
     pictures[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pictures[1:], lossless=True)
     assert np.array_equal(video.read_image(tmp_path / f"a.{suffix}"), np.asarray(pictures[0]))
+    assert notes(tmp_path / f"a.{suffix}", "image") == ("of its several pictures the first counts",)
+    pictures[0].save(tmp_path / f"a.{suffix}")
+    assert notes(tmp_path / f"a.{suffix}", "image") == ()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint16])
+def test_whole_numbers_of_up_to_255_are_eight_bits_in_whatever_type(tmp_path, kind):
+    """Programs for measurements write such TIFFs; divided by 257 they would be black."""
+    Image.fromarray(GRAYS.astype(kind)).save(tmp_path / "a.tif")
+    assert np.array_equal(video.read_image(tmp_path / "a.tif"), np.repeat(GRAYS[..., None], 3, 2))
+    Image.fromarray(GRAYS.astype(kind) * 257).save(tmp_path / "a.tif")
+    assert np.array_equal(video.read_image(tmp_path / "a.tif"), np.repeat(GRAYS[..., None], 3, 2))
 
 
 def test_floats_have_no_white(tmp_path):
@@ -460,7 +679,7 @@ def test_more_frames_than_memory_holds_are_refused(clip, monkeypatch):
     assert len(video.read_frames(clip, 10)) == 10
     with pytest.raises(DidError, match="is too large: 11 frames of 64×64 pixels take more than"):
         video.read_frames(clip, 11)
-    monkeypatch.setattr(video, "_time_stamps", lambda path: None)
+    monkeypatch.setattr(video, "_time_stamps", lambda *_: None)
     with pytest.raises(DidError, match="is too large: 11 frames of 64×64 pixels take more than"):
         video.read_frames(clip, 11)
     assert [n for n, _ in video.every_frame(clip)] == list(range(50))

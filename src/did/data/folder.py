@@ -41,6 +41,7 @@ import pandas as pd
 
 from did.data import layout
 from did.data import table as tables
+from did.data.video import CONVERT
 from did.errors import DidError
 
 NAME = layout.OWN
@@ -135,7 +136,7 @@ def _found(root: Path, left: layout.Left) -> tuple[list[_File], list[tuple[str, 
         files = layout.files(base, SUFFIXES, deep=True, left=left, stay=True)
         if not files:
             unreadable = any(base in file.parents for file in left.unreadable)
-            mend = f"its pictures cannot be read, {layout.CONVERT}" if unreadable else "put some there or remove it"
+            mend = f"its pictures cannot be read, {CONVERT}" if unreadable else "put some there or remove it"
             raise DidError(f"The folder {base} holds no video and no image; {mend}.")
         for link in left.again[links:]:
             target = Path(os.path.realpath(link)).relative_to(os.path.realpath(base))

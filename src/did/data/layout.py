@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from did.data import table as tables
+from did.data.video import CONVERT
 from did.errors import DidError
 from did.files import given_path
 
@@ -34,8 +35,6 @@ VIDEO_SUFFIXES = tuple(".mp4 .m4v .mov .mkv .webm .avi .wmv .asf .mpg .mpeg .ts 
 IMAGE_SUFFIXES = tuple(".png .apng .jpg .jpeg .jfif .bmp .webp .tif .tiff .gif".split())
 #: Pictures, too, but nothing here reads them.
 UNREADABLE_SUFFIXES = tuple(".heic .heif .hif .avif .jxl .jp2 .dng .cr2 .cr3 .nef .arw".split())
-#: What to do about them.
-CONVERT = "convert to JPEG or PNG"
 # Line breaks and other control characters, and bytes that are no UTF-8 (Python shows them as lone surrogates).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

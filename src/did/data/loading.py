@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from did.data import table as tables
 from did.errors import DidError
+from did.processes import spawn
 from did.workers import check_start
 
 
@@ -211,5 +213,9 @@ def ordered(faces: Faces, batch_size: int, num_workers: int = 0) -> DataLoader:
 def _loader(faces: Faces, num_workers: int, **options: Any) -> DataLoader:
     if num_workers:
         check_start()
+    # Workers are forked where that is the rule (Linux); others must not import from the working folder.
+    forked = num_workers == 0 or multiprocessing.get_start_method() == "fork"
+    context = None if forked else spawn()
     # With a generator of its own the loader leaves torch's global random state alone.
-    return DataLoader(faces, num_workers=num_workers, generator=torch.Generator().manual_seed(0), **options)
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(faces, num_workers=num_workers, generator=generator, multiprocessing_context=context, **options)

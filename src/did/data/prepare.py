@@ -50,6 +50,7 @@ from did.data.geometry import similarity
 from did.data.layout import IMAGE_SUFFIXES, compare_contents
 from did.errors import DidError
 from did.files import alone, sha256, writable, write_atomically, writing
+from did.processes import spawn
 from did.settings import nearest
 from did.workers import cores
 
@@ -475,9 +476,7 @@ def _executor(
     if workers <= 1:
         yield None, 1
         return
-    # Spawned, not forked: a forked copy of a process in which torch has started threads can hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=spawn(), initializer=_start_worker)
     try:
         yield pool, VIDEOS_A_WORKER * workers
     except BrokenProcessPool as error:

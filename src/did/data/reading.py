@@ -25,11 +25,12 @@ import numpy as np
 
 from did.data import video
 from did.errors import DidError
+from did.processes import command
 
 #: Bytes of address space that the child may take (on Linux).
 MEMORY = 6_000_000_000
 _HEADER = struct.Struct("<qqq")  # number, height, width of a frame; or one of these for the number:
-_END, _REFUSED = -1, -2
+_END, _REFUSED, _NOTE = -1, -2, -3
 
 
 class Reader:
@@ -37,10 +38,14 @@ class Reader:
 
     Args:
         seconds: that the child may take for a frame, before it is ended.
+
+    Attributes:
+        notes: what there is to say of the file that was read last, to its end; see `did.data.video`.
     """
 
     def __init__(self, seconds: float = 120) -> None:
         self.seconds = seconds
+        self.notes: tuple[str, ...] = ()
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Reader:
@@ -81,6 +86,7 @@ class Reader:
 
     def _frames(self, path: Path, kind: str, count: int | None) -> Iterator[tuple[int, np.ndarray]]:
         check_regular(path, kind)
+        self.notes = ()
         ended = False
         try:
             self._ask({"path": os.fsencode(path).hex(), "kind": kind, "count": count})
@@ -92,6 +98,9 @@ class Reader:
                 if number == _END:
                     ended = True
                     return
+                if number == _NOTE:
+                    self.notes += (self._receive(height, path, kind).decode(),)
+                    continue
                 pixels = self._receive(3 * height * width, path, kind)
                 yield number, np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
         finally:
@@ -105,7 +114,7 @@ class Reader:
         if self._child is None:
             # Not multiprocessing: that would read the caller's script anew.
             self._child = subprocess.Popen(
-                [sys.executable, "-c", "from did.data.reading import serve; serve()"],
+                command("from did.data.reading import serve; serve()"),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         assert self._child.stdin is not None
@@ -158,9 +167,12 @@ def serve() -> None:
         job = json.loads(line)
         path = Path(os.fsdecode(bytes.fromhex(job["path"])))
         try:
-            for number, image in _read(path, job["kind"], job["count"]):
+            notes: list[str] = []
+            for number, image in _read(path, job["kind"], job["count"], notes):
                 _write(out, _HEADER.pack(number, *image.shape[:2]))
                 _write(out, np.ascontiguousarray(image).data.cast("B"))
+            for note in notes:
+                _write_text(out, _NOTE, note)
             _write(out, _HEADER.pack(_END, 0, 0))
         except BrokenPipeError:
             return
@@ -168,18 +180,22 @@ def serve() -> None:
             sentence = (
                 str(error) if isinstance(error, DidError) else f"{path} does not decode ({type(error).__name__})."
             )
-            content = sentence.encode("utf-8", "surrogatepass")
-            _write(out, _HEADER.pack(_REFUSED, len(content), 0))
-            _write(out, content)
+            _write_text(out, _REFUSED, sentence)
 
 
-def _read(path: Path, kind: str, count: int | None) -> Iterator[tuple[int, np.ndarray]]:
+def _read(path: Path, kind: str, count: int | None, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
     if kind == "image":
-        yield 0, video.read_image(path)
+        yield 0, video.read_image(path, notes)
     elif count is None:
-        yield from video.every_frame(path)
+        yield from video.every_frame(path, notes)
     else:
-        yield from video.stream_frames(path, count)
+        yield from video.stream_frames(path, count, notes)
+
+
+def _write_text(out: Any, kind: int, text: str) -> None:
+    content = text.encode("utf-8", "surrogatepass")
+    _write(out, _HEADER.pack(kind, len(content), 0))
+    _write(out, content)
 
 
 def _write(out: Any, content: bytes | memoryview) -> None:

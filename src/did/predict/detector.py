@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from did import distributed
-from did.data.layout import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from did.data.layout import media_kind
 from did.data.loading import to_tensor
 from did.data.prepare import NO_FACE, SMALLEST_FRAME, align, detect, in_batches
 from did.data.prepare import Face as FoundFace
@@ -28,8 +28,6 @@ from did.predict import exporting
 from did.results import RECORD, Run, find_run
 from did.settings import Settings
 
-#: Suffixes of pictures; what is in a file with one of them is told by its content.
-PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".apng", ".jfif")
 # Crops that the network sees at once.
 _CROPS_AT_ONCE = 64
 
@@ -73,6 +71,7 @@ class Answer:
         probability, label: by the calibration of frames for a picture, of videos for a video.
         reason: why there is no score.
         frames: one for a picture.
+        notes: what else to know: that the file holds several pictures or videos, and which one counts.
     """
 
     input: str
@@ -83,6 +82,7 @@ class Answer:
     label: str | None = None
     reason: str = ""
     frames: tuple[ScoredFrame, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def faces(self) -> tuple[ScoredFace, ...]:
@@ -156,13 +156,14 @@ class Detector:
         Raises:
             DidError: it cannot be read, or is too large or too small.
         """
+        notes: tuple[str, ...] = ()
         name, picture = "", image
         if isinstance(image, str | Path):
-            name, picture = str(image), self.reader.image(image)
+            name, picture, notes = str(image), self.reader.image(image), self.reader.notes
         elif isinstance(image, Image.Image):
             picture = as_rgb(ImageOps.exif_transpose(image))
         (seen,) = self.look([(0, _checked(np.asarray(picture), name))], all_faces)
-        return self.answer(name, "image", [seen.frame])
+        return self.answer(name, "image", [seen.frame], notes)
 
     def predict_video(self, path: str | Path, frames: int | None = None, all_faces: bool = False) -> Answer:
         """Score evenly spaced frames of a video.
@@ -175,8 +176,7 @@ class Detector:
         Raises:
             DidError: it cannot be read, or its frames are too large or too small.
         """
-        seen = self.watch(path, "video", frames, all_faces)
-        return self.answer(str(path), "video", [one.frame for one in seen])
+        return self._answer(path, "video", frames, all_faces)
 
     def predict_file(self, path: str | Path, frames: int | None = None, all_faces: bool = False) -> Answer:
         """Score a picture or a video, whichever the file's suffix says or, with another suffix, its content.
@@ -184,8 +184,11 @@ class Detector:
         Raises:
             DidError: as `predict` and `predict_video`.
         """
-        kind = self.kind(path)
-        return self.answer(str(path), kind, [seen.frame for seen in self.watch(path, kind, frames, all_faces)])
+        return self._answer(path, self.kind(path), frames, all_faces)
+
+    def _answer(self, path: str | Path, kind: str, frames: int | None, all_faces: bool) -> Answer:
+        seen = [one.frame for one in self.watch(path, kind, frames, all_faces)]
+        return self.answer(str(path), kind, seen, self.reader.notes)
 
     def watch(
         self, path: str | Path, kind: str, frames: int | None = None, all_faces: bool = False, maps: bool = False
@@ -207,9 +210,8 @@ class Detector:
         Raises:
             DidError: it is neither.
         """
-        suffix = Path(path).suffix.lower()
-        if suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES:
-            return "video" if suffix in VIDEO_SUFFIXES else "image"
+        if known := media_kind(path):
+            return known
         try:
             self.reader.image(path)
         except DidError as error:
@@ -286,15 +288,15 @@ class Detector:
         label = "fake" if score > known["threshold"] else "real"
         return float(probability(score, known["temperature"])), label
 
-    def answer(self, name: str, kind: str, frames: list[ScoredFrame]) -> Answer:
-        """The answer about an input, from its frames."""
+    def answer(self, name: str, kind: str, frames: list[ScoredFrame], notes: tuple[str, ...] = ()) -> Answer:
+        """Return the answer about an input, from its frames."""
         scores = [frame.score for frame in frames if frame.score is not None]
         if not scores:
             reason = NO_FACE if kind == "image" else f"{NO_FACE} in any of {len(frames)} frames"
-            return Answer(name, kind, "no face", reason=reason, frames=tuple(frames))
+            return Answer(name, kind, "no face", reason=reason, frames=tuple(frames), notes=notes)
         score = float(np.mean(scores))
         judged = self._judged("frame" if kind == "image" else "video", score)
-        return Answer(name, kind, "scored", score, *judged, frames=tuple(frames))
+        return Answer(name, kind, "scored", score, *judged, frames=tuple(frames), notes=notes)
 
 
 def _checked(image: NDArray, name: str) -> NDArray:

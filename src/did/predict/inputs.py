@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from numpy.typing import NDArray
 
-from did.data.layout import VIDEO_SUFFIXES
+from did.data.layout import media_kind
 from did.errors import DidError
 from did.files import regardless
-from did.predict.detector import PICTURE_SUFFIXES, Answer, Detector, ScoredFrame, Seen
+from did.predict.detector import Answer, Detector, ScoredFrame, Seen
 from did.predict.overlay import drawn, overlay_file, write_overlay
 
 #: Frames a second of an overlay video: of evenly spaced frames, and of all of them.
 SLOW, FAST = 2, 25
 
 
-def files(inputs: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
-    """The files of inputs, those of folders and their subfolders by name, each with "" or the reason why it is refused.
+def files(inputs: Iterable[str | Path], left: Counter[str] | None = None) -> Iterator[tuple[Path, str]]:
+    """Yield the files of inputs, those of folders and their subfolders by name, each with "" or why it is refused.
 
-    In a folder only files with the suffix of a picture or a video count; links to folders are not followed.
+    Args:
+        inputs: files, which are all taken, and folders: there `did.data.layout.media_kind` says which files are, and
+            links to folders are not followed.
+        left: counts what is left out of folders, by suffix in lower case.
     """
+    left = Counter() if left is None else left
     for given in map(Path, inputs):
         if not given.is_dir():
             yield given, ""
@@ -32,10 +37,13 @@ def files(inputs: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
         refused: list[OSError] = []
         for folder, folders, names in os.walk(given, onerror=refused.append):
             folders.sort()
+            left["link to a folder"] += sum(os.path.islink(os.path.join(folder, name)) for name in folders)
             for name in sorted(names):
-                if Path(name).suffix.lower() in (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES):
+                if media_kind(name):
                     found = True
                     yield Path(folder, name), ""
+                else:
+                    left[Path(name).suffix.lower() or "no suffix"] += 1
         for error in refused:
             yield Path(error.filename), f"the folder cannot be read ({(error.strerror or '').lower()})"
         if not found and not refused:
@@ -87,8 +95,7 @@ def judge(
         except Exception as error:  # Whatever one input brings about, the others get their answers.
             reason = f"it cannot be judged ({type(error).__name__}: {error})"
         if answer is None:
-            kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
-            answer = Answer(str(path), kind, "refused", reason=reason)
+            answer = Answer(str(path), media_kind(path) or "", "refused", reason=reason)
         yield Judged(answer, drawing.thumbnail, drawing.file, drawing.failed)
 
 
@@ -102,7 +109,7 @@ def _one(detector: Detector, path: Path, frames: int | None, all_faces: bool, dr
             yield seen
 
     drawing.draw(watched(), None if kind == "image" else FAST if frames == 0 else SLOW)
-    return detector.answer(str(path), kind, scored)
+    return detector.answer(str(path), kind, scored, detector.reader.notes)
 
 
 @dataclasses.dataclass

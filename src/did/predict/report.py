@@ -7,12 +7,14 @@ import dataclasses
 import html
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from numpy.typing import NDArray
 from PIL import Image
 
+from did.data.layout import UNREADABLE_SUFFIXES
+from did.data.video import CONVERT
 from did.files import write_atomically
 from did.predict.detector import Answer, Detector
 from did.predict.exporting import CAUTION
@@ -53,13 +55,13 @@ def about(detector: Detector) -> list[str]:
 def line(answer: Answer) -> str:
     """An answer in one line: label, probability, score, faces, input; or the reason for none."""
     if answer.status != "scored":
-        return f"{answer.status:>7}  {'':>6} {'':>8} {'':>11}  {plain(answer.input)}: {plain(answer.reason)}"
+        reason = plain("; ".join([answer.reason, *answer.notes]))
+        return f"{answer.status:>7}  {'':>6} {'':>8} {'':>11}  {plain(answer.input)}: {reason}"
     faces = f"{len(answer.faces)} face{'s' if len(answer.faces) != 1 else ''}"
     if answer.kind == "video":
         faces = f"{sum(bool(frame.faces) for frame in answer.frames)}/{len(answer.frames)} frames"
-    return (
-        f"{answer.label:>7}  {answer.probability:6.3f} {answer.score:+8.3f} {faces:>11}  {plain(answer.input)}"
-    )  # fmt: skip
+    name = plain(": ".join([answer.input, *answer.notes]))
+    return f"{answer.label:>7}  {answer.probability:6.3f} {answer.score:+8.3f} {faces:>11}  {name}"
 
 
 HEAD = f"{'label':>7}  {'p':>6} {'score':>8} {'seen':>11}  input"
@@ -98,8 +100,14 @@ th, td:nth-child(3) {{ white-space: nowrap; }} td.number {{ text-align: right; f
 """
 
 
-def write_html(file: Path, detector: Detector, judged: Iterable[Judged]) -> None:
+def write_html(file: Path, detector: Detector, judged: Iterable[Judged], left: Mapping[str, int]) -> None:
     """Write a report that needs nothing but itself, row by row as the answers come.
+
+    Args:
+        file: where to write.
+        detector: that said it.
+        judged: what it said.
+        left: what `did.predict.inputs.files` left out.
 
     Raises:
         DidError: the disk is full, or the file cannot be written.
@@ -115,14 +123,17 @@ def write_html(file: Path, detector: Detector, judged: Iterable[Judged]) -> None
             for one in judged:
                 counts[one.answer.status] = counts.get(one.answer.status, 0) + 1
                 opened.write(_row(one))
-            opened.write(f"</tbody></table>\n<p>{html.escape(summary(counts))}</p>\n</body></html>\n")
+            opened.write(f"</tbody></table>\n<p>{html.escape(summary(counts, left))}</p>\n</body></html>\n")
 
     write_atomically(file, write)
 
 
-def summary(counts: dict[str, int]) -> str:
-    """Numbers of inputs by what became of them."""
-    return "; ".join(f"{counts[status]} {status}" for status in ("scored", "no face", "refused") if status in counts)
+def summary(counts: Mapping[str, int], left: Mapping[str, int]) -> str:
+    """Return the numbers of inputs by what became of them, and of the files that were left out, by suffix."""
+    said = [f"{counts[status]} {status}" for status in ("scored", "no face", "refused") if status in counts]
+    for suffix in sorted(filter(left.get, left)):
+        said.append(f"{left[suffix]} × {plain(suffix)} left out" + f" ({CONVERT})" * (suffix in UNREADABLE_SUFFIXES))
+    return "; ".join(said)
 
 
 def _row(one: Judged) -> str:
@@ -130,10 +141,11 @@ def _row(one: Judged) -> str:
     name = html.escape(plain(answer.input))
     picture = "" if one.thumbnail is None else _inline(one.thumbnail, f"{Path(answer.input).name}, its face in a box")
     if answer.status != "scored":
-        reason = html.escape(plain(answer.reason))
+        reason = html.escape(plain("; ".join([answer.reason, *answer.notes])))
         return f"<tr><td>{picture}</td><td>{name}</td><td>{answer.status}</td><td colspan=3>{reason}</td></tr>\n"
     seen = sum(bool(frame.faces) for frame in answer.frames)
     what = f"{seen} of {len(answer.frames)} frames" if answer.kind == "video" else f"{len(answer.faces)} face(s)"
+    what = html.escape("; ".join([what, *answer.notes]))
     return (
         f"<tr><td>{picture}</td><td>{name}</td><td>{answer.label}</td><td class=number>{answer.probability:.3f}</td>"
         f"<td class=number>{answer.score:+.3f}</td><td>{what}</td></tr>\n"

@@ -11,19 +11,25 @@ The folder that they are unpacked into follows `did.data.standin.portraits`.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from did.data.standin.portraits import SUFFIXES, TABLE
 from did.errors import DidError
 from did.files import given_path
+
+if TYPE_CHECKING:
+    import pooch
 
 DOI = "doi:10.6084/m9.figshare.5047666.v5/"
 PAGE = "https://doi.org/10.6084/m9.figshare.5047666.v5"
@@ -35,6 +41,9 @@ ATTRIBUTION = (
     "Licence: CC BY 4.0, https://creativecommons.org/licenses/by/4.0/."
 )
 LICENCE_BASIS = "CC BY 4.0; signed consent to use in original or altered forms"
+#: Bytes of an archive, of a portrait in it and of all of them, and members of an archive, at most: several times what
+#: the set has.
+MOST_ARCHIVE, MOST_PORTRAIT, MOST_UNPACKED, MOST_MEMBERS = 500_000_000, 30_000_000, 1_000_000_000, 2000
 
 
 def fetch(
@@ -55,8 +64,8 @@ def fetch(
         `folder`.
 
     Raises:
-        DidError: no network, a server's error, a wrong checksum, an archive that is broken, holds no portrait or
-            would write elsewhere, or a folder that cannot be written.
+        DidError: no network, a server's error, a wrong checksum, an archive that is broken, too large, holds no
+            portrait or would write elsewhere, or a folder that cannot be written.
     """
     folder = given_path(folder, "the folder of portraits")
     if (folder / TABLE).is_file():
@@ -96,9 +105,31 @@ def _download(
         server = pooch.create(path=to, base_url=base_url, registry=dict(registry or {}))
         if registry is None:
             server.load_registry_from_doi()
-        return {name: Path(server.fetch(name, progressbar=progress)) for name in names}
+        return {name: Path(server.fetch(name, downloader=partial(_get, progress=progress))) for name in names}
     except Exception as error:  # Of the network, of pooch, or of an answer that is not what pooch expects.
         raise _failed(folder, _reason(error)) from error
+
+
+def _get(url: str, file: str, server: pooch.Pooch, progress: bool) -> None:
+    """Download as pooch does, but no more than `MOST_ARCHIVE`: a checksum comes too late for a disk that is full."""
+    from pooch.downloaders import choose_downloader
+
+    with _Limited(file) as limited:
+        choose_downloader(url, progressbar=progress)(url, limited, server)
+
+
+class _TooLarge(Exception):
+    """More came than an archive of the set can be."""
+
+
+class _Limited(io.FileIO):
+    def __init__(self, file: str) -> None:
+        super().__init__(file, "wb")
+
+    def write(self, content: Any) -> int:
+        if self.tell() + len(content) > MOST_ARCHIVE:
+            raise _TooLarge
+        return super().write(content)
 
 
 def _reason(error: Exception) -> str:
@@ -110,6 +141,8 @@ def _reason(error: Exception) -> str:
         return "no connection to the server"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the download broke off"
+    if isinstance(error, _TooLarge):
+        return f"an archive is larger than {MOST_ARCHIVE / 1e6:.0f} MB"
     if isinstance(error, ValueError) and "does not match the known hash" in str(error):
         return "a checksum is not the published one"
     return f"{type(error).__name__}: {error}".split("\n")[0].rstrip(".")
@@ -121,11 +154,16 @@ def _unpack(archives: Mapping[str, Path], draft: Path, folder: Path) -> None:
     for name, file in archives.items():
         place = draft / Path(name).stem
         place.mkdir(parents=True)
+        if file.stat().st_size > MOST_ARCHIVE:
+            raise _failed(folder, f"{name} is larger than {MOST_ARCHIVE / 1e6:.0f} MB")
         try:
             with zipfile.ZipFile(file) as archive:
                 portraits = _portraits(archive)
                 for portrait, member in sorted(portraits.items()):
-                    (place / portrait).write_bytes(archive.read(member))
+                    with archive.open(member) as packed:
+                        # Not all that there is: a member may be larger than it says.
+                        content = packed.read(member.file_size + 1)
+                    (place / portrait).write_bytes(content)
                     rows.append(
                         {
                             "file": f"{place.name}/{portrait}",
@@ -144,18 +182,24 @@ def _unpack(archives: Mapping[str, Path], draft: Path, folder: Path) -> None:
 
 
 def _portraits(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members that are portraits, by file name, such as "001_03.jpg".
+    """Return the members that are portraits, by file name, such as "001_03.jpg".
 
     Raises:
-        ValueError: a member would land outside the folder, or none is a portrait.
+        ValueError: a member would land outside the folder, none is a portrait, or there is too much of them.
     """
-    found = {}
+    found: dict[str, zipfile.ZipInfo] = {}
+    if len(archive.infolist()) > MOST_MEMBERS:
+        raise ValueError(f"has more than {MOST_MEMBERS} members")
     for member in archive.infolist():
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in member.filename:
             raise ValueError(f"has the member {member.filename!r}, which would land outside the folder")
-        if path.suffix.lower() in SUFFIXES and re.fullmatch(r"\d+_\d+", path.stem):
+        if path.suffix.lower() in SUFFIXES and re.fullmatch(r"\d+_\d+", path.stem) and not member.is_dir():
+            if member.file_size > MOST_PORTRAIT:
+                raise ValueError(f"has the member {member.filename!r} of more than {MOST_PORTRAIT / 1e6:.0f} MB")
             found[path.name] = member
+    if sum(member.file_size for member in found.values()) > MOST_UNPACKED:
+        raise ValueError(f"holds more than {MOST_UNPACKED / 1e6:.0f} MB")
     if not found:
         raise ValueError("holds no portrait")
     return found

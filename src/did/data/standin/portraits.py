@@ -24,12 +24,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image as Pictures
-from PIL import ImageOps, UnidentifiedImageError
 
 from did.data.standin.drawn import EYE_LINE, REACH, Still
 from did.data.standin.landmarks import Image, Points, apply, fit_template, to_canonical
 from did.data.table import read_csv
+from did.data.video import read_image
 from did.errors import DidError
 
 TABLE = "portraits.csv"
@@ -80,14 +79,6 @@ def _people(folder: Path) -> list[_Person]:
         credit = str(group["attribution"].iloc[0]) if "attribution" in group else ""
         people.append(_Person(str(identity), tuple(folder / name for name in group["file"]), credit))
     return people
-
-
-def _open(file: Path) -> Image:
-    try:
-        with Pictures.open(file) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DidError(f"The portrait {file} cannot be read; replace or remove it.") from error
 
 
 @lru_cache(maxsize=1)
@@ -158,13 +149,13 @@ class PortraitBank:
         """Find the faces of `wanted` people, or of as many as there are; returns how many.
 
         Raises:
-            DidError: none of the pictures has a face, or one cannot be read.
+            DidError: none of the pictures has a face, or one cannot be read; see `did.data.video.read_image`.
         """
         total = len(self._found) + len(self._waiting)
         while self._waiting and len(self._found) < wanted:
             person = self._waiting.pop(0)
             for file in person.files:
-                five = find_face(_open(file))
+                five = find_face(read_image(file))
                 if five is not None:
                     self._found.append((person, file, five))
                     break
@@ -187,4 +178,4 @@ class PortraitBank:
     def still(self, person: int) -> Still:
         """The portrait of `person`, a number below the one given to `check`."""
         _, file, five = self._found[person]
-        return cut(_open(file), five)
+        return cut(read_image(file), five)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from did.data.standin.layouts import LAYOUTS, SPLITS, Item, Plan
 from did.data.standin.portraits import PortraitBank
 from did.data.table import read_csv
 from did.errors import DidError
+from did.processes import spawn
 from did.settings import nearest
 from did.workers import check_start, cores
 
@@ -225,9 +225,7 @@ def _run(jobs: list[_Job], workers: int, bar: tqdm) -> None:
             cv2.setNumThreads(threads)
         return
     check_start()
-    # Fork would copy the threads of torch and OpenCV in an unknown state.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn(), initializer=_one_thread) as pool:
         try:
             for done in as_completed([pool.submit(_write_group, job) for job in jobs]):
                 bar.update(done.result())
