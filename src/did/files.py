@@ -4,6 +4,7 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,23 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder if there is none, and check that a file can be written into it.
+
+    Raises:
+        DidError: it cannot; the sentence gives the system's reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DidError(
+            f"nothing can be written to {folder} ({error.strerror}): make it writable, or name another"
+        ) from error
+    return folder
 
 
 def alone(path: Path) -> FileLock:

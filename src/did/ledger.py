@@ -137,7 +137,7 @@ def load(place: Path | None = None) -> list[dict[str, Any]]:
             raise DidError(f"the record {file} cannot be read ({error}): make it again, or remove it") from error
         found.append(entry)
     if not found:
-        raise DidError(f"no record in {at}: `make results` makes them")
+        raise DidError(f"no record in {at}: `make results`, in a checkout, makes them")
     return found
 
 
