@@ -9,6 +9,7 @@ import pytest
 from did import __version__, findings, ledger, paper
 from did.errors import DidError
 from did.experiments import EXPERIMENTS, rows_of
+from did.words import quoted
 
 NAN = float("nan")
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,7 +142,7 @@ def test_a_record_that_lacks_a_part_says_which(outcome, tmp_path, part):
 
 def test_without_a_record_the_sentence_says_how_to_make_one(tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(DidError, match="no record in .*: `make results` makes them"):
+        with pytest.raises(DidError, match="no record in .*: `make results`, in a checkout, makes them"):
             ledger.load(place)
 
 
@@ -440,3 +441,12 @@ def test_the_stamp_names_the_records():
     licensed = made_up("fig4_alpha", edition="licensed", bank="licensed")
     assert ledger.stamp([licensed]) == "1 record; preset laptop; commit abc; 2026-01-02; 2 cores."
     assert "2 records, 1 of them from licensed data" in ledger.stamp([entries[0], licensed])
+
+
+def test_a_section_shows_what_a_record_says_as_text():
+    odd = "<img src=x onerror=alert(1)> `a` [b](c)"
+    entry = made_up("table1_intra_cross", rows=[a_row("DID", "CDF2", 0.6, 0.779)])
+    entry |= {"protocol": odd, "sentences": [odd], "data": {"ffpp": odd}, "claim": {"quote": odd, "where": odd}}
+    said = [part for part in ledger.section([entry], "table1_intra_cross") if isinstance(part, ledger.Words)]
+    assert sum(part.count(quoted(odd)) for part in said) == 5
+    assert not any("<img" in part for part in said)

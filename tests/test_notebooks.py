@@ -158,6 +158,18 @@ def test_each_ends_with_its_record(notebook):
     assert f"{ast.unparse(saved.args[0])} = ledger.record(" in last
 
 
+def test_what_is_not_our_own_text_is_quoted():
+    """Banners, credits, protocols and sentences hold names of folders and people: `did.words` shows them."""
+    for notebook in PARAMETERS:
+        for cell in code_cells(notebook):
+            for shown in ("Markdown", "HTML"):
+                for call in calls(cell, shown):
+                    names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
+                    names |= {node.attr for node in ast.walk(call) if isinstance(node, ast.Attribute)}
+                    foreign = names & {"banner", "credit", "label", "protocol", "said", "sentence", "source", "data"}
+                    assert not foreign, f"{notebook} shows {foreign} as {shown}: take did.words"
+
+
 def test_the_makefile_runs_each_of_them():
     lines = (NOTEBOOKS.parent / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     (line,) = [line for line in lines if line.startswith("RESULTS =")]

@@ -27,7 +27,7 @@ DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a room may import only rooms that stand before it.
 ROOMS = (
-    "errors files checkpoints distributed paper arithmetic layers losses settings backbones model data evaluation"
+    "errors words files checkpoints distributed paper arithmetic layers losses settings backbones model data evaluation"
     " leaks tasks baselines f3net training explain results predict experiments findings ledger benchmarks toys plots"
     " book cli"
 ).split()

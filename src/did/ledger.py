@@ -18,6 +18,7 @@ from did.errors import DidError
 from did.experiments import EXPERIMENTS, Outcome
 from did.files import home, write_atomically
 from did.results import provenance
+from did.words import Words, bullets, quoted
 
 _PARTS = set(
     "experiment title preset edition bank data protocol seeds rows differences sentences runs provenance".split()
@@ -245,13 +246,6 @@ def timings(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
 # --- the page "Paper against ours" ---------------------------------------------------------------------------------
 
 
-class Words(str):
-    """Text that a notebook shows as Markdown."""
-
-    def _repr_markdown_(self) -> str:
-        return str(self)
-
-
 def stamp(entries: Sequence[dict[str, Any]]) -> str:
     """From which records a page is made: kinds, how many, presets, commits, dates, machines; one line."""
     kinds = sorted({kind(entry) for entry in entries}, key=lambda name: (name == "licensed", name))
@@ -372,7 +366,9 @@ def section(entries: Sequence[dict[str, Any]], name: str) -> list[Words | pd.Dat
     if not mine:
         return [Words(not_run(name))]
     quote, where = mine[0]["claim"]["quote"], mine[0]["claim"]["where"]
-    parts: list[Words | pd.DataFrame] = [Words(f"> “{quote}” ({where})" if quote else "The paper prints nothing here.")]
+    parts: list[Words | pd.DataFrame] = [
+        Words(f"> “{quoted(quote)}” ({quoted(where)})" if quote else "The paper prints nothing here.")
+    ]
     parts.append(against(mine))
     if len(apart := comparisons(mine)):
         tables = [
@@ -384,8 +380,8 @@ def section(entries: Sequence[dict[str, Any]], name: str) -> list[Words | pd.Dat
         parts += [Words(words), pd.concat(tables, ignore_index=True)]
     for entry in mine:
         data = "; ".join(entry["data"].values())
-        said = [f"**{kind(entry)}**, preset {entry['preset']}: {data}; {entry['protocol']}.", ""]
-        parts.append(Words("\n".join([*said, *(f"- {sentence}" for sentence in entry["sentences"])])))
+        said = quoted(f"preset {entry['preset']}: {data}; {entry['protocol']}.")
+        parts.append(Words(f"**{quoted(kind(entry))}**, {said}\n\n{bullets(entry['sentences'])}"))
     return parts
 
 

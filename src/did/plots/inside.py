@@ -24,6 +24,7 @@ from did.plots.base import (
     Plot,
     canvas,
     colours,
+    entry,
     in_order,
     in_words,
     legend_above,
@@ -239,7 +240,7 @@ def _bars(
         if not mine.any():
             continue
         axis.bar(place[mine], part[value][mine], 0.92 * width, color=PALETTE[1 + i % (len(PALETTE) - 1)],
-                 hatch=HATCHES[i % len(HATCHES)], edgecolor="white", label=name)  # fmt: skip
+                 hatch=HATCHES[i % len(HATCHES)], edgecolor="white", label=entry(name))  # fmt: skip
     if low in part:
         axis.vlines(place, part[low], part[high], color="#444444", lw=1.4, label="95% interval")
     axis.set_xticks(range(len(groups)), groups)
@@ -286,7 +287,13 @@ def embeddings(
         note = notes.get(str(name), "")
         axis.set_title(str(name), pad=18 if note else 6)
         axis.text(0.5, 1.02, note, transform=axis.transAxes, ha="center", fontsize=8)
-    figure.legend(list(handles.values()), classes, loc="outside upper center", ncols=min(len(classes), 5), fontsize=8)
+    figure.legend(
+        list(handles.values()),
+        list(map(entry, classes)),
+        loc="outside upper center",
+        ncols=min(len(classes), 5),
+        fontsize=8,
+    )
     put_stamp(figure, stamp)
     said = []
     for name, part in data.groupby("features", sort=False):

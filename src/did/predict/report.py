@@ -17,6 +17,7 @@ from did.files import write_atomically
 from did.predict.detector import Answer, Detector
 from did.predict.exporting import CAUTION
 from did.predict.inputs import Judged
+from did.words import plain
 
 STANDIN = (
     "STAND-IN: this detector was trained on a stand-in, not on the licensed data. What it says about a real picture "
@@ -66,12 +67,6 @@ HEAD = f"{'label':>7}  {'p':>6} {'score':>8} {'seen':>11}  input"
 def as_json(answer: Answer) -> str:
     """An answer as one line of JSON: the fields of `did.predict.Answer`, with every frame and face."""
     return json.dumps(dataclasses.asdict(answer), allow_nan=False)
-
-
-def plain(text: str) -> str:
-    """A name that any terminal can print: one line, and what is no text as an escape."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 _PAGE = """<!DOCTYPE html>
