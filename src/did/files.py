@@ -61,21 +61,21 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def writable(folder: Path) -> Path:
-    """Make a folder if there is none, and check that a file can be written into it.
+def writable(folder: Path) -> None:
+    """Check, before any work, that something can be written in a folder. One that is not there is not made.
 
     Raises:
         DidError: it cannot; the sentence gives the system's reason.
     """
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"?")
     except OSError as error:
-        raise DidError(
-            f"nothing can be written to {folder} ({error.strerror}): make it writable, or name another"
-        ) from error
-    return folder
+        reason = (error.strerror or str(error)).lower()
+        raise DidError(f"Nothing can be written to {folder} ({reason}); make it writable, or name another.") from error
 
 
 def alone(path: Path) -> FileLock:

@@ -143,12 +143,11 @@ class Settings:
             "auc_margin": (0 < self.auc_margin <= 1, "lie in (0, 1]"),
             "auc_power": (self.auc_power > 1, "be above 1"),
             "batch_size": (self.batch_size >= 2, "be at least 2"),
+            # torch's generators take 64 bits.
+            "seed": (0 <= self.seed < 2**64, f"lie between 0 and {2**64 - 1}"),
             "accumulate": (1 <= self.accumulate <= self.batch_size, "lie between 1 and the batch size"),
             **{name: (getattr(self, name) > 0, "be above 0") for name in positive},
-            **{
-                name: (getattr(self, name) >= 0, "be at least 0")
-                for name in [*rates, "crop_margin", "weight_decay", "seed"]
-            },
+            **{name: (getattr(self, name) >= 0, "be at least 0") for name in [*rates, "crop_margin", "weight_decay"]},
         }
         for name, (holds, rule) in bounds.items():
             if not holds:  # also catches nan

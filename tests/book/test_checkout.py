@@ -66,7 +66,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_read_only_checkout_is_one_sentence(locked, name):
-    with pytest.raises(DidError, match=r"^nothing can be written to \S+ \(Read-only file system\)") as caught:
+    with pytest.raises(DidError, match=r"^Nothing can be written to \S+ \(read-only file system\)") as caught:
         CALLS[name](locked)
     assert "\n" not in str(caught.value)
 
@@ -87,7 +87,7 @@ def test_a_read_only_checkout_is_one_sentence(locked, name):
 def test_a_place_that_cannot_be_made_is_named_before_the_work(project, name, place):
     (project / place).write_text("a file where a folder has to be", "utf-8")
     before = sorted(file for file in project.rglob("*") if file.is_file())
-    with pytest.raises(DidError, match=rf"^nothing can be written to {project / place}\S* \(\w"):
+    with pytest.raises(DidError, match=rf"^Nothing can be written to {project / place}\S* \(\w"):
         CALLS[name](project)
     assert sorted(file for file in project.rglob("*") if file.is_file()) == before
 
@@ -97,6 +97,6 @@ def test_an_old_book_is_kept_where_no_new_one_can_be_written(project):
     old.parent.mkdir(parents=True)
     old.write_text("the book", "utf-8")
     (project / "book/executed").write_text("", "utf-8")
-    with pytest.raises(DidError, match="^nothing can be written to"):
+    with pytest.raises(DidError, match="^Nothing can be written to"):
         build(project, {"preset": "smoke"}, committed=True)
     assert Path(old).read_text("utf-8") == "the book"

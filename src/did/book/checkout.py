@@ -15,7 +15,7 @@ def ready(root: Path, *folders: str) -> None:
 
     Args:
         root: the project.
-        folders: relative to it; made if they are not there.
+        folders: relative to it; those that are not there are not made.
 
     Raises:
         DidError: it is no checkout, or a folder that cannot be written.
