@@ -1,8 +1,14 @@
 import re
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from did import plots
+from did.data.loading import Faces
+from did.plots.inside import _same_people
 from did.results import split_faces
 
 
@@ -76,3 +82,58 @@ def test_runs_are_compared_in_the_same_axes(tiny_run):
     assert set(plot.data.run) == {"default", "dead", "none"}
     ratio = history["gradient from T"] / history["gradient from C"]
     assert plot.data["gradient ratio"].iloc[5] == pytest.approx(ratio.iloc[5])
+
+
+def test_a_method_without_a_test_face_has_no_row(tiny_run, tiny_source, tiny_settings):
+    faces = split_faces(tiny_source[1], tiny_settings)["test"]
+    others = Faces(faces.rows[faces.rows.method != "FaceSwap"], faces.store, faces.size, domains=faces.domain_names)
+    plot = plots.attention_overlay(tiny_run.task(), others, "stamp", people=2)
+    assert "FaceSwap" not in set(plot.data.method) and len(plot.data) == 8
+    assert plot.alt.endswith("; without test faces: FaceSwap.")
+
+
+# --- of the size of the licensed data, without its pixels -----------------------------------------------------------
+
+METHODS = ("real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+
+
+def manifest(people: int, frames: int) -> pd.DataFrame:
+    """A real video of each person and one of each method, all crops in one file."""
+    person = np.repeat(np.arange(people), len(METHODS) * frames)
+    method = np.tile(np.repeat(METHODS, frames), people)
+    swapped = [f"{a:04d}_{(a + 1) % people:04d}" for a in person]
+    video = np.where(method == "real", [f"{a:04d}" for a in person], swapped)
+    return pd.DataFrame(
+        {"label": (method != "real").astype(int), "method": method, "split": "test", "video": method + "/" + video,
+         "identity": pd.Series(video).str.replace("_", "+"), "face": "crop.png",
+         "score": np.random.default_rng(0).normal(method != "real", 1)}
+    )  # fmt: skip
+
+
+def drawn(rows: pd.DataFrame, root) -> dict[str, plots.Plot]:
+    store = SimpleNamespace(manifest=rows, root=root)
+    names = {"(a)": rows.method.tolist()}
+    return {
+        "contact_sheet": plots.contact_sheet(store, "stamp", split="test"),
+        "mean_spectra": plots.mean_spectra(store, "stamp", size=16, crops=20),
+        "roc_curves": plots.roc_curves(rows, "stamp"),
+        "score_histograms": plots.score_histograms(rows, "stamp"),
+        "embeddings": plots.embeddings({"(a)": rows[["score", "score"]].to_numpy()}, names, {}, "stamp"),
+    }
+
+
+def test_figures_do_not_grow_with_the_people_and_the_videos(tmp_path):
+    """5,000 videos of 1,000 people, as FF++ has them, give no more lines, legends and panels than 60 videos do."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(tmp_path / "crop.png")
+    few, many = drawn(manifest(12, 2), tmp_path), drawn(manifest(1000, 8), tmp_path)
+    for name, plot in many.items():
+        assert len(plot.figure.findobj()) <= len(few[name].figure.findobj()), name
+        assert tuple(plot.figure.get_size_inches()) == tuple(few[name].figure.get_size_inches())
+        assert len(plot.alt) < 2 * len(few[name].alt)
+        assert plot._repr_mimebundle_()[0]["image/png"]
+
+
+def test_the_people_of_a_sheet_are_chosen_among_thousands(tmp_path):
+    chosen = _same_people(Faces(manifest(1000, 4), tmp_path, 16), 2, 0)
+    assert list(chosen) == sorted(METHODS, key=lambda name: (name != "real", name))
+    assert all(len(numbers) == 2 for numbers in chosen.values())

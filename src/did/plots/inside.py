@@ -35,8 +35,12 @@ from did.plots.base import (
 
 @torch.inference_mode()
 def attention_overlay(task: nn.Module, faces: Faces, stamp: str, people: int = 4) -> Plot:
-    """M_df of a few test faces, averaged over channels, laid over the crops; the colours span each map's own range."""
-    methods = faces.domain_names
+    """M_df of a few test faces, averaged over channels, laid over the crops; the colours span each map's own range.
+
+    A method of the training data that has no test face, as may be in a folder of one's own, has no row.
+    """
+    methods = [method for method in faces.domain_names if method in set(faces.rows.method)]
+    none = [method for method in faces.domain_names if method not in methods]
     figure, axes = canvas(1.7 * people * 2, 1.6 * len(methods), len(methods), 2 * people)
     rows = []
     for i, method in enumerate(methods):
@@ -61,9 +65,9 @@ def attention_overlay(task: nn.Module, faces: Faces, stamp: str, people: int = 4
     data = pd.DataFrame(rows)
     alt = (
         f"M_df, mean over channels, on {len(data)} test faces; values from {data.low.min():.3f} to "
-        f"{data.high.max():.3f}, widest range within one face {(data.high - data.low).max():.3f}."
+        f"{data.high.max():.3f}, widest range within one face {(data.high - data.low).max():.3f}"
     )
-    return Plot(figure, data, alt)
+    return Plot(figure, data, alt + (f"; without test faces: {', '.join(none)}" if none else "") + ".")
 
 
 def saliency_sheet(
