@@ -450,3 +450,23 @@ def test_a_section_shows_what_a_record_says_as_text():
     said = [part for part in ledger.section([entry], "table1_intra_cross") if isinstance(part, ledger.Words)]
     assert sum(part.count(quoted(odd)) for part in said) == 5
     assert not any("<img" in part for part in said)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "answer"),
+    [((0.6, 0.7), (0.4, 0.5), "Yes"), ((0.4, 0.5), (0.6, 0.7), "Yes"), ((0.4, 0.6), (0.6, 0.7), "No")],
+)
+def test_fig_6_holds_whichever_map_has_the_larger_share(first, second, answer):
+    rows = [
+        a_row(f"{name} on FaceSwap", "ffpp", 0.5, metric="share", low=low, high=high, area=0.2)
+        for name, (low, high) in (("I_df", first), ("I_dom", second))
+    ]
+    assert ledger.holds(made_up("fig6_saliency", rows=rows))[0].startswith(f"{answer}: ")
+
+
+@pytest.mark.parametrize(("ours", "plain"), [(0.01, 0.2), (0.2, 0.01)])
+def test_fig_7_is_undecided_within_the_larger_spread_of_the_two(ours, plain):
+    rows = [a_row("DID: label", "I_df", 0.9, metric="probe accuracy", std=ours),
+            a_row("BCE: label", "I_X", 0.8, metric="probe accuracy", std=plain)]  # fmt: skip
+    said = ledger.holds(made_up("fig7_embeddings", rows=rows))[0]
+    assert said.startswith("Undecided: ") and said.endswith("spreads by up to 0.200.")
