@@ -374,7 +374,7 @@ def test_ledger_writes_all_rows_as_csv(project, tmp_path):
 def test_ledger_without_a_record_says_how_to_make_them(project):
     code, out, err = did("ledger")
     assert (code, out) == (1, "")
-    assert err == f"Error: no record in {project / 'results'}: `make results` makes them\n"
+    assert err == f"Error: no record in {project / 'results'}: `make results`, in a checkout, makes them\n"
     assert not (project / "results").exists()
 
 

@@ -776,3 +776,9 @@ def test_a_probability_at_another_prior_by_hand():
     for prior in (0, 1, -1, np.nan):
         with pytest.raises(DidError, match="a prior must lie between 0 and 1"):
             at_prior(0.5, prior)
+
+
+def test_of_two_cuts_at_which_the_errors_are_as_far_apart_the_one_with_fewer_is_the_threshold():
+    # Sorted: r-3 r-2 f-1 r0 r0 f1 f2 f3. Above -.5: 2/4 and 1/4; above .5: 0 and 1/4; above -1.5: 2/4 and 0.
+    found = calibrate(of_split([-3, -2, 0, 0], [-1, 1, 2, 3], videos=2))["frame"]
+    assert {key: found[key] for key in ("threshold", "fpr", "fnr")} == {"threshold": 0.5, "fpr": 0.0, "fnr": 0.25}

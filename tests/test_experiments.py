@@ -36,7 +36,8 @@ each_preset = pytest.mark.parametrize("preset", PRESETS)
 
 @pytest.mark.parametrize("notebook", PARAMETERS)
 def test_a_mistyped_parameter_gets_the_nearest_name(notebook):
-    given = dict.fromkeys(PARAMETERS[notebook])
+    filled = {"source": "ffpp", "edition": "auto", "preset": "smoke", "seed": 0}
+    given = {name: filled.get(name) for name in PARAMETERS[notebook]}
     check_parameters({**given, "In": [], "_i1": "", "np": types}, notebook)
     with pytest.raises(DidError, match="unknown parameter 'presst': did you mean 'preset'"):
         check_parameters({**given, "presst": "smoke"}, notebook)

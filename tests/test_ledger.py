@@ -11,6 +11,7 @@ import pytest
 from did import __version__, findings, ledger, paper
 from did.errors import DidError
 from did.experiments import EXPERIMENTS, rows_of
+from did.words import quoted
 
 NAN = float("nan")
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,7 +144,7 @@ def test_a_record_that_lacks_a_part_says_which(outcome, tmp_path, part):
 
 def test_without_a_record_the_sentence_says_how_to_make_one(tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(DidError, match="no record in .*: `make results` makes them"):
+        with pytest.raises(DidError, match="no record in .*: `make results`, in a checkout, makes them"):
             ledger.load(place)
 
 
@@ -470,3 +471,32 @@ def test_the_stamp_names_the_records():
     licensed = made_up("fig4_alpha", edition="licensed", bank="licensed")
     assert ledger.stamp([licensed]) == "1 record; preset laptop; commit abc; 2026-01-02; 2 cores."
     assert "2 records, 1 of them from licensed data" in ledger.stamp([entries[0], licensed])
+
+
+def test_a_section_shows_what_a_record_says_as_text():
+    odd = "<img src=x onerror=alert(1)> `a` [b](c)"
+    entry = made_up("table1_intra_cross", rows=[a_row("DID", "CDF2", 0.6, 0.779)])
+    entry |= {"protocol": odd, "sentences": [odd], "data": {"ffpp": odd}, "claim": {"quote": odd, "where": odd}}
+    said = [part for part in ledger.section([entry], "table1_intra_cross") if isinstance(part, ledger.Words)]
+    assert sum(part.count(quoted(odd)) for part in said) == 5
+    assert not any("<img" in part for part in said)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "answer"),
+    [((0.6, 0.7), (0.4, 0.5), "Yes"), ((0.4, 0.5), (0.6, 0.7), "Yes"), ((0.4, 0.6), (0.6, 0.7), "No")],
+)
+def test_fig_6_holds_whichever_map_has_the_larger_share(first, second, answer):
+    rows = [
+        a_row(f"{name} on FaceSwap", "ffpp", 0.5, metric="share", low=low, high=high, area=0.2)
+        for name, (low, high) in (("I_df", first), ("I_dom", second))
+    ]
+    assert ledger.holds(made_up("fig6_saliency", rows=rows))[0].startswith(f"{answer}: ")
+
+
+@pytest.mark.parametrize(("ours", "plain"), [(0.01, 0.2), (0.2, 0.01)])
+def test_fig_7_is_undecided_within_the_larger_spread_of_the_two(ours, plain):
+    rows = [a_row("DID: label", "I_df", 0.9, metric="probe accuracy", std=ours),
+            a_row("BCE: label", "I_X", 0.8, metric="probe accuracy", std=plain)]  # fmt: skip
+    said = ledger.holds(made_up("fig7_embeddings", rows=rows))[0]
+    assert said.startswith("Undecided: ") and said.endswith("spreads by up to 0.200.")

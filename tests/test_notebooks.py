@@ -34,6 +34,8 @@ def papermill(folder: Path, *arguments: str, notebook: str = "train") -> subproc
         (["-p", "sorce", "ffpp"], "DidError: unknown parameter 'sorce': did you mean 'source'?"),
         (["-p", "source", "fppp"], "DidError: unknown source 'fppp': did you mean 'ffpp'?"),
         (["-p", "preset", "labtop"], "DidError: unknown preset 'labtop': did you mean 'laptop'?"),
+        (["-p", "data_root", "2024"], "DidError: the parameter 'data_root' takes a text, got 2024"),
+        (["-p", "seed", str(2**64)], "DidError: setting 'seed' must lie between 0 and 18446744073709551615, got 184"),
         (["-p", "edition", "licensed"], "DidError: edition=licensed, but there is no FaceForensics++ (looked in"),
     ],
 )
@@ -122,11 +124,70 @@ def test_each_stops_at_a_mistake_before_anything_is_made(notebook, sentence, tmp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("notebook", EXPERIMENTS)
+@pytest.mark.parametrize("notebook", PARAMETERS)
 def test_each_checks_its_parameters_before_all_else(notebook):
     first, second, *_ = ast.parse(code_cells(notebook)[1]).body
     assert ast.unparse(first) == "from did.experiments import check_parameters"
     assert ast.unparse(second) == f"check_parameters(globals(), '{notebook}')"
+
+
+TEXT, SEEDS = "takes a text, got ", "seeds takes different whole numbers from 0 up"
+UNFIT = [
+    ({"data_root": 2024}, TEXT),
+    ({"data_root": False}, TEXT),
+    ({"faces": 3.5}, TEXT),
+    ({"source": None}, TEXT),
+    ({"source": 1}, TEXT),
+    ({"edition": None}, TEXT),
+    ({"preset": 7}, TEXT),
+    ({"preset": None}, TEXT),
+    ({"backbone": ["a"]}, TEXT),
+    ({"pretrained": True}, TEXT),
+    ({"records": 12}, TEXT),
+    ({"seed": "zero"}, "setting 'seed' takes int, got 'zero'"),
+    ({"seed": None}, "setting 'seed' takes int, got None"),
+    ({"seed": 1.5}, "setting 'seed' takes int, got 1.5"),
+    ({"seed": True}, "setting 'seed' takes int, got True"),
+    ({"seed": -1}, "setting 'seed' must lie between 0 and "),
+    ({"seed": 2**64}, "setting 'seed' must lie between 0 and "),
+    ({"seeds": 2**64}, "setting 'seed' must lie between 0 and "),
+    ({"seeds": "0,1,1"}, SEEDS),
+    ({"seeds": {"a": 1}}, SEEDS),
+    ({"iterations": 0}, "setting 'iterations' must be above 0"),
+    ({"iterations": "many"}, "setting 'iterations' takes int"),
+    ({"people": "all"}, "the parameter 'people' takes a whole number from 1 up"),
+    ({"people": 0}, "the parameter 'people' takes a whole number from 1 up"),
+    ({"sorce": "ffpp"}, "unknown parameter 'sorce': "),
+    ({"data-root": "x"}, "unknown parameter 'data-root': "),
+    ({"os": "x"}, "unknown parameter 'os': "),
+]
+
+
+@pytest.mark.parametrize("notebook", PARAMETERS)
+def test_each_says_of_a_parameter_what_it_takes(notebook):
+    parameters, first, *_ = code_cells(notebook)
+    check = ast.unparse(ast.Module(ast.parse(first).body[:2], []))
+    for given, sentence in UNFIT:
+        (name,) = given
+        if name not in PARAMETERS[notebook] and sentence[:7] != "unknown":
+            continue
+        namespace: dict = {"__name__": "__main__"}
+        exec(parameters, namespace)
+        with pytest.raises(DidError) as caught:
+            exec(check, namespace | given)
+        assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("notebook", PARAMETERS)
+def test_each_takes_its_defaults_and_what_its_comments_name(notebook):
+    parameters, first, *_ = code_cells(notebook)
+    namespace: dict = {"__name__": "__main__"}
+    exec(parameters, namespace)
+    given = {"seeds": "0,1,2", "seed": 2**64 - 1, "iterations": 1, "people": 1, "source": "folder:/a", "data_root": "a",
+             "faces": "london", "records": "a", "backbone": "resnet50", "pretrained": "none"}  # fmt: skip
+    check = ast.unparse(ast.Module(ast.parse(first).body[:2], []))
+    exec(check, dict(namespace))
+    exec(check, namespace | {name: value for name, value in given.items() if name in PARAMETERS[notebook]})
 
 
 @pytest.mark.parametrize("notebook", EXPERIMENTS)
@@ -156,6 +217,18 @@ def test_each_ends_with_its_record(notebook):
     assert f"{outcome} = conduct(" in "\n".join(cells)
     assert re.search(rf"^{said} = findings\.\w*sentences\(", "\n".join(cells), re.MULTILINE)
     assert f"{ast.unparse(saved.args[0])} = ledger.record(" in last
+
+
+def test_what_is_not_our_own_text_is_quoted():
+    """Banners, credits, protocols and sentences hold names of folders and people: `did.words` shows them."""
+    for notebook in PARAMETERS:
+        for cell in code_cells(notebook):
+            for shown in ("Markdown", "HTML"):
+                for call in calls(cell, shown):
+                    names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
+                    names |= {node.attr for node in ast.walk(call) if isinstance(node, ast.Attribute)}
+                    foreign = names & {"banner", "credit", "label", "protocol", "said", "sentence", "source", "data"}
+                    assert not foreign, f"{notebook} shows {foreign} as {shown}: take did.words"
 
 
 def test_the_makefile_runs_each_of_them():

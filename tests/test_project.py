@@ -27,9 +27,9 @@ DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a room may import only rooms that stand before it.
 ROOMS = (
-    "errors workers files processes checkpoints distributed paper arithmetic layers losses settings backbones model"
-    " data evaluation leaks tasks baselines f3net training explain results predict experiments findings ledger benchmarks"
-    " toys plots book cli"
+    "errors words workers files processes checkpoints distributed paper arithmetic layers losses settings backbones"
+    " model data evaluation leaks tasks baselines f3net training explain results predict experiments findings ledger"
+    " benchmarks toys plots book cli"
 ).split()
 
 # Where the lock must hold: Python version, platform, machine.

@@ -15,8 +15,8 @@ import pandas as pd
 
 from did.errors import DidError
 from did.files import alone, home, write_atomically
-from did.ledger import Words
 from did.results import provenance
+from did.words import Words
 
 #: How a row's ratio is read, of the times of a pair (ours, theirs), and which side of its target is the good one.
 READS = {

@@ -48,7 +48,15 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(did.__version__)
 def main() -> None:
-    """An executable companion to CrossDF: data, training and results."""
+    """An executable companion to CrossDF: data, training and results.
+
+    \b
+    In any folder: data, export, ledger, predict, prepare, runs, train.
+    In a checkout of the project only: book.
+
+    What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
+    working folder, else of the working folder.
+    """
     from did.processes import isolated
 
     click.get_current_context().with_resource(isolated())
@@ -432,7 +440,7 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
 
 @main.group()
 def book() -> None:
-    """The book: execute its notebooks, build it, check it."""
+    """The book, in a checkout: execute its notebooks, build it, check it."""
 
 
 @book.command()
@@ -462,7 +470,7 @@ def pdf(file: Path) -> None:
     from did.files import home, writable_file
 
     writable_file(file)
-    pages = write_pdf(home() / "_build/html", home() / "book/_toc.yml", file)
+    pages = write_pdf(home(), file)
     click.echo(f"{pages} pages: {file}")
 
 

@@ -528,15 +528,22 @@ def _differences(
 # --- the notebooks' parameters -------------------------------------------------------------------------------------
 
 
+_TEXTS = ("source", "edition", "preset", "faces", "data_root", "backbone", "pretrained", "records")
+_NEVER_NONE = ("source", "edition", "preset", "seed")
+
+
 def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
-    """Stop a notebook that was given a parameter it does not have: papermill itself would only warn.
+    """Stop a notebook, before any work, that was given a parameter it does not have, or one of another kind.
+
+    papermill itself would only warn, and it reads `-p data_root 2024` as a number.
 
     Args:
         namespace: the notebook's `globals()`, right after its parameter cells.
         notebook: its name, a key of `PARAMETERS`.
 
     Raises:
-        DidError: a name that is not known; the sentence gives the nearest one.
+        DidError: a name that is not known, and the sentence gives the nearest one; or a value that is not possible,
+            and it says what the parameter takes.
     """
     known = PARAMETERS[notebook]
     shell = {"In", "Out", "exit", "quit", "get_ipython", "open", "check_parameters"}
@@ -545,6 +552,23 @@ def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
             continue
         if name not in known:
             raise DidError(f"unknown parameter '{name}': {nearest(name, known)}")
+    for name in known:
+        _check_value(name, namespace[name])
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Raises DidError on a value that a notebook's parameter does not take; rows and options see to theirs."""
+    if value is None and name not in _NEVER_NONE:
+        return
+    if name in _TEXTS and not isinstance(value, str):
+        raise DidError(f"the parameter '{name}' takes a text, got {value!r}: give it with -r, as in -r {name} TEXT")
+    if name == "people" and (type(value) is not int or value < 1):
+        raise DidError(f"the parameter 'people' takes a whole number from 1 up, as in -p people 4, got {value!r}")
+    if name in ("seed", "iterations"):
+        Settings(**{name: value})
+    if name == "seeds":
+        for seed in seed_list(value, 1):
+            Settings(seed=seed)
 
 
 def train_settings(

@@ -20,6 +20,7 @@ from did.errors import DidError
 from did.experiments import EXPERIMENTS, Outcome
 from did.files import alone, home, write_atomically
 from did.results import provenance
+from did.words import Words, bullets, quoted
 
 _PARTS = set(
     "experiment title preset edition bank data protocol seeds rows differences sentences runs provenance".split()
@@ -141,7 +142,7 @@ def load(place: Path | None = None) -> list[dict[str, Any]]:
             raise DidError(f"the record {file} cannot be read ({error}): make it again, or remove it") from error
         found.append(entry)
     if not found:
-        raise DidError(f"no record in {at}: `make results` makes them")
+        raise DidError(f"no record in {at}: `make results`, in a checkout, makes them")
     return found
 
 
@@ -261,13 +262,6 @@ def timings(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 # --- the page "Paper against ours" ---------------------------------------------------------------------------------
-
-
-class Words(str):
-    """Text that a notebook shows as Markdown."""
-
-    def _repr_markdown_(self) -> str:
-        return str(self)
 
 
 def stamp(entries: Sequence[dict[str, Any]]) -> str:
@@ -393,7 +387,9 @@ def section(entries: Sequence[dict[str, Any]], name: str) -> list[Words | pd.Dat
     if not mine:
         return [Words(not_run(name))]
     quote, where = mine[0]["claim"]["quote"], mine[0]["claim"]["where"]
-    parts: list[Words | pd.DataFrame] = [Words(f"> “{quote}” ({where})" if quote else "The paper prints nothing here.")]
+    parts: list[Words | pd.DataFrame] = [
+        Words(f"> “{quoted(quote)}” ({quoted(where)})" if quote else "The paper prints nothing here.")
+    ]
     parts.append(against(mine))
     if len(apart := comparisons(mine)):
         tables = [
@@ -405,8 +401,8 @@ def section(entries: Sequence[dict[str, Any]], name: str) -> list[Words | pd.Dat
         parts += [Words(words), pd.concat(tables, ignore_index=True)]
     for entry in mine:
         data = "; ".join(entry["data"].values())
-        said = [f"**{kind(entry)}**, preset {entry['preset']}: {data}; {entry['protocol']}.", ""]
-        parts.append(Words("\n".join([*said, *(f"- {sentence}" for sentence in entry["sentences"])])))
+        said = quoted(f"preset {entry['preset']}: {data}; {entry['protocol']}.")
+        parts.append(Words(f"**{quoted(kind(entry))}**, {said}\n\n{bullets(entry['sentences'])}"))
     return parts
 
 

@@ -2,15 +2,22 @@
 
 import base64
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from IPython.core.formatters import DisplayFormatter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from did import words
 from did.book import page
 from did.plots.base import Plot, canvas, put_stamp
 
@@ -196,3 +203,83 @@ def test_a_notebook_that_does_not_say_where_its_numbers_are_from(shown):
     del of.cells[1]
     (found,) = page.problems(of)
     assert "no cell tagged 'stamp'" in found
+
+
+# --- names of files and credits, as far as the built page -------------------------------------------------------------
+
+ODD = "<img src=x onerror=alert(1)> \"q\" 'r' `s` ```t a|b [c](javascript:alert(1)) $d$ *e* </p><script>f()</script>"
+SEEN = f"{ODD} caf\\udce9\\n# g"
+HOSTILE = os.fsdecode(f"{ODD} caf".encode() + b"\xe9") + "\n# g"
+
+CONFIG = """
+extensions = ["myst_nb", "sphinx_design"]
+nb_execution_mode = "off"
+html_theme = "basic"
+smartquotes = False
+myst_enable_extensions = ["colon_fence", "dollarmath", "linkify", "substitution", "tasklist"]  # Jupyter Book's
+"""
+
+
+def sphinx(folder: Path, page_: NotebookNode) -> BeautifulSoup:
+    """The page as a browser gets it: built by Sphinx and myst-nb, with each warning an error."""
+    source = folder / "source"
+    source.mkdir()
+    (source / "conf.py").write_text(CONFIG, "utf-8")
+    nbformat.write(page_, source / "index.ipynb")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(source), str(folder / "html")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return BeautifulSoup((folder / "html/index.html").read_text("utf-8"), "html.parser")
+
+
+def outputs_of(shown: object, kind: str = "execute_result") -> NotebookNode:
+    """What a kernel would send of an object."""
+    bundle, about = DisplayFormatter().format(shown)
+    if "image/png" in bundle:
+        bundle["image/png"] = base64.b64encode(bundle["image/png"]).decode()
+    return new_output(kind, bundle, metadata=about, execution_count=1)
+
+
+def html_of(table_: pd.DataFrame) -> str:
+    """As the notebooks show it, which let no cell end in dots."""
+    with pd.option_context("display.max_colwidth", None):
+        return table_._repr_html_()
+
+
+def test_a_built_page_shows_names_and_credits_as_text(tmp_path):
+    banner = f"STAND-IN, not the licensed data: {HOSTILE}"
+    names = pd.DataFrame({"method": [SEEN], SEEN: [0.5]}, index=[SEEN])
+    drawing, axes = canvas(3, 2)
+    axes[0, 0].set_title(HOSTILE)
+    put_stamp(drawing, banner)
+    of = notebook(
+        cell(outputs_of(words.bullets([f"A sentence on {HOSTILE}."]))),
+        cell(outputs_of(words.line(f"Protocol: {HOSTILE}."))),
+        cell(new_output("execute_result", {"text/html": html_of(names), "text/plain": "names"}, execution_count=1)),
+        cell(outputs_of(Plot(drawing, names.assign(raw=HOSTILE), f"A figure of {HOSTILE}."))),
+    )
+    of.cells[1] = cell(outputs_of(words.credited((banner, f"By {HOSTILE}"))), tags=("stamp",))
+    of.cells.insert(1, new_code_cell("faces = None", execution_count=1, metadata={"tags": ["parameters"]}))
+    of.metadata["papermill"]["parameters"] = {"faces": HOSTILE}
+    of.metadata["language_info"] = {"name": "python", "pygments_lexer": "python"}
+    assert page.problems(of) == []
+    body = sphinx(tmp_path, page.finish(of, "start", f"owner/{ODD}")).find(role="main")
+    for tag in body(True):
+        assert not [name for name in tag.attrs if name.startswith("on")], tag
+    assert len(body("img")) == 1 and not body("script")
+    assert {urlsplit(link["href"]).scheme for link in body("a")} == {"", "data", "https"}
+    text = " ".join(body.get_text().split())
+    for said in (
+        f"A sentence on {SEEN}.",
+        f"Protocol: {SEEN}.",
+        f"licensed data: {SEEN} By {SEEN}",
+        f"faces {SEEN.rsplit('/', 1)[1]}.",
+    ):
+        assert said in text
+    assert body.img["alt"] == f"A figure of {SEEN}."
+    table_, figure_ = (link["href"] for link in body("a", download=True))
+    for link in (table_, figure_):
+        read = pd.read_csv(io.StringIO(base64.b64decode(link.split(",", 1)[1]).decode()))
+        assert list(read.method) == [SEEN]
+    under_, _ = (stamp.get_text() for stamp in body.select(".did-stamp"))
+    assert under_.startswith(f"STAND-IN not the licensed data: {SEEN}. By {SEEN}")

@@ -31,6 +31,13 @@ def test_each_ratio_stands_at_its_place_and_what_misses_its_target_is_hollow(who
     assert plot.alt.endswith("ours against a loop: 400.0 [400.0, 400.0].")
 
 
+def test_a_target_stands_at_its_own_row():
+    plain = row("memory", "lite0", ("DID", "BCE"), "cost", [(1.3, 1)])
+    left, _ = plots.ratios([plain, *ROWS], "the stamp").figure.axes
+    (target,) = [line for line in left.get_lines() if line.get_label().startswith("target")]
+    assert target.get_xydata().tolist() == [[1.1, 1], [0.05, 2]]
+
+
 @pytest.mark.parametrize(("rows", "scale"), [(ROWS[:1], "linear"), (ROWS[2:], "log")])
 def test_one_kind_of_ratio_fills_the_figure(rows, scale):
     (axis,) = plots.ratios(rows, "the stamp").figure.axes

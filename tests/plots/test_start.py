@@ -41,6 +41,17 @@ def test_a_frame_marks_the_own_method_in_place_of_colour_alone():
     assert list(line.get_ydata()) == [2, 2]  # above the detector that has seen all
 
 
+def test_the_frame_follows_the_method_where_rows_and_columns_are_ordered_otherwise():
+    rows = [
+        {"train": train, "test": test, "auc": 0.7, "low": 0.6, "high": 0.8, "kind": "own" if train == test else "other"}
+        for train in "ABC"
+        for test in "BCA"
+    ]
+    axis = plots.method_heatmap(pd.DataFrame(rows), "s").figure.axes[0]
+    framed = {(int(patch.get_x()), int(patch.get_y())) for patch in axis.patches if patch.get_gid() == "own"}
+    assert framed == {(2, 0), (0, 1), (1, 2)}
+
+
 def test_words_say_every_number():
     assert plots.method_heatmap(across(), "s").alt == (
         "AUC on frames by method of training and test; "

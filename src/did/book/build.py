@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
-from did.book.chapters import execute, write_pages
+from did.book.chapters import EXECUTED, execute, write_pages
 from did.book.check import check
+from did.book.checkout import TOC, ready
 from did.errors import DidError
-
-TOC = "book/_toc.yml"
 
 
 def build(
@@ -32,10 +31,13 @@ def build(
         The folder with the HTML.
 
     Raises:
-        DidError: a notebook that fails, a warning of the build, or a fault that `check` finds. A book that was built
-            before is then no longer there, so that nobody takes it for this one.
+        DidError: no checkout, or one that cannot be written, before any work; a notebook that fails, a warning of the
+            build, or a fault that `check` finds. A book that was built before is then no longer there, so that nobody
+            takes it for this one.
     """
     place = root / "_build/student" if student else root
+    made = () if committed else ("runs/book", "data", "results")
+    ready(root, str(place.relative_to(root) / "_build"), EXECUTED, *made)
     html = place / "_build/html"
     shutil.rmtree(html, ignore_errors=True)
     if not committed:

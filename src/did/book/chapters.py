@@ -19,6 +19,7 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from did.book import equations, page
+from did.book.checkout import TOC, ready
 from did.errors import DidError
 from did.experiments import PARAMETERS
 from did.files import write_atomically
@@ -38,13 +39,13 @@ def chapters(root: Path) -> list[str]:
     Raises:
         DidError: one that is not there.
     """
-    toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_load((root / TOC).read_text(encoding="utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     names = [Path(file).name for file in files if file.startswith(f"{EXECUTED}/")]
     found = [name for name in names if name not in GENERATED]
     for name in found:
         if not (root / "notebooks" / f"{name}.ipynb").is_file():
-            raise DidError(f"book/_toc.yml names {EXECUTED}/{name}, but there is no notebooks/{name}.ipynb")
+            raise DidError(f"{TOC} names {EXECUTED}/{name}, but there is no notebooks/{name}.ipynb")
     return found
 
 
@@ -162,8 +163,9 @@ def refresh(root: Path, names: Sequence[str] = ()) -> None:
         names: only these.
 
     Raises:
-        DidError: an unknown name; a notebook that fails.
+        DidError: no checkout, or one that cannot be written; an unknown name; a notebook that fails.
     """
+    ready(root, "notebooks")
     known = sorted(file.stem for file in (root / "notebooks").glob("*.ipynb"))
     for name in names:
         if name not in known:

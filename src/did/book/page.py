@@ -11,6 +11,7 @@ import csv
 import html
 import io
 import re
+from urllib.parse import quote
 
 import nbformat
 from bs4 import BeautifulSoup
@@ -18,6 +19,7 @@ from nbformat import NotebookNode
 
 from did.data.sources import STANDIN
 from did.results import commit
+from did.words import code, plain, quoted
 
 STAMP = "stamp"
 CSV = "text/csv"
@@ -90,8 +92,8 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
     """
     nb = copy.deepcopy(nb)
     # What stood in bold ends in a full stop, or the credit after it would run on.
-    plain = re.sub(r"\.?\*\* +(?=\S)", ". ", stamp_of(nb)).replace("**", "")
-    said, time = plain.lstrip("> ").strip(), _time(nb)
+    stamp = re.sub(r"\.?\*\* +(?=\S)", ". ", stamp_of(nb)).replace("**", "")
+    said, time = html.unescape(stamp.lstrip("> ").strip()), _time(nb)
     heading, number = "", 0
     for cell in nb.cells:
         if cell.cell_type == "markdown":
@@ -111,7 +113,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
                 text = output.metadata.get("image/png", {}).get("stamp") or said
             else:
                 output.data["text/html"], data = _table(output.data["text/html"], heading)
-            under = _under(f"{text.rstrip('.')}. {time}", data, f"{name}-{number}.csv", _plain(heading))
+            under = _under(f"{text.rstrip('.')}. {time}", data, f"{name}-{number}.csv", _unmarked(heading))
             cell.outputs.insert(place + 1, nbformat.v4.new_output("display_data", {"text/html": under}))
     _executed_with(nb)
     top = [_text(_notice(said), "stand-in")] if STANDIN in said else []
@@ -134,7 +136,7 @@ def _executed_with(nb: NotebookNode) -> None:
             lines = [line for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
             shown = {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
             # Of a folder its last part: the whole path is nobody's business.
-            others = [f"{key} `{str(of).rsplit('/', 1)[-1]}`" for key, of in given.items() if shown.get(key) != of]
+            others = [f"{key} {code(str(of).rsplit('/', 1)[-1])}" for key, of in given.items() if shown.get(key) != of]
             if others:
                 line = f"This page was executed with {', '.join(others)}."
                 nb.cells.insert(place + 1, _text(line, "executed-with"))
@@ -147,7 +149,7 @@ def _time(nb: NotebookNode) -> str:
     return f"This page: {seconds / 60:.1f} min." if seconds else ""
 
 
-def _plain(heading: str) -> str:
+def _unmarked(heading: str) -> str:
     """A heading without its markup."""
     return re.sub(r"[$`*\\{}]", "", heading).strip()
 
@@ -166,7 +168,7 @@ def _table(text: str, heading: str) -> tuple[str, str]:
             head["scope"] = "col" if head.find_parent("thead") else "row"
     data = io.StringIO()
     csv.writer(data).writerows([cell.get_text() for cell in row(["th", "td"])] for row in table("tr"))
-    label = html.escape(_plain(heading) or "Table", quote=True)
+    label = html.escape(_unmarked(heading) or "Table", quote=True)
     region = f'<div class="did-table" role="region" aria-label="Table: {label}" tabindex="0">{table}</div>'
     return region, data.getvalue()
 
@@ -180,21 +182,21 @@ def _under(text: str, data: str, file: str, heading: str) -> str:
         badge = ""
     link = ""
     if data:
-        inside = base64.b64encode(data.encode()).decode()
+        inside = base64.b64encode(data.encode("utf-8", "backslashreplace")).decode()
         label = html.escape(f"data as CSV: {heading}", quote=True)
         link = f' <a download="{file}" href="data:text/csv;base64,{inside}" aria-label="{label}">data as CSV</a>'
-    return f'<p class="did-stamp">{badge}{html.escape(rest)}{link}</p>'
+    return f'<p class="did-stamp">{badge}{html.escape(plain(rest))}{link}</p>'
 
 
 def _notice(text: str) -> str:
     title = f"{STANDIN}: numbers with this badge reproduce no number of the paper"
-    return f"```{{admonition}} {title}\n:class: warning did-standin\n{text}\n```"
+    return f"```{{admonition}} {title}\n:class: warning did-standin\n{quoted(text)}\n```"
 
 
 def _launch(repository: str, name: str) -> str:
     """A button to the notebook on Binder, in the environment that `.binder/` locks."""
     at = commit().removesuffix("+changes")
-    url = f"https://mybinder.org/v2/gh/{repository}/{at}?labpath=notebooks%2F{name}.ipynb"
+    url = f"https://mybinder.org/v2/gh/{quote(repository)}/{at}?labpath=notebooks%2F{name}.ipynb"
     return f"```{{button-link}} {url}\n:color: primary\n:outline:\nOpen this notebook on Binder\n```"
 
 

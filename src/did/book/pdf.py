@@ -7,33 +7,35 @@ from pathlib import Path
 from tqdm import tqdm
 
 from did.book.check import listed
+from did.book.checkout import TOC, ready
 from did.errors import DidError
-from did.files import write_atomically
+from did.files import writable, write_atomically
 
 CHROMIUM = "/usr/bin/chromium"
 
 
-def write_pdf(built: Path, toc: Path, file: Path) -> int:
+def write_pdf(root: Path, file: Path) -> int:
     """Print the book.
 
     Args:
-        built: the folder with its HTML.
-        toc: its table of contents.
+        root: the project, whose book is built.
         file: the PDF.
 
     Returns:
         The number of pages.
 
     Raises:
-        DidError: no built book, no Chromium (`CHROMIUM` in the environment names it; by default /usr/bin/chromium),
-            or no packages of `did[browser]`.
+        DidError: no checkout; a folder that cannot be written; no built book, no Chromium (`CHROMIUM` in the
+            environment names it; by default /usr/bin/chromium), or no packages of `did[browser]`.
     """
+    ready(root)
+    writable(file.parent)
     try:
         from playwright.sync_api import Error, sync_playwright
         from pypdf import PdfReader, PdfWriter
     except ImportError as error:
         raise DidError("a PDF needs more packages: pip install 'did[browser]', or `make book-pdf`") from error
-    pages = [built / f"{name}.html" for name in listed(toc)]
+    pages = [root / "_build/html" / f"{name}.html" for name in listed(root / TOC)]
     for page in pages:
         if not page.is_file():
             raise DidError(f"there is no {page}: `make book` builds it")

@@ -52,7 +52,7 @@ def split_panels(parts: Mapping[str, Tensor], stamp: str) -> Plot:
     data = pd.DataFrame(rows)
     ends = data.groupby("part", sort=False).value.agg(["min", "max"])
     said = "; ".join(f"{name} from {low:.3f} to {high:.3f}" for name, low, high in ends.itertuples())
-    return Plot(figure, data, f"One channel of each part, place by place: {said}.")
+    return Plot(figure, data, f"One channel of each part, place by place: {said}.", mathtext=True)
 
 
 def _write_in(axis: Any, part: Tensor, options: Mapping[str, Any]) -> None:
@@ -124,7 +124,7 @@ def halves_bars(table: pd.DataFrame, stamp: str) -> Plot:
     for name, part in table.groupby("map", sort=False):
         read = ", ".join(f"{row.target} from {row.half} {row.accuracy:.3f}" for row in part.itertuples())
         said.append(f"{name}: {read}")
-    return Plot(figure, table, f"Accuracy of linear probes; .500 is chance. {'. '.join(said)}.")
+    return Plot(figure, table, f"Accuracy of linear probes; .500 is chance. {'. '.join(said)}.", mathtext=True)
 
 
 def example_maps(seed: int = 0) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 """What every figure is made of: the `Plot` that is returned, an empty figure, the stamp, colours, markers, hatches."""
 
 import dataclasses
+import functools
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
+
+from did.words import plain
 
 #: Okabe and Ito's palette, which survives the common colour blindnesses.
 PALETTE = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"]
@@ -21,24 +27,59 @@ STAMP = "stamp"
 
 @dataclasses.dataclass
 class Plot:
-    """A figure, the table that is drawn in it, and what it shows in words."""
+    """A figure, the table that is drawn in it, and what it shows in words.
+
+    Names of methods and people come from the names of files. What is written in a figure is therefore made `plain`, and
+    a $ in it is a dollar; only a figure that is our own words throughout may have `mathtext`.
+    """
 
     figure: Figure
     data: pd.DataFrame
     alt: str
+    mathtext: dataclasses.InitVar[bool] = False
+
+    def __post_init__(self, mathtext: bool) -> None:
+        self.alt = plain(self.alt)
+        if not mathtext:
+            _as_it_is(self.figure)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict[str, object], dict]:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Description": self.alt})
         numbered = isinstance(self.data.index, pd.RangeIndex)
-        table = self.data.to_csv(index=not numbered, float_format="%.6g")
+        table = self.data.to_csv(index=not numbered, float_format="%.6g").encode("utf-8", "backslashreplace").decode()
         shown = {"image/png": buffer.getvalue(), "text/plain": self.alt, "text/csv": table}
         return shown, {"image/png": {"stamp": self.stamp}}
 
     @property
     def stamp(self) -> str:
         """What `put_stamp` wrote, or nothing."""
-        return next((text.get_text() for text in self.figure.texts if text.get_gid() == STAMP), "")
+        found = next((text.get_text() for text in self.figure.texts if text.get_gid() == STAMP), "")
+        return found.replace(r"\$", "$")
+
+
+def _as_it_is(figure: Figure) -> None:
+    """Let every text of a figure, and every name at an axis, be read as it is."""
+    for text in figure.findobj(Text):
+        text.set_text(_shown(text.get_text()))  # type: ignore[attr-defined]
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            # They write the labels anew when they draw. Other formatters make numbers, powers of ten in mathtext.
+            if isinstance(formatter := axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
+                axis.set_major_formatter(FuncFormatter(functools.partial(_formatted, formatter)))
+
+
+def _shown(text: str) -> str:
+    return re.sub(r"(?<!\\)\$", r"\\$", "\n".join(map(plain, text.split("\n"))))
+
+
+def _formatted(formatter: Formatter, value: float, place: int | None) -> str:
+    return _shown(formatter(value, place))
+
+
+def entry(name: str) -> str:
+    """A name as a legend takes it: matplotlib leaves out what begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:

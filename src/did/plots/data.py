@@ -8,7 +8,7 @@ from did.data.loading import Faces, domain_names
 from did.data.prepare import FaceStore
 from did.data.table import REAL
 from did.leaks import radial_spectrum
-from did.plots.base import Plot, canvas, colours, put_stamp
+from did.plots.base import Plot, canvas, colours, entry, put_stamp
 
 
 def contact_sheet(store: FaceStore, stamp: str, people: int = 6, split: str = "train") -> Plot:
@@ -84,9 +84,9 @@ def mean_spectra(store: FaceStore, stamp: str, size: int = 112, crops: int = 300
     left, right = axes.ravel()
     for method, colour in colours(methods).items():
         part = data[(data.method == method) & (data.cycles > 0)]
-        left.plot(part.cycles, part.power, color=colour, label=method)
+        left.plot(part.cycles, part.power, color=colour, label=entry(method))
         if method != REAL:
-            right.plot(part.cycles, part.difference, color=colour, label=method)
+            right.plot(part.cycles, part.difference, color=colour, label=entry(method))
             right.fill_between(
                 part.cycles, part.difference - part.half, part.difference + part.half, color=colour, alpha=0.15, lw=0
             )

@@ -25,6 +25,7 @@ from did.plots.base import (
     Plot,
     canvas,
     colours,
+    entry,
     in_order,
     in_words,
     legend_above,
@@ -35,8 +36,12 @@ from did.plots.base import (
 
 @torch.inference_mode()
 def attention_overlay(task: nn.Module, faces: Faces, stamp: str, people: int = 4) -> Plot:
-    """M_df of a few test faces, averaged over channels, laid over the crops; the colours span each map's own range."""
-    methods = faces.domain_names
+    """M_df of a few test faces, averaged over channels, laid over the crops; the colours span each map's own range.
+
+    A method of the training data that has no test face, as may be in a folder of one's own, has no row.
+    """
+    methods = [method for method in faces.domain_names if method in set(faces.rows.method)]
+    none = [method for method in faces.domain_names if method not in methods]
     figure, axes = canvas(1.7 * people * 2, 1.6 * len(methods), len(methods), 2 * people)
     rows = []
     for i, method in enumerate(methods):
@@ -61,9 +66,9 @@ def attention_overlay(task: nn.Module, faces: Faces, stamp: str, people: int = 4
     data = pd.DataFrame(rows)
     alt = (
         f"M_df, mean over channels, on {len(data)} test faces; values from {data.low.min():.3f} to "
-        f"{data.high.max():.3f}, widest range within one face {(data.high - data.low).max():.3f}."
+        f"{data.high.max():.3f}, widest range within one face {(data.high - data.low).max():.3f}"
     )
-    return Plot(figure, data, alt)
+    return Plot(figure, data, alt + (f"; without test faces: {', '.join(none)}" if none else "") + ".")
 
 
 def saliency_sheet(
@@ -240,7 +245,7 @@ def _bars(
         if not mine.any():
             continue
         axis.bar(place[mine], part[value][mine], 0.92 * width, color=PALETTE[1 + i % (len(PALETTE) - 1)],
-                 hatch=HATCHES[i % len(HATCHES)], edgecolor="white", label=name)  # fmt: skip
+                 hatch=HATCHES[i % len(HATCHES)], edgecolor="white", label=entry(name))  # fmt: skip
     if low in part:
         axis.vlines(place, part[low], part[high], color="#444444", lw=1.4, label="95% interval")
     axis.set_xticks(range(len(groups)), groups)
@@ -287,7 +292,13 @@ def embeddings(
         note = notes.get(str(name), "")
         axis.set_title(str(name), pad=18 if note else 6)
         axis.text(0.5, 1.02, note, transform=axis.transAxes, ha="center", fontsize=8)
-    figure.legend(list(handles.values()), classes, loc="outside upper center", ncols=min(len(classes), 5), fontsize=8)
+    figure.legend(
+        list(handles.values()),
+        list(map(entry, classes)),
+        loc="outside upper center",
+        ncols=min(len(classes), 5),
+        fontsize=8,
+    )
     put_stamp(figure, stamp)
     said = []
     for name, part in data.groupby("features", sort=False):

@@ -10,7 +10,19 @@ import seaborn as sns
 from did.data.table import REAL
 from did.errors import DidError
 from did.evaluation import auc, calibration_gap, mean_accuracy
-from did.plots.base import GRAY, PALETTE, Plot, canvas, colours, in_order, in_words, legend_above, markers, put_stamp
+from did.plots.base import (
+    GRAY,
+    PALETTE,
+    Plot,
+    canvas,
+    colours,
+    entry,
+    in_order,
+    in_words,
+    legend_above,
+    markers,
+    put_stamp,
+)
 
 HERE, PUBLISHED = PALETTE[6], PALETTE[4]
 HERE_LABEL = "here (stand-in or licensed: see stamp), 95% interval"
@@ -27,7 +39,7 @@ def roc_curves(scores: pd.DataFrame, stamp: str) -> Plot:
         part = scores if name == "all" else scores[scores.method.isin([REAL, name])]
         fpr, tpr, _ = roc_curve(part.label, part.score)
         value = auc(part.label, part.score)
-        axis.plot(fpr, tpr, color=colour, lw=2.4 if name == "all" else 1.2, label=f"{name} {value:.3f}")
+        axis.plot(fpr, tpr, color=colour, lw=2.4 if name == "all" else 1.2, label=entry(f"{name} {value:.3f}"))
         rows.append(pd.DataFrame({"method": name, "fpr": fpr, "tpr": tpr}))
         said.append(f"{name} {value:.3f}")
     axis.plot([0, 1], [0, 1], color="#888888", ls=":")
@@ -45,7 +57,9 @@ def score_histograms(scores: pd.DataFrame, stamp: str) -> Plot:
     bins = np.linspace(scores.score.min(), scores.score.max(), 30).tolist()
     for axis, method in zip(axes[0], methods, strict=True):
         for name, colour in ((REAL, PALETTE[6]), (method, PALETTE[4])):
-            axis.hist(scores.score[scores.method == name], bins=bins, density=True, alpha=0.6, color=colour, label=name)
+            axis.hist(
+                scores.score[scores.method == name], bins=bins, density=True, alpha=0.6, color=colour, label=entry(name)
+            )
         axis.axvline(0, color="#888888", ls=":")
         axis.set(title=method, xlabel="score (logit)", yticks=[])
         axis.legend(fontsize=7)
@@ -259,7 +273,7 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
         axis.plot(part.probability, part.share, color=colour, lw=1, alpha=0.7)
         axis.scatter(
             part.probability, part.share, 12 + 250 * weight, color=colour, marker=marker, alpha=0.7, lw=0,
-            label=f"{name}, error {error:.3f}",
+            label=entry(f"{name}, error {error:.3f}"),
         )  # fmt: skip
         frames.append(tables[name].assign(detector=name))
         said.append(f"{name} {error:.3f}")

@@ -32,7 +32,7 @@ def method_heatmap(table: pd.DataFrame, stamp: str) -> Plot:
     axis = axes[0, 0]
     # Chance and below share the darkest colour: no detector is good for being worse than a coin.
     sns.heatmap(values, ax=axis, vmin=0.5, vmax=1, cmap="cividis", annot=notes, fmt="", annot_kws={"fontsize": 8},
-                linewidths=1.5, linecolor="white",
+                linewidths=1.5, linecolor="white", xticklabels=False, yticklabels=False,
                 cbar_kws={"label": "AUC on frames (0.5: guessing)", "extend": "min"})  # fmt: skip
     place = {name: number for number, name in enumerate(trains)}
     for row in table[table.kind == "own"].itertuples():
@@ -42,8 +42,8 @@ def method_heatmap(table: pd.DataFrame, stamp: str) -> Plot:
         axis.axhline(place["all"], color="black", lw=1.5)
     axis.set(xlabel="tested on", ylabel="trained on", title="framed: its own method")
     axis.tick_params(length=0)
-    axis.set_xticks(axis.get_xticks(), tests, rotation=0)
-    axis.set_yticks(axis.get_yticks(), trains, rotation=0)
+    axis.set_xticks([number + 0.5 for number in range(len(tests))], tests, rotation=0)
+    axis.set_yticks([number + 0.5 for number in range(len(trains))], trains, rotation=0)
     put_stamp(figure, stamp)
     said = [
         f"trained on {train}: "

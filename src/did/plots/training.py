@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 import seaborn as sns
 
-from did.plots.base import PALETTE, Plot, canvas, colours, put_stamp
+from did.plots.base import PALETTE, Plot, canvas, colours, entry, put_stamp
 
 
 def loss_curves(history: pd.DataFrame, stamp: str) -> Plot:
@@ -102,7 +102,7 @@ def compare_histories(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot
         for name, colour in colours(list(histories)).items():
             part = data[(data.run == name) & data[key].notna()]
             smooth = part[key].rolling(5, min_periods=1).mean()
-            axis.plot(part.iteration, smooth, color=colour, label=name, ls="--" if name == "default" else "-")
+            axis.plot(part.iteration, smooth, color=colour, label=entry(name), ls="--" if name == "default" else "-")
         axis.set(title=title, xlabel="iteration")
         sns.despine(ax=axis)
     axes[0, 0].axhline(-2 * math.log(2), color="#888888", ls=":")

@@ -19,6 +19,7 @@ from did.files import write_atomically
 from did.predict.detector import Answer, Detector
 from did.predict.exporting import CAUTION
 from did.predict.inputs import Judged
+from did.words import plain
 
 STANDIN = (
     "STAND-IN: this detector was trained on a stand-in, not on the licensed data. What it says about a real picture "
@@ -73,12 +74,6 @@ def as_json(answer: Answer) -> str:
     Bytes of a name that are not UTF-8 are surrogates (`\\udce9` for E9), as `os.fsencode` takes them back.
     """
     return json.dumps(dataclasses.asdict(answer), allow_nan=False)
-
-
-def plain(text: str) -> str:
-    """A name that any terminal can print: one line, and what is no text as an escape (`\\xe9` for a lone byte)."""
-    text = "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 _PAGE = """<!DOCTYPE html>

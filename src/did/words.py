@@ -1,0 +1,62 @@
+"""Text that is not ours, such as names of files and credits, where it is read as Markdown or HTML.
+
+Whatever shows such a text in a page or a notebook takes `quoted`, so that it is read as text and as nothing else.
+"""
+
+import re
+from collections.abc import Iterable
+
+# What means something in Markdown, in HTML or between the quotes of an attribute. A reference such as &#42; stands for
+# its character in all of them, and is never markup itself.
+_MARKUP = re.compile(r"""[&<>"'`*_\[\]|$\\{}~^#!@]""")
+
+
+class Words(str):
+    """Text that a notebook shows as Markdown."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def plain(text: str) -> str:
+    """Return a text in one line that any terminal, file and page can hold: the rest of it as escapes.
+
+    A byte that is not UTF-8, which Python keeps in a file's name as a lone surrogate, is written as `\\xe9`.
+    """
+    text = "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quoted(text: str) -> str:
+    """Return a text as it has to be written in Markdown or HTML to be read as itself, in one line.
+
+    `html.unescape` gives `plain(text)` back.
+    """
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", plain(text))
+
+
+def code(text: str) -> str:
+    """Return a text as code in Markdown, between as many backticks as it takes."""
+    text = plain(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    room = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def line(text: str) -> Words:
+    """Return a text as a paragraph for a notebook to show."""
+    return Words(quoted(text))
+
+
+def bullets(sentences: Iterable[str]) -> Words:
+    """Return sentences as a list for a notebook to show."""
+    return Words("\n".join(f"- {quoted(sentence)}" for sentence in sentences))
+
+
+def credited(*data: tuple[str, str]) -> Words:
+    """Return what the data are, in bold, and how they ask to be credited, for the head of a notebook.
+
+    Args:
+        data: for each data set its `Source.banner`, or a stamp that begins with it, and its `Source.credit`.
+    """
+    return Words("> " + "  \n> ".join(f"**{quoted(banner)}** {quoted(credit)}" for banner, credit in data))
