@@ -34,6 +34,7 @@ from did.data.sources import face_store, open_source
 from did.data.standin.drawn import draw
 from did.errors import DidError
 from did.evaluation import by_video, probability
+from did.files import sha256
 from did.predict import Detector, export, exporting, inputs, overlay, report
 from did.predict.detector import ScoredFace, ScoredFrame, Seen
 from did.results import run, split_faces
@@ -396,7 +397,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(detector, tmp_path):
 def test_onnx_gives_the_same_scores_on_crops_and_noise_in_any_batch(detector, store, settings, tmp_path):
     file = export(detector, tmp_path / "x", onnx=True) / "detector.onnx"
     card = json.loads((tmp_path / "x" / "detector.json").read_text())
-    assert card["onnx"]["sha256"] == exporting._sha256(file)
+    assert card["onnx"]["sha256"] == sha256(file)
     faces = split_faces(store, settings)["test"]
     crops = torch.stack([faces[k]["image"] for k in range(len(faces))])
     noise = torch.rand(9, 1, settings.image_size, settings.image_size)
@@ -801,3 +802,16 @@ def test_what_one_input_brings_about_leaves_the_others_alone(folder, detector, m
     answers = [one.answer for one in inputs.judge(detector, inputs.files([folder]))]
     assert [answer.status for answer in answers] == ["refused", "scored", "refused", "scored"]
     assert answers[2].reason == "it cannot be judged (RuntimeError: not enough memory)"
+
+
+def test_an_export_that_fails_leaves_the_one_before(detector, small_disk):
+    place = small_disk / "detector"
+    place.mkdir()
+    (small_disk / "filler").write_bytes(bytes(250_000))
+    for name in ("detector.json", "detector.safetensors", "mine.txt"):
+        (place / name).write_text("before")
+    with pytest.raises(DidError, match="The disk is full"):
+        exporting.export(detector, place)
+    assert {file.name: file.read_text() for file in place.iterdir()} == dict.fromkeys(
+        ("detector.json", "detector.safetensors", "mine.txt"), "before"
+    )

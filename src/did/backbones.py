@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from did.errors import DidError
+from did.files import given_path
 from did.settings import nearest
 
 # ImageNet weights inside packages: timm's name -> (package, file in it, blocks of each stage).
@@ -332,7 +333,7 @@ def weights_file(pretrained: str) -> Path | None:
     """
     if pretrained in ("hub", "package", "none"):
         return None
-    file = Path(pretrained).expanduser()
+    file = given_path(pretrained, "pretrained")
     if not file.is_file():
         raise DidError(f"pretrained = '{pretrained}' is neither a file nor one of hub, package, none: {CHOICES}")
     return file

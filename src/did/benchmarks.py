@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from did.errors import DidError
-from did.files import alone, home, write_atomically
+from did.files import alone, given_path, home, write_atomically
 from did.results import provenance
 from did.words import Words
 
@@ -146,7 +146,7 @@ def load(place: str | Path | None = None) -> dict[str, dict[str, Any]]:
     Raises:
         DidError: a file that cannot be read.
     """
-    files = _files(folder() if place is None else Path(place).expanduser())
+    files = _files(folder() if place is None else given_path(place, "records"))
     return {file.stem: _read(file)["parts"] for file in files}
 
 

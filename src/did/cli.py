@@ -172,6 +172,8 @@ def prepare(
     for reason, number in reasons.items():
         click.echo(f"set aside: {number} × {reason}")
     _show_left_out(opened)
+    for path, note in done.info["notes"].items():
+        click.echo(f"read: {path}: {note}")
     click.echo(
         f"The crops are in {place}" + (f", what gave none in {place / 'quarantine.csv'}" if len(reasons) else "")
     )

@@ -18,7 +18,7 @@ from did.data.sources import STANDIN
 from did.data.table import read_csv
 from did.errors import DidError
 from did.experiments import EXPERIMENTS, Outcome
-from did.files import alone, home, write_atomically
+from did.files import alone, given_path, home, write_atomically
 from did.results import provenance
 from did.words import Words, bullets, quoted
 
@@ -87,7 +87,7 @@ def nearest(named: str | Path | None = None) -> Path:
     """Where a page looks for records: the folder that is named, else `results/` of the project, else `results/` of the
     checkout around the working folder, where `DID_HOME` holds none of a preset larger than smoke."""
     if named is not None:
-        return Path(named).expanduser()
+        return given_path(named, "records")
     here = Path.cwd().resolve()
     checkouts = [each / "results" for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()]
     for place in (folder(), *checkouts[:1]):

@@ -220,6 +220,9 @@ def run(
     folder = (runs or home() / "runs") / name
     first = distributed.rank() == 0
     # Two that want the same run train it once.
+    # What is finished needs no lock, which a read-only place could not have.
+    if distributed.of_first((folder / RECORD).is_file()):
+        return Run(folder)
     with alone(folder) if first else contextlib.nullcontext():
         if not distributed.of_first((folder / RECORD).is_file()):
             _train(settings, source, store, task, folder, data, content, progress and first, fabric)
@@ -318,6 +321,8 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
     if data == run.record["data"]["fingerprint"]:
         return Evaluation(run.folder)
     folder = run.folder / f"on-{source.name}-{data[:12]}"
+    if (folder / RECORD).is_file():
+        return Evaluation(folder)
     with alone(folder):
         if not (folder / RECORD).is_file():
             started = time.monotonic()
@@ -343,6 +348,7 @@ def _data(source: Source, store: FaceStore, fingerprint: str, crops: dict[str, i
         "edition": source.kind,
         "label": source.label,
         "counts": dict(source.counts),
+        "left_out": dict(source.left_out),
         "fingerprint": fingerprint,
         "crops": crops,
         "quarantined": len(store.quarantine),

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from facenet_pytorch import MTCNN
+from PIL import Image
 
 from did.data import ffpp, prepare, table, video
 from did.data.geometry import similarity
@@ -701,3 +702,17 @@ def test_every_face_is_found_where_the_largest_alone_is_looked_for_first(draw_fa
     assert len(found) == 3
     assert np.allclose(found[0].landmarks, prepare.detect([image])[0][0].landmarks, atol=1e-3)
     assert found[0].height > 4 * max(face.height for face in found[1:])
+
+
+def test_what_there_is_to_say_of_a_file_is_kept_with_the_store(root, index, tmp_path):
+    data = shutil.copytree(root, tmp_path / "data")
+    path = index["path"][0]
+    ((_, frame),) = video.read_frames(data / path, 1)
+    (data / path).unlink()
+    animated = str(Path(path).with_suffix(".gif"))
+    still, other = Image.fromarray(frame), Image.fromarray(frame[::-1])
+    still.save(data / animated, save_all=True, append_images=[other])
+    changed = index.assign(path=index["path"].replace(path, animated))
+    store = prepare.prepare(changed, data, tmp_path / "s", **SETTINGS)
+    assert list(store.info["notes"]) == [animated]
+    assert "the first counts" in store.info["notes"][animated]

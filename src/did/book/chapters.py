@@ -226,8 +226,9 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
     texts |= {f"{name}.md": make(pages) for name, make in GENERATED.items()}
     folder = root / EXECUTED
     folder.mkdir(parents=True, exist_ok=True)
-    for left in set(os.listdir(folder)) - set(texts):
-        (folder / left).unlink()
+    for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that are no more.
+        if left.name not in texts:
+            left.unlink()
     for name, text in texts.items():
         file = folder / name
         # Sphinx reads a page again when its file is newer.

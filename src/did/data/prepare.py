@@ -100,7 +100,8 @@ class FaceStore:
     @property
     def info(self) -> dict[str, Any]:
         """size, margin, frames, face, detector, index and content (checksums of the videos' list and of what is in
-        them), finished."""
+        them), notes (path -> what there is to say of a file that was read, such as that its first picture counts),
+        finished."""
         return json.loads((self.root / "store.json").read_text(encoding="utf-8"))
 
     @property
@@ -274,9 +275,12 @@ def prepare(
         write_atomically(store / "manifest.csv", lambda file: _write_rows(file, _manifest(index, parts)))
         write_atomically(store / "quarantine.csv", lambda file: _write_rows(file, _quarantine(index, parts)))
         _check_no_empty_cell(index, FaceStore(store))
-        read = [(part["stamp"], part["sha256"]) for part in map(_read_part, parts)]
-        _note_seen(store, index, *zip(*read, strict=True))
-        _finish(store, settings | {"content": _content(index, [digest for _, digest in read])})
+        read = [_read_part(part) for part in parts]
+        digests = [part["sha256"] for part in read]
+        _note_seen(store, index, [part["stamp"] for part in read], digests)
+        noted = zip(index["path"], read, strict=True)
+        notes = {path: "; ".join(part["notes"]) for path, part in noted if part["notes"]}
+        _finish(store, settings | {"content": _content(index, digests), "notes": notes})
     return FaceStore(store)
 
 
@@ -481,8 +485,8 @@ def _executor(
         yield pool, VIDEOS_A_WORKER * workers
     except BrokenProcessPool as error:
         raise DidError(
-            "A worker of the preparation was killed, most often for lack of memory; run it again with fewer workers, "
-            "it resumes where it stopped."
+            "A worker of the preparation ended early: it says why above, or it was killed, most often for lack of "
+            "memory; then run again with fewer workers (it resumes where it stopped)."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -549,10 +553,11 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
     stamp, digest = _stamp(file), _digest(file)
     found: list[list[Any]] = []
     missed: list[list[Any]] = []
+    notes: list[str] = []
     broken = None
     last = None  # centre of the last face
     try:
-        for images in in_batches(_read(file, frames)):
+        for images in in_batches(_read(file, frames, notes)):
             numbers, pictures = zip(*images, strict=True)
             if min(pictures[0].shape[:2]) < SMALLEST_FRAME:
                 reason = f"frames of {min(pictures[0].shape[:2])} pixels are too small for a face"
@@ -579,7 +584,8 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
         found, missed = [], []
     if not found and all(reason == NO_FACE for _, reason in missed):
         missed = [[number, f"{NO_FACE} in any sampled frame of the video"] for number, _ in missed]
-    text = json.dumps({"stamp": stamp, "sha256": digest, "found": found, "missed": missed, "broken": broken})
+    known = {"found": found, "missed": missed, "broken": broken, "notes": notes}
+    text = json.dumps({"stamp": stamp, "sha256": digest, **known})
     write_atomically(_part(store, place), lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -587,12 +593,12 @@ class _Unreadable(Exception):
     """The file does not decode: its sentence goes to the quarantine."""
 
 
-def _read(file: Path, frames: int) -> Iterator[tuple[int, np.ndarray]]:
+def _read(file: Path, frames: int, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
     try:
         if file.suffix.lower() in IMAGE_SUFFIXES:
-            yield 0, videos.read_image(file)
+            yield 0, videos.read_image(file, notes)
         else:
-            yield from videos.stream_frames(file, frames)
+            yield from videos.stream_frames(file, frames, notes)
     except DidError as error:
         raise _Unreadable(str(error)) from error
 

@@ -203,6 +203,8 @@ def _write_standin(name: str, faces: str | Path | None, preset: str, progress: b
         portraits = given_path(faces, "faces")
     size = STANDIN_SIZES[preset][name]
     root = _standin_root(name, portraits, size)
+    if root.is_dir():
+        return root
     with alone(root):
         for left in root.parent.glob(f".{root.name}.*.tmp"):  # What a process that was killed in `write` left.
             shutil.rmtree(left, ignore_errors=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import json
 import logging
+import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from did import checkpoints
 from did.errors import DidError
-from did.files import write_atomically
+from did.files import sha256, write_atomically, writing
 from did.results import TASKS, check_code
 from did.settings import Settings
 
@@ -60,9 +61,23 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
         raise DidError(f"{folder} is not empty and holds no exported detector: give a new folder")
     if onnx:
         check_onnx()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD).unlink(missing_ok=True)  # Last to come and first to go: where it is, the rest is.
-    (folder / GRAPH).unlink(missing_ok=True)
+    # Written in a folder inside, then moved out: an export that fails leaves the one before as it was.
+    draft = folder / f".{os.getpid()}.tmp"
+    with writing(folder):
+        draft.mkdir(parents=True)
+        try:
+            _write(detector, draft, onnx)
+            (folder / CARD).unlink(missing_ok=True)  # Last to come and first to go: where it is, the rest is.
+            (folder / GRAPH).unlink(missing_ok=True)
+            for name in (WEIGHTS, GRAPH, CARD):
+                if (draft / name).is_file():
+                    os.replace(draft / name, folder / name)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _write(detector: Detector, folder: Path, onnx: bool) -> None:
     settings, about = detector.settings, detector.about
     checkpoints.save(folder / WEIGHTS, detector.module.state_dict(), {"run": about["run"], "task": about["task"]})
     if onnx:
@@ -77,11 +92,10 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
         "input": INPUT.format(settings.image_size, settings.crop_margin),
         "output": "score, float32 (n,): a logit, higher for fake; probability = sigmoid(score / temperature)",
         "caution": CAUTION,
-        **{key: {"file": name, "sha256": _sha256(folder / name)} for key, name in files.items()},
+        **{key: {"file": name, "sha256": sha256(folder / name)} for key, name in files.items()},
     }
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
-    return folder
+    (folder / CARD).write_text(text, encoding="utf-8")
 
 
 def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -93,7 +107,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     card = _read_card(folder / CARD)
     weights = folder / WEIGHTS
     tensors, _ = checkpoints.load(weights, mend=_MEND)
-    if _sha256(weights) != card["weights"]["sha256"]:
+    if sha256(weights) != card["weights"]["sha256"]:
         raise DidError(f"the weights {weights} are not those that {CARD} names (another SHA-256): {_MEND}")
     try:
         check_code(card)
@@ -123,13 +137,6 @@ def _read_card(file: Path) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-# --- ONNX ---------------------------------------------------------------------------------------------------------
 
 
 def check_onnx() -> None:
