@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from did.data import video
-from did.data.standin.animate import animate
-from did.data.standin.drawn import DrawnBank
+from did.standin.animate import animate
+from did.standin.drawn import DrawnBank
 
 SIDE = 320  # of the square with the person, in pixels
 

@@ -14,8 +14,8 @@ from side_by_side import Call, finish, memory, parser, seconds
 from sklearn.metrics import roc_auc_score, roc_curve
 from tqdm.auto import tqdm
 
-from did.benchmarks import row
 from did.evaluation import auc, delong, eer, interval
+from did_book.pages.costs import row
 
 LOOP_DRAWS = 3  # of scikit-learn's loop, a turn
 OURS, THEIRS = "did.evaluation", "scikit-learn"

@@ -5,11 +5,11 @@ What reading the crops costs, in training and in scoring.
 
 Training: the share of its time that it waits for the loader, the seconds in `next(loader)` over those of the whole
 iteration (loading, step, and reading the losses, which ends a GPU's work), iteration by iteration. The loader and its
-number of workers are those of `did.training.fit`: none on the CPU, where the crops are read in the training process
+number of workers are those of `did.training.loop.fit`: none on the CPU, where the crops are read in the training process
 itself. The crops are those of the stand-in of FF++, RGB PNG files of the size that the network takes: 112 px at preset
 laptop, 224 px at preset paper. They lie in the page cache; a slow disk is not measured.
 
-Scoring: `did.training.score` of DID's test-time graph on crops, over the same graph on batches of the same size that
+Scoring: `did.training.loop.score` of DID's test-time graph on crops, over the same graph on batches of the same size that
 are on the device already; images/s stand beside it. Batches and workers are what `score` takes on the device.
 """
 
@@ -25,13 +25,16 @@ from lightning_fabric import Fabric
 from side_by_side import finish, parser, take_turns
 from tqdm.auto import tqdm
 
-from did import distributed, training
-from did.benchmarks import Row, row
-from did.data import ffpp, standin
+from did import standin
+from did.data import ffpp
 from did.data.loading import Faces, batches
-from did.data.prepare import FaceStore, prepare
+from did.data.prepare import prepare
+from did.data.store import FaceStore
+from did.method.task import DIDTask
 from did.settings import Settings
-from did.tasks import DIDTask
+from did.training import loop
+from did.utils import distributed
+from did_book.pages.costs import Row, row
 
 CASES = {"tf_efficientnet_lite0": 112, "tf_efficientnetv2_l": 224, "test_efficientnet": 64}
 # Each step of v2_l takes 13 s on 2 cores.
@@ -55,7 +58,7 @@ def waits(backbone: str, store: FaceStore, steps: int) -> tuple[list[tuple[float
     settings = Settings(backbone=backbone, pretrained="none", image_size=CASES[backbone])
     faces = Faces(store.manifest[store.manifest.split == "train"], store.root, settings.image_size)
     task, fabric = DIDTask(settings, len(faces.domain_names)), Fabric(accelerator="auto", devices=1)
-    module, optimizer = fabric.setup(task, training.optimizer_for(task))
+    module, optimizer = fabric.setup(task, loop.optimizer_for(task))
     workers = distributed.loader_workers(fabric.device)
     drawn = batches(faces, settings.batch_size, steps + 2, settings.seed, num_workers=workers)
     loader = iter(fabric.setup_dataloaders(drawn, use_distributed_sampler=False))
@@ -64,7 +67,7 @@ def waits(backbone: str, store: FaceStore, steps: int) -> tuple[list[tuple[float
         start = time.perf_counter()
         batch = next(loader)
         loaded = time.perf_counter()
-        step = training.train_step(fabric, module, optimizer, lambda: module(batch, 0.5, 0))  # noqa: B023
+        step = loop.train_step(fabric, module, optimizer, lambda: module(batch, 0.5, 0))  # noqa: B023
         assert all(np.isfinite(each) for each in step.losses.values())
         found.append((loaded - start, time.perf_counter() - start))
     return found[2:], workers
@@ -91,7 +94,7 @@ def scoring(backbone: str, store: FaceStore, pairs: int) -> Row:
     detector = DIDTask(settings, len(faces.domain_names)).detector().eval().to(device)
     sizes: list[int] = []
     hook = detector.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
-    training.score(detector, faces)
+    loop.score(detector, faces)
     hook.remove()
     batch = torch.stack([faces[number % len(faces)]["image"] for number in range(sizes[0])]).to(device)
 
@@ -99,8 +102,8 @@ def scoring(backbone: str, store: FaceStore, pairs: int) -> Row:
     def forward() -> list[torch.Tensor]:
         return [detector(batch[:size]) for size in sizes]
 
-    sides = ("did.training.score", "the forward passes alone")
-    times = take_turns(lambda: training.score(detector, faces), forward, pairs, f"scoring, {backbone}", warm=1)
+    sides = ("did.training.loop.score", "the forward passes alone")
+    times = take_turns(lambda: loop.score(detector, faces), forward, pairs, f"scoring, {backbone}", warm=1)
     workers = distributed.loader_workers(device)
     note = f"{images} images in batches of {sizes[0]}; {workers} workers"
     found = row("scoring", f"{backbone}, {settings.image_size} px", sides, "cost", times, note=note)

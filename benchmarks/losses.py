@@ -17,13 +17,13 @@ from libauc.losses import PairwiseAUCLoss
 from side_by_side import Call, finish, memory, parser, take_turns
 from torch import Tensor
 
-from did.benchmarks import Row, row
-from did.distributed import device
-from did.losses import auc_loss
+from did.method.losses import auc_loss
+from did.utils.distributed import device
+from did_book.pages.costs import Row, row
 
 MARGIN = 0.15
 LARGEST_LOOP, PART = 512, 16
-OURS, LOOP, LIBAUC = "did.losses.auc_loss", "a Python loop over pairs", "LibAUC's PairwiseAUCLoss"
+OURS, LOOP, LIBAUC = "did.method.losses.auc_loss", "a Python loop over pairs", "LibAUC's PairwiseAUCLoss"
 
 
 def loop(scores: Tensor, labels: Tensor) -> Tensor:

@@ -21,13 +21,13 @@ from facenet_pytorch import MTCNN
 from PIL import Image
 from side_by_side import Call, alone, as_fields, finish, memory, parser, take_turns
 
-from did.baselines import BCETask
-from did.benchmarks import Row, row
 from did.data.video import evenly_spaced
-from did.distributed import device
+from did.method.task import DIDTask
 from did.predict import Detector
+from did.rivals.bce import BCETask
 from did.settings import Settings
-from did.tasks import DIDTask
+from did.utils.distributed import device
+from did_book.pages.costs import Row, row
 
 OURS, THEIRS = "did.predict", "facenet-pytorch and the backbone frame by frame"
 WEIGHTS = {"tf_efficientnet_lite0": "package"}

@@ -25,8 +25,8 @@ from PIL import Image
 from side_by_side import finish, parser
 from tqdm.auto import tqdm
 
-from did.benchmarks import Row, row
 from did.data import prepare, table, video
+from did_book.pages.costs import Row, row
 
 
 def write_clips(folder: Path, videos: int, length: int = 200) -> pd.DataFrame:

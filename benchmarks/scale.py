@@ -20,11 +20,11 @@ import psutil
 from matplotlib.figure import Figure
 from side_by_side import finish, parser
 
-from did.benchmarks import Row, row
 from did.data import prepare, table, video
-from did.data.standin.animate import animate
-from did.data.standin.drawn import DrawnBank
-from did.workers import cores
+from did.standin.animate import animate
+from did.standin.drawn import DrawnBank
+from did.utils.workers import cores
+from did_book.pages.costs import Row, row
 
 
 def index_of(folder: Path, videos: int) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from did import benchmarks
+from did_book.pages import costs
 
 Call = Callable[[], object]
 START = time.monotonic()
@@ -104,11 +104,11 @@ def peak_memory() -> float:
     return sum(peaks)
 
 
-def finish(rows: Sequence[benchmarks.Row], options: argparse.Namespace) -> None:
+def finish(rows: Sequence[costs.Row], options: argparse.Namespace) -> None:
     """Print the rows and, with --json, save them."""
     script = Path(sys.argv[0])
     for each in rows:
-        print(benchmarks.sentence(each))
+        print(costs.sentence(each))
         print(f"    {each.seconds[0]:.4g} s, {each.seconds[1]:.4g} s, {each.pairs} pairs", end="")
         print(f"; {each.memory[0]:.0f} MiB, {each.memory[1]:.0f} MiB" if each.memory else "", end="")
         print("".join(f"; {a:.4g}, {b:.4g} {name}" for name, (a, b) in each.more.items()), end="")
@@ -118,5 +118,5 @@ def finish(rows: Sequence[benchmarks.Row], options: argparse.Namespace) -> None:
         given = [each for each in sys.argv[1:] if each != "--json" and each != str(options.json)]
         command = " ".join(["python", f"benchmarks/{script.name}", *given])
         file = None if options.json == Path() else options.json
-        saved = benchmarks.save(script.stem, rows, command, (time.monotonic() - START) / 60, options.quick, file)
+        saved = costs.save(script.stem, rows, command, (time.monotonic() - START) / 60, options.quick, file)
         print(f"saved in {saved}")

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from did.data.standin.drawn import draw
+from did.method.task import DIDTask
 from did.predict import Detector, inputs
 from did.settings import Settings
-from did.tasks import DIDTask
+from did.standin.drawn import draw
 
 SIZE, PEOPLE = 160, 40
 

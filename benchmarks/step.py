@@ -18,11 +18,11 @@ from side_by_side import Call, finish, memory, parser, take_turns
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from did.baselines import BCETask
-from did.benchmarks import Row, row
+from did.method.task import DIDTask
+from did.rivals.bce import BCETask
 from did.settings import Settings
-from did.tasks import DIDTask
-from did.training import optimizer_for, train_step
+from did.training.loop import optimizer_for, train_step
+from did_book.pages.costs import Row, row
 
 CASES = {"tf_efficientnet_lite0": 112, "resnet50": 224, "tf_efficientnetv2_l": 224, "test_efficientnet": 64}
 # v2_l takes 13 s a step on 2 cores; lite0 a third of a second.

@@ -14,13 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
-from did import experiments
-from did.data.prepare import FaceStore
-from did.data.sources import Source
+from did.data.store import FaceStore
 from did.data.table import COLUMNS, fingerprint
-from did.experiments import EXPERIMENTS, Outcome
-from did.results import run
+from did.paper import conduct
+from did.paper.conduct import Outcome
+from did.paper.experiments import EXPERIMENTS
 from did.settings import Settings
+from did.sources import Source
+from did.training.runs import run
 
 # Not through MPLBACKEND: the notebooks' kernels would inherit that and show no figure.
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it saves
@@ -89,7 +90,7 @@ def tiny_runs(tiny_run, tiny_source, tiny_settings, tmp_path_factory):
 def tiny_outcome(tiny_runs, tiny_source, monkeypatch):
     """An outcome of Fig. 7 made by hand from these runs; tests put other tables and experiments into it."""
     source, store = tiny_source
-    monkeypatch.setattr(experiments, "face_store", lambda *_, **__: store)
+    monkeypatch.setattr(conduct, "face_store", lambda *_, **__: store)
     nothing = pd.DataFrame(columns=["a", "b", "test", "level", "difference", "std", "low", "high", "seeds", "paper"])
     return Outcome(
         EXPERIMENTS["fig7_embeddings"], "smoke", [0, 1], "drawn", {"ffpp": source}, tiny_runs, pd.DataFrame(), nothing,

@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from did import __version__, results
+from did import __version__
 from did.cli import main
-from did.data.prepare import open_store
-from did.data.standin import write
-from did.data.standin.drawn import draw
+from did.data.store import open_store
 from did.errors import DidError
+from did.standin import write
+from did.standin.drawn import draw
+from did.training import runs
 
 
 @pytest.fixture(autouse=True)
@@ -259,9 +260,9 @@ def test_on_a_read_only_place_each_command_works_or_says_so_before_the_work(on_r
 def test_a_run_is_refused_before_its_training(tiny_source, tiny_settings, read_only, monkeypatch):
     """As the notebooks ask for it."""
     monkeypatch.setenv("DID_HOME", str(read_only))
-    monkeypatch.setattr("did.results.fit", None)
+    monkeypatch.setattr("did.training.runs.fit", None)
     with pytest.raises(DidError, match=r"Nothing can be written to .*/runs \(read-only .* \(DID_HOME names the"):
-        results.run(tiny_settings, *tiny_source, progress=False)
+        runs.run(tiny_settings, *tiny_source, progress=False)
 
 
 def test_finished_crops_are_taken_from_a_read_only_place(standin, read_only):
@@ -278,7 +279,7 @@ def test_what_the_file_system_refuses_is_one_sentence_wherever_it_does(project, 
     def refuse():
         raise PermissionError(13, "Permission denied", "/some/place")
 
-    monkeypatch.setattr("did.results.list_runs", refuse)
+    monkeypatch.setattr("did.training.runs.list_runs", refuse)
     assert did("runs", "list") == (1, "", "Error: '/some/place' cannot be read or written (permission denied).\n")
 
 
@@ -432,9 +433,9 @@ def train(standin: Path, *more: str) -> list[str]:
 
 
 def test_train_gives_the_run_that_the_notebook_gives(standin, project):
-    from did.data.sources import face_store, open_source
-    from did.experiments import train_settings
-    from did.results import run
+    from did.paper.parameters import train_settings
+    from did.sources import face_store, open_source
+    from did.training.runs import run
 
     code, out, err = did(*train(standin, "--seed", "3", "--set", "alpha=1"))
     assert code == 0, err

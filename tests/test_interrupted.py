@@ -22,9 +22,12 @@ import psutil
 import pytest
 import torch
 
-from did import experiments, findings, ledger, results
-from did.data import ffpp, sources
-from did.data.prepare import FaceStore, prepare
+from did import sources
+from did.data import ffpp
+from did.data.prepare import prepare
+from did.data.store import FaceStore
+from did.paper import conduct, records, tables
+from did.training import runs
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "table4_ablation.ipynb"
 ROWS = ["w/o T", "DID, T's own step × 1"]
@@ -33,7 +36,7 @@ TESTED = {"metrics.csv", "record.json", "scores.csv"}
 
 # A new process is forked from one that has imported all this: a second each would be five otherwise.
 fresh = multiprocessing.get_context("forkserver")
-fresh.set_forkserver_preload(["did.experiments", "did.findings", "did.ledger", "psutil", "pytest"])
+fresh.set_forkserver_preload(["did.paper.experiments", "did.paper.tables", "did.paper.records", "psutil", "pytest"])
 
 
 # --- what an experiment leaves, and what a half-done one may leave -------------------------------------------------
@@ -53,13 +56,13 @@ def content(folder: Path) -> dict[str, Any]:
 def finished(home: Path) -> dict[str, dict[str, Any]]:
     """What counts as done under `home`: runs, their tests on other sources, records of experiments."""
     found = {}
-    for run in results.all_runs(home / "runs"):
+    for run in runs.all_runs(home / "runs"):
         assert run.record["run"] == run.folder.name
         found[run.folder.name] = content(run.folder)
         for folder in run.folder.glob("on-*"):
-            if (folder / results.RECORD).is_file():
+            if (folder / runs.RECORD).is_file():
                 found[f"{run.folder.name}/{folder.name}"] = content(folder)
-    for entry in ledger.load(home / "results") if any(home.glob("results/*.json")) else ():
+    for entry in records.load(home / "results") if any(home.glob("results/*.json")) else ():
         found[f"results/{entry['experiment']}"] = {key: of for key, of in entry.items() if key != "provenance"}
     return found
 
@@ -70,7 +73,7 @@ def nothing_half_written(home: Path, whole: dict[str, dict[str, Any]]) -> None:
     assert set(found) <= set(whole)
     for name, of in found.items():
         assert of == whole[name], name
-    assert len(results.list_runs(home / "runs")) == sum(len(name) == 12 for name in found)
+    assert len(runs.list_runs(home / "runs")) == sum(len(name) == 12 for name in found)
 
 
 def goes_on_to_the_same(home: Path, whole: dict[str, dict[str, Any]]) -> None:
@@ -121,19 +124,19 @@ def perform(home: Path, data: dict[str, tuple] | None, number: int) -> None:
         size = {"people": {"train": 2, "val": 2, "test": 2}, "frames": 2}
         sources.STANDIN_SIZES["smoke"] = dict.fromkeys(("ffpp", "cdf2"), size)
     else:
-        experiments.open_source = lambda name, *_: data[name][0]
-        experiments.face_store = lambda source, *_: data[source.name][1]
-    fit = results.fit
+        conduct.open_source = lambda name, *_: data[name][0]
+        conduct.face_store = lambda source, *_: data[source.name][1]
+    fit = runs.fit
 
     def noted(*arguments: Any) -> Any:
         with (home / "begun").open("a") as file:
             file.write(f"{arguments[3].name}\n")
         return fit(*arguments)
 
-    results.fit = noted
+    runs.fit = noted
     die_before(number)
-    outcome = experiments.conduct("table4_ablation", "smoke", rows=ROWS, progress=False)
-    ledger.save(ledger.record(outcome, findings.sentences(outcome)))
+    outcome = conduct.conduct("table4_ablation", "smoke", rows=ROWS, progress=False)
+    records.save(records.record(outcome, tables.sentences(outcome)))
 
 
 def start(home: Path, data: dict[str, tuple] | None, number: int = 0) -> Any:
@@ -206,7 +209,7 @@ def test_two_that_ask_at_once_train_each_run_once(data, undisturbed, tmp_path):
     assert [ends(child) for child in children] == [True, True]
     goes_on_to_the_same(tmp_path, finished(undisturbed))
     begun = (tmp_path / "begun").read_text().split()
-    assert sorted(begun) == sorted(f"{run.folder.name}.part" for run in results.all_runs(tmp_path / "runs"))
+    assert sorted(begun) == sorted(f"{run.folder.name}.part" for run in runs.all_runs(tmp_path / "runs"))
 
 
 def test_where_one_of_two_is_killed_the_other_takes_over(data, undisturbed, tmp_path):

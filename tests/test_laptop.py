@@ -2,10 +2,11 @@
 
 import pytest
 
-from did.data.sources import face_store, open_source
-from did.experiments import READINGS, train_settings
-from did.leaks import spectral_baseline
-from did.results import run, split_faces
+from did.evaluation.leaks import spectral_baseline
+from did.paper.experiments import READINGS
+from did.paper.parameters import train_settings
+from did.sources import face_store, open_source
+from did.training.runs import run, split_faces
 
 pytestmark = pytest.mark.slow
 METHODS = {"Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"}

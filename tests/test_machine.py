@@ -8,15 +8,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from did import distributed
-from did.backbones import Backbone, Machine, steady_statistics
-from did.baselines import BCETask
 from did.errors import DidError
-from did.f3net import F3NetTask
-from did.results import split_faces
+from did.method.backbones import Backbone, Machine, steady_statistics
+from did.method.task import DIDTask
+from did.rivals.bce import BCETask
+from did.rivals.f3net import F3NetTask
 from did.settings import Settings
-from did.tasks import DIDTask
-from did.training import fit, optimizer_for, train_step
+from did.training.loop import fit, optimizer_for, train_step
+from did.training.runs import split_faces
+from did.utils import distributed
 
 TASKS = {DIDTask: "test_efficientnet", BCETask: "test_resnet", F3NetTask: "test_resnet"}
 

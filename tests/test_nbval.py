@@ -150,7 +150,7 @@ def test_a_changed_constant_turns_a_notebook_red(notebook, changes, cell, green,
 def test_a_constant_of_the_auc_loss_and_words_that_are_not_printed_turn_a_notebook_red(tmp_path):
     name = "method_4_ranking"
     plain, changed = (project(tmp_path / folder, name, ENDS[name]) for folder in ("plain", "changed"))
-    plant(changed / "src/did/losses.py", AUC_LOSS.format(0.15, 2.0), AUC_LOSS.format(0.16, 2.0))
+    plant(changed / "src/did/method/losses.py", AUC_LOSS.format(0.15, 2.0), AUC_LOSS.format(0.16, 2.0))
     plant(changed / f"notebooks/{name}.ipynb", "scikit-learn's AUC 0", "the AUC of scikit-learn 0")
     with ThreadPoolExecutor(2) as pool:
         green, red = pool.map(red_cells, (plain, changed))

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 
 from did.errors import DidError
-from did.experiments import EXPERIMENTS, PARAMETERS, conduct
+from did.paper.conduct import conduct
+from did.paper.experiments import EXPERIMENTS
+from did.paper.parameters import PARAMETERS
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -127,7 +129,7 @@ def test_each_stops_at_a_mistake_before_anything_is_made(notebook, sentence, tmp
 @pytest.mark.parametrize("notebook", PARAMETERS)
 def test_each_checks_its_parameters_before_all_else(notebook):
     first, second, *_ = ast.parse(code_cells(notebook)[1]).body
-    assert ast.unparse(first) == "from did.experiments import check_parameters"
+    assert ast.unparse(first) == "from did.paper.experiments import check_parameters"
     assert ast.unparse(second) == f"check_parameters(globals(), '{notebook}')"
 
 
@@ -220,7 +222,7 @@ def test_each_ends_with_its_record(notebook):
 
 
 def test_what_is_not_our_own_text_is_quoted():
-    """Banners, credits, protocols and sentences hold names of folders and people: `did.words` shows them."""
+    """Banners, credits, protocols and sentences hold names of folders and people: `did.utils.words` shows them."""
     for notebook in PARAMETERS:
         for cell in code_cells(notebook):
             for shown in ("Markdown", "HTML"):
@@ -228,7 +230,7 @@ def test_what_is_not_our_own_text_is_quoted():
                     names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
                     names |= {node.attr for node in ast.walk(call) if isinstance(node, ast.Attribute)}
                     foreign = names & {"banner", "credit", "label", "protocol", "said", "sentence", "source", "data"}
-                    assert not foreign, f"{notebook} shows {foreign} as {shown}: take did.words"
+                    assert not foreign, f"{notebook} shows {foreign} as {shown}: take did.utils.words"
 
 
 def test_the_makefile_runs_each_of_them():

@@ -10,7 +10,7 @@ from PIL import Image
 from did import plots
 from did.data.loading import Faces
 from did.plots.inside import _same_people
-from did.results import split_faces
+from did.training.runs import split_faces
 
 
 @pytest.fixture(

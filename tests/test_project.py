@@ -13,9 +13,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import did
-from did.book.chapters import chapters
-from did.book.check import listed
-from did.data.standin.layouts import LAYOUTS
+from did.standin.layouts import LAYOUTS
+from did_book.build.check import listed
+from did_book.build.notebooks import chapters
 
 try:
     import tomllib

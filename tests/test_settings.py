@@ -4,10 +4,10 @@ import math
 import pytest
 import torch
 
-from did import training
 from did.data.loading import BalancedBatches
 from did.errors import DidError
 from did.settings import PRESETS, Settings, table
+from did.training import loop
 
 
 def test_defaults_are_section_4_1_3():
@@ -64,7 +64,7 @@ def test_every_number_is_finite(name, value):
 def test_the_largest_seed_is_one_that_draws():
     seed = Settings(seed=2**64 - 1).seed
     assert torch.manual_seed(seed).initial_seed() == seed
-    assert len(list(BalancedBatches([0, 1] * 4, 4, 2, seed))) == 2 and training._seed(seed, 1) >= 0
+    assert len(list(BalancedBatches([0, 1] * 4, 4, 2, seed))) == 2 and loop._seed(seed, 1) >= 0
 
 
 def test_unknown_names_get_the_nearest_one():

@@ -15,17 +15,19 @@ import timm
 import torch
 from torch import nn
 
-from did import checkpoints, training
 from did.data.loading import Faces
-from did.data.prepare import FaceStore
+from did.data.store import FaceStore
 from did.errors import DidError
-from did.results import split_faces
+from did.method.task import DIDTask
 from did.settings import Settings
-from did.tasks import DIDTask
-from did.training import BEST, RESUME, fit
+from did.training import loop
+from did.training import loop as training
+from did.training.loop import BEST, RESUME, fit
+from did.training.runs import split_faces
+from did.utils import checkpoints
 
 fresh = multiprocessing.get_context("forkserver")
-fresh.set_forkserver_preload(["did.results", "pytest", "timm.layers"])
+fresh.set_forkserver_preload(["did.training.runs", "pytest", "timm.layers"])
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,10 @@ def test_with_dropout_and_drop_path_it_goes_on_bit_for_bit(tiny_settings, faces,
         return body
 
     plain = trained(settings, faces, tmp_path / "plain")
-    monkeypatch.setattr("did.backbones.timm.create_model", random_one)
+    monkeypatch.setattr("did.method.backbones.timm.create_model", random_one)
     whole = trained(settings, faces, tmp_path / "whole")
     assert not same(whole, plain)
-    monkeypatch.setattr(training, "MINUTES_BETWEEN_STATES", 0)  # a state each iteration
+    monkeypatch.setattr(loop, "MINUTES_BETWEEN_STATES", 0)  # a state each iteration
     trained(settings, faces, tmp_path / "cut", stop_at=17)
     assert checkpoints.load(tmp_path / "cut" / RESUME)[1]["iteration"] == 17
     torch.rand(5)  # what else the process draws does not matter
@@ -74,12 +76,12 @@ def test_with_dropout_and_drop_path_it_goes_on_bit_for_bit(tiny_settings, faces,
 
 def test_between_validations_the_state_is_written_when_time_has_passed(tiny_settings, faces, tmp_path, monkeypatch):
     now, written = [0.0], []
-    monkeypatch.setattr(training.time, "monotonic", lambda: now.__setitem__(0, now[0] + 100) or now[0])
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now.__setitem__(0, now[0] + 100) or now[0])
     monkeypatch.setattr(
         training, "write_state", lambda path, task, optimizer, state: written.append(state["iteration"])
     )
     trained(tiny_settings, faces, tmp_path)
-    assert training.MINUTES_BETWEEN_STATES == 10
+    assert loop.MINUTES_BETWEEN_STATES == 10
     assert {10, 20, 30} < set(written) and 2 < len(written) < 10
 
 
@@ -90,7 +92,7 @@ class Spoiled:
     """The domain loss, but in its nth call, from 0, what `spoil` makes of it."""
 
     def __init__(self, number: int, spoil: Any) -> None:
-        from did.losses import domain_loss
+        from did.method.losses import domain_loss
 
         self.calls, self.number, self.spoil, self.loss = 0, number, spoil, domain_loss
 
@@ -104,14 +106,14 @@ class Spoiled:
 def test_a_loss_that_is_not_finite_is_no_step_and_names_the_batch(
     tiny_settings, faces, calm, tmp_path, monkeypatch, value
 ):
-    monkeypatch.setattr("did.tasks.domain_loss", Spoiled(13, lambda loss, _: loss * float(value)))
-    monkeypatch.setattr(training, "MINUTES_BETWEEN_STATES", 0)
+    monkeypatch.setattr("did.method.task.domain_loss", Spoiled(13, lambda loss, _: loss * float(value)))
+    monkeypatch.setattr(loop, "MINUTES_BETWEEN_STATES", 0)
     torch.manual_seed(0)
     task = DIDTask(tiny_settings, 5)
     with pytest.raises(DidError, match=r"not finite at iteration 13 .*rows \[\d") as caught:
         fit(task, faces["train"], faces["val"], tmp_path, progress=False)
     assert "\n" not in str(caught.value)
-    drawn = training.batches(faces["train"], 10, 30, 0).batch_sampler
+    drawn = loop.batches(faces["train"], 10, 30, 0).batch_sampler
     rows = list(drawn)[13]
     assert str(rows) in str(caught.value)
     for row in rows:
@@ -128,8 +130,8 @@ def test_a_loss_that_is_not_finite_is_no_step_and_names_the_batch(
 def test_weights_that_are_not_finite_are_never_written(tiny_settings, faces, calm, tmp_path, monkeypatch):
     # A loss of 0 whose gradient is not finite, in the last step before a state is due.
     spoiled = Spoiled(14, lambda loss, logits: loss + (logits * 0).square().sum().sqrt())
-    monkeypatch.setattr("did.tasks.domain_loss", spoiled)
-    monkeypatch.setattr(training, "MINUTES_BETWEEN_STATES", 0)
+    monkeypatch.setattr("did.method.task.domain_loss", spoiled)
+    monkeypatch.setattr(loop, "MINUTES_BETWEEN_STATES", 0)
     with pytest.raises(DidError, match="has entries that are not finite") as caught:
         trained(tiny_settings, faces, tmp_path)
     assert "\n" not in str(caught.value)
@@ -174,7 +176,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_goes_on(tiny_settings, f
 def child(store: Path, settings: Settings, folder: Path) -> None:
     """A training that writes its state at each iteration, so that it is often met while it writes."""
     torch.set_num_threads(1)
-    training.MINUTES_BETWEEN_STATES = 0
+    loop.MINUTES_BETWEEN_STATES = 0
     faces = split_faces(FaceStore(store), settings)
     begin = time.monotonic()
     (folder / "begun").touch()

@@ -57,7 +57,7 @@ def main() -> None:
     What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
     working folder, else of the working folder.
     """
-    from did.processes import isolated
+    from did.utils.processes import isolated
 
     click.get_current_context().with_resource(isolated())
 
@@ -154,8 +154,8 @@ def prepare(
     the command goes on where it stopped.
     """
     from did.data.prepare import prepare as prepare_faces
-    from did.data.sources import open_source, store_folder
-    from did.files import writable
+    from did.sources import open_source, store_folder
+    from did.utils.files import writable
 
     if store and not (store / "store.json").is_file():
         writable(store.parent)
@@ -208,12 +208,12 @@ def train(
     each batch is shared, and the result is that of one device up to rounding; `fabric run --devices 2 ... "$(which
     did)" train SOURCE` starts the processes too.
     """
-    from did import distributed
-    from did.data.sources import face_store, open_source
-    from did.experiments import train_settings
-    from did.files import home, writable
-    from did.results import check_task, run
+    from did.paper.parameters import train_settings
     from did.settings import Settings
+    from did.sources import face_store, open_source
+    from did.training.runs import check_task, run
+    from did.utils import distributed
+    from did.utils.files import home, writable
 
     check_task(task)  # before any work
     writable(home() / "runs")
@@ -276,9 +276,9 @@ def predict(
     """
     from tqdm import tqdm
 
-    from did.files import regardless, writable, writable_file
     from did.predict import Detector, report
     from did.predict import inputs as given
+    from did.utils.files import regardless, writable, writable_file
 
     if overlay:
         writable(overlay)
@@ -338,9 +338,9 @@ def export(run: str, folder: Path, onnx: bool) -> None:
     `did predict --detector FOLDER` and `did.predict.Detector.load(FOLDER)` take it. RUN is a run's folder or the first
     digits of its name.
     """
-    from did.files import writable
     from did.predict import Detector
     from did.predict import export as export_detector
+    from did.utils.files import writable
 
     writable(folder)
     place = export_detector(Detector.load(run), folder, onnx)
@@ -355,7 +355,7 @@ def check(
 ) -> None:
     """Check the table of SOURCE: labels, splits, people, files. Exit status 1 where a check fails."""
     from did.data import table
-    from did.data.sources import open_source
+    from did.sources import open_source
 
     with _plain_warnings():
         opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
@@ -378,7 +378,7 @@ def runs() -> None:
 @runs.command("list")
 def list_command() -> None:
     """One line a run, the oldest first."""
-    from did.results import list_runs
+    from did.training.runs import list_runs
 
     _show(list_runs().round(3))
 
@@ -387,7 +387,7 @@ def list_command() -> None:
 @click.argument("run")
 def show(run: str) -> None:
     """Print the record of RUN: settings, data, protocol, metrics, provenance. The first digits of its name do."""
-    from did.results import find_run
+    from did.training.runs import find_run
 
     click.echo(json.dumps(find_run(run).record, indent=1))
 
@@ -397,8 +397,8 @@ def show(run: str) -> None:
 @click.confirmation_option(prompt="Remove the run, its weights and its scores?")
 def rm(run: str) -> None:
     """Remove RUN; asking for it again trains it anew."""
-    from did.files import writable
-    from did.results import find_run, remove_run
+    from did.training.runs import find_run, remove_run
+    from did.utils.files import writable
 
     writable(find_run(run).folder, "make it writable, or keep the run")
     click.echo(f"Removed {remove_run(run)}")
@@ -415,10 +415,10 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
 
     Rows from stand-ins say STAND-IN: they reproduce no number of the paper.
     """
-    from did import ledger as records
     from did.errors import DidError
-    from did.files import writable_file, write_atomically
+    from did.paper import records
     from did.settings import nearest
+    from did.utils.files import writable_file, write_atomically
 
     if csv_file:
         writable_file(csv_file)
@@ -454,8 +454,8 @@ def book() -> None:
 @click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
 def build(preset: str, source: str, faces: str | None, committed: bool, student: bool, repository: str) -> None:
     """Execute what is stale, write the pages, build them, check what was built."""
-    from did.book.build import build as build_book
-    from did.files import home, writable
+    from did.utils.files import home, writable
+    from did_book.build.book import build as build_book
 
     for place in ("_build", "book/executed", *(() if committed else ("runs/book", "data", "results"))):
         writable(home() / place)
@@ -468,8 +468,8 @@ def build(preset: str, source: str, faces: str | None, committed: bool, student:
 @click.argument("file", type=click.Path(path_type=Path), default="_build/did.pdf")
 def pdf(file: Path) -> None:
     """Print the built book into FILE (_build/did.pdf), with Chromium."""
-    from did.book.pdf import write_pdf
-    from did.files import home, writable_file
+    from did.utils.files import home, writable_file
+    from did_book.build.pdf import write_pdf
 
     writable_file(file)
     pages = write_pdf(home(), file)
@@ -480,8 +480,8 @@ def pdf(file: Path) -> None:
 @click.argument("notebooks", nargs=-1)
 def refresh(notebooks: tuple[str, ...]) -> None:
     """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
-    from did.book.chapters import refresh as refresh_notebooks
-    from did.files import home, writable
+    from did.utils.files import home, writable
+    from did_book.build.notebooks import refresh as refresh_notebooks
 
     writable(home() / "notebooks")
     refresh_notebooks(home(), notebooks)

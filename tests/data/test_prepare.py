@@ -17,7 +17,9 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
+from did.data import faces as faces_module
 from did.data import ffpp, prepare, table, video
+from did.data import store as store_module
 from did.data.geometry import similarity
 from did.errors import DidError
 
@@ -41,11 +43,11 @@ def move(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("margin", [0.0, 0.3, 1.0])
 def test_the_template_shows_the_box_at_its_share_of_the_crop(margin):
     box_height = 50.0
-    landmarks = prepare.LANDMARKS_IN_BOX * box_height + (200, 100)
-    matrix = similarity(landmarks, prepare.template(112, margin))
+    landmarks = faces_module.LANDMARKS_IN_BOX * box_height + (200, 100)
+    matrix = similarity(landmarks, faces_module.template(112, margin))
     assert matrix[0, 0] * box_height == pytest.approx(112 / (1 + margin))
     assert move(matrix, np.array([[200, 100]])) == pytest.approx(np.array([[55.5, 55.5]]))
-    left_eye, right_eye, nose, left_mouth, right_mouth = prepare.template(112, margin)
+    left_eye, right_eye, nose, left_mouth, right_mouth = faces_module.template(112, margin)
     assert left_eye[0] < nose[0] < right_eye[0]
     assert left_mouth[0] < right_mouth[0]
     assert left_eye[1] == right_eye[1] < nose[1] < left_mouth[1] == right_mouth[1]
@@ -55,9 +57,9 @@ def test_the_template_shows_the_box_at_its_share_of_the_crop(margin):
 @pytest.mark.parametrize("height", [30, 90, 260])
 def test_landmarks_land_on_the_template(degrees, height):
     size, margin = 112, 0.3
-    landmarks = move(turn(degrees, height, 243.3, 251.8), prepare.LANDMARKS_IN_BOX)
+    landmarks = move(turn(degrees, height, 243.3, 251.8), faces_module.LANDMARKS_IN_BOX)
     y, x = np.mgrid[:500, :500]
-    for point, target in zip(landmarks, prepare.template(size, margin), strict=True):
+    for point, target in zip(landmarks, faces_module.template(size, margin), strict=True):
         blob = 255 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * (0.04 * height + 1) ** 2))
         crop = prepare.align(np.repeat(np.uint8(blob)[..., None], 3, axis=2), landmarks, size, margin)
         assert crop.shape == (size, size, 3)
@@ -70,7 +72,7 @@ def test_landmarks_land_on_the_template(degrees, height):
 @pytest.mark.parametrize(("degrees", "scale"), [(20, 1.0), (-35, 0.7), (5, 1.6)])
 def test_a_moved_picture_gives_the_same_crop(degrees, scale, draw_face):
     face = draw_face(256)
-    landmarks = prepare.LANDMARKS_IN_BOX * 150 + (128, 128)
+    landmarks = faces_module.LANDMARKS_IN_BOX * 150 + (128, 128)
     matrix = turn(degrees, scale, 180, 40)
     moved = cv2.warpAffine(face, matrix, (700, 700), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     there = prepare.align(face, landmarks, 112).astype(float)
@@ -81,7 +83,7 @@ def test_a_moved_picture_gives_the_same_crop(degrees, scale, draw_face):
 
 def test_a_reduction_averages_and_does_not_alias():
     checkers = np.uint8(255 * (np.indices((400, 400)).sum(axis=0) % 2))
-    landmarks = prepare.LANDMARKS_IN_BOX * 240 + (200.3, 200.1)
+    landmarks = faces_module.LANDMARKS_IN_BOX * 240 + (200.3, 200.1)
     crop = prepare.align(np.repeat(checkers[..., None], 3, axis=2), landmarks, 64, 0.3)
     assert crop.std() < 16
     assert crop.mean() == pytest.approx(127.5, abs=3)
@@ -110,7 +112,7 @@ def test_faces_are_found_where_they_are(draw_face):
         assert face.centre == pytest.approx([x, 64], abs=8)
 
 
-def same(a: prepare.Face, b: prepare.Face) -> bool:
+def same(a: faces_module.Face, b: faces_module.Face) -> bool:
     return a.box == pytest.approx(b.box, abs=0.01) and a.landmarks == pytest.approx(b.landmarks, abs=0.01)
 
 
@@ -137,7 +139,7 @@ def test_a_small_face_is_found_when_there_is_no_large_one(draw_face):
     image[100:164, 30:94] = draw_face(64, height=0.62)
     ((face,),) = prepare.detect([image])
     assert face.probability > 0.7
-    assert face.height < prepare.SCALES_BELOW * 300 * prepare.LARGE_FACE
+    assert face.height < faces_module.SCALES_BELOW * 300 * faces_module.LARGE_FACE
     assert 30 < face.box[0] < face.box[2] < 94
 
 
@@ -155,10 +157,10 @@ def test_boxes_are_those_of_mtcnn_with_its_whole_pyramid(draw_face, height):
 def test_many_pixels_go_through_the_detector_in_parts(monkeypatch, draw_face):
     images = [draw_face(128, x=x) for x in (0.4, 0.5, 0.6)]
     whole = prepare.detect(images)
-    monkeypatch.setattr(prepare, "PIXELS_AT_ONCE", 128 * 128 + 1)
+    monkeypatch.setattr(faces_module, "PIXELS_AT_ONCE", 128 * 128 + 1)
     sizes = []
-    faces = prepare._faces
-    monkeypatch.setattr(prepare, "_faces", lambda part, size: sizes.append(len(part)) or faces(part, size))
+    faces = faces_module._faces
+    monkeypatch.setattr(faces_module, "_faces", lambda part, size: sizes.append(len(part)) or faces(part, size))
     parts = prepare.detect(images)
     assert sizes == [1, 1, 1]
     assert all(same(a[0], b[0]) for a, b in zip(parts, whole, strict=True))
@@ -227,7 +229,7 @@ def interrupted(videos: int, monkeypatch, index: pd.DataFrame, root: Path, store
 
 
 def test_what_a_store_holds(undisturbed, index, clean_root):
-    store = prepare.open_store(undisturbed)
+    store = store_module.open_store(undisturbed)
     manifest = store.manifest
     assert list(manifest.columns) == [*table.COLUMNS, *prepare.MANIFEST_COLUMNS]
     assert len(manifest) == 16 * 2
@@ -248,7 +250,7 @@ def test_what_a_store_holds(undisturbed, index, clean_root):
 
 
 def test_a_crop_is_the_aligned_frame_without_loss(undisturbed, clean_root):
-    row = prepare.open_store(undisturbed).manifest.iloc[5]
+    row = store_module.open_store(undisturbed).manifest.iloc[5]
     frames = dict(video.read_frames(clean_root / row["path"], 2))
     face = prepare.detect(list(frames.values()))[list(frames).index(row["frame"])][0]
     expected = prepare.align(frames[row["frame"]], face.landmarks, 64)
@@ -272,7 +274,7 @@ def test_an_interrupted_preparation_resumes(undisturbed, clean_root, index, tmp_
     interrupted(videos, monkeypatch, index, clean_root, store)
     assert not (store / "store.json").exists()
     with pytest.raises(DidError, match="no finished face store"):
-        prepare.open_store(store)
+        store_module.open_store(store)
     # Torn files of the video that was under way.
     (store / "faces" / "real" / "021").mkdir(parents=True, exist_ok=True)
     for name in ("0001.png", "0002.png"):
@@ -681,14 +683,14 @@ def test_a_part_of_a_store_holds_the_reals_and_the_methods_named(ffpp_tree, tmp_
 def test_a_large_image_is_looked_at_in_a_reduced_form(draw_face, monkeypatch):
     image = draw_face(420, x=0.4, y=0.45, height=0.5)
     (whole,) = prepare.detect([image])
-    monkeypatch.setattr(prepare, "PIXELS_AT_ONCE", 420 * 420 // 3)  # by 2, to 210 pixels a side
+    monkeypatch.setattr(faces_module, "PIXELS_AT_ONCE", 420 * 420 // 3)  # by 2, to 210 pixels a side
     (reduced,) = prepare.detect([image])
     (exact,) = prepare.detect([cv2.resize(image, (210, 210), interpolation=cv2.INTER_AREA)])
     assert len(whole) == len(reduced) == len(exact) == 1
     assert np.allclose(reduced[0].landmarks, 2 * exact[0].landmarks + 0.5)
     assert np.abs(reduced[0].landmarks - whole[0].landmarks).max() < 6
     assert np.abs(reduced[0].box - whole[0].box).max() < 20
-    monkeypatch.setattr(prepare, "PIXELS_AT_ONCE", 100)
+    monkeypatch.setattr(faces_module, "PIXELS_AT_ONCE", 100)
     assert prepare.detect([image]) == [[]]  # reduced to less than a face
 
 

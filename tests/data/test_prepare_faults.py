@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from did.data import ffpp, folder, prepare, table, video
+from did.data import store as store_module
 from did.errors import DidError
 
 SETTINGS = {"frames": 2, "size": 64, "workers": 1, "progress": False}
@@ -269,4 +270,4 @@ def test_two_preparations_of_one_store_wait_for_each_other(undisturbed, clean_ro
     processes = [start(tmp_path, clean_root, tmp_path / "s", workers=1) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     assert content(tmp_path / "s") == content(undisturbed)
-    table.check(prepare.open_store(tmp_path / "s").manifest[list(table.COLUMNS)])
+    table.check(store_module.open_store(tmp_path / "s").manifest[list(table.COLUMNS)])

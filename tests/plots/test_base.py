@@ -10,6 +10,7 @@ from matplotlib.text import Text
 from did import plots
 from did.evaluation import confusion, reliability
 from did.plots.base import Plot, canvas, entry, put_stamp
+from did_book.chapters import start
 
 NAMES = ["<img src=x onerror=alert(1)> \"q' `t` | \n" + os.fsdecode(b"caf\xe9"), r"$\nosuch$ _", "_a $b$ c"]
 STAMP = "folder $x$ <b>: your own data. commit abc"
@@ -41,7 +42,7 @@ def _heatmap(name):
         for a in (name, "other")
         for b in (name, "other")
     ]
-    return plots.method_heatmap(pd.DataFrame(rows), STAMP)
+    return start.method_heatmap(pd.DataFrame(rows), STAMP)
 
 
 def _histories(name):

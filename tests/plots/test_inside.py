@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from did import explain, plots
-from did.data import ffpp, prepare, standin
+from did import plots, standin
+from did.data import ffpp, prepare
 from did.data.loading import Faces
 from did.errors import DidError
-from did.model import DID
+from did.evaluation import explain
+from did.method.model import DID
 from did.plots.inside import _same_people
 
 NAN = float("nan")

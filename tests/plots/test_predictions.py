@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from did import plots
-from did.data.standin.drawn import draw
 from did.predict import Detector
+from did.standin.drawn import draw
 
 
 @pytest.fixture(scope="module")

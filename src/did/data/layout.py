@@ -24,7 +24,7 @@ import pandas as pd
 from did.data import table as tables
 from did.data.video import CONVERT
 from did.errors import DidError
-from did.files import given_path
+from did.utils.files import given_path
 
 #: Name of the layout for one's own files, which has no published splits.
 OWN = "folder"

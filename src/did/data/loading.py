@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from did.data import table as tables
 from did.errors import DidError
-from did.processes import spawn
-from did.workers import check_start
+from did.utils.processes import spawn
+from did.utils.workers import check_start
 
 
 def domain_names(table: pd.DataFrame) -> list[str]:
@@ -196,7 +196,7 @@ def batches(
 ) -> DataLoader:
     """A loader for training: batches `start` to `iterations`, the same ones whatever the number of workers.
 
-    Raises DidError as the samplers and, with workers, `did.workers.check_start`.
+    Raises DidError as the samplers and, with workers, `did.utils.workers.check_start`.
     """
     sampler = BalancedBatches if balanced else UniformBatches
     return _loader(faces, num_workers, batch_sampler=sampler(faces.domains, batch_size, iterations, seed, start=start))
@@ -205,7 +205,7 @@ def batches(
 def ordered(faces: Faces, batch_size: int, num_workers: int = 0) -> DataLoader:
     """A loader for evaluation: every sample once, in the order of the rows.
 
-    Raises DidError, with workers, as `did.workers.check_start`.
+    Raises DidError, with workers, as `did.utils.workers.check_start`.
     """
     return _loader(faces, num_workers, batch_size=batch_size, shuffle=False)
 

@@ -30,10 +30,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import lru_cache
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -41,38 +38,18 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from facenet_pytorch import MTCNN
 from tqdm import tqdm
 
 from did.data import table as tables
 from did.data import video as videos
-from did.data.geometry import similarity
+from did.data.faces import MARGIN, NO_FACE, SMALLEST_FRAME, align, detect, in_batches
 from did.data.layout import IMAGE_SUFFIXES, compare_contents
+from did.data.store import MANIFEST_COLUMNS, QUARANTINE_COLUMNS, FaceStore
 from did.errors import DidError
-from did.files import alone, sha256, writable, write_atomically, writing
-from did.processes import spawn
-from did.settings import nearest
-from did.workers import cores
+from did.utils.files import alone, sha256, writable, write_atomically, writing
+from did.utils.processes import spawn
+from did.utils.workers import cores
 
-MARGIN = 0.3
-MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
-QUARANTINE_COLUMNS = ("path", "frame", "reason")
-
-# Left eye, right eye, nose, left and right corner of the mouth (left and right as seen in the picture), measured from
-# the centre of the MTCNN box in units of its height: means over 189 frontal portraits of the Face Research Lab London
-# and Young Adult White Faces sets (standard deviation about .02), made symmetric.
-LANDMARKS_IN_BOX = np.array([[-0.173, -0.101], [0.173, -0.101], [0.0, 0.084], [-0.147, 0.262], [0.147, 0.262]])
-
-# MTCNN's own defaults: smallest face in pixels and the step of its image pyramid.
-SMALLEST_FACE = 20
-PYRAMID_STEP = 0.709
-# Below this side MTCNN has no scale to look at and raises.
-SMALLEST_FRAME = 20
-LARGE_FACE = 1 / 8
-# A face's box also depends on the scales below its own: as many of them as make up this factor must have been there.
-SCALES_BELOW = 2
-# Frames that MTCNN sees at once hold at most this many pixels, so that memory stays bounded (about 12 bytes each).
-PIXELS_AT_ONCE = 16_000_000
 # Starting a worker takes as long as about so many frames: for fewer it takes longer than it saves.
 FRAMES_A_WORKER = 800
 # Videos handed out at a time, for each worker: enough that none waits, few enough that memory stays flat.
@@ -82,94 +59,6 @@ PATIENCE = 10
 # Nanoseconds in which a file may change twice without another time of change, on any file system.
 A_MOMENT = 3_000_000_000
 CHOICES = ("largest", "track")
-NO_FACE = "no face found"
-
-
-@dataclass(frozen=True)
-class FaceStore:
-    """A finished folder of face crops, or part of one.
-
-    Attributes:
-        root: the folder.
-        methods: the forgery methods that are seen, beside the real faces; None for all.
-    """
-
-    root: Path
-    methods: tuple[str, ...] | None = None
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """size, margin, frames, face, detector, index and content (checksums of the videos' list and of what is in
-        them), notes (path -> what there is to say of a file that was read, such as that its first picture counts),
-        finished."""
-        return json.loads((self.root / "store.json").read_text(encoding="utf-8"))
-
-    @property
-    def manifest(self) -> pd.DataFrame:
-        """One row a crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
-        return self._seen(tables.load(self.root / "manifest.csv", floats=("x0", "y0", "x1", "y1", "probability")))
-
-    @property
-    def index(self) -> pd.DataFrame:
-        """The table that the store was made from: one row a video or image."""
-        return self._seen(tables.load(self.root / "index.csv"))
-
-    @property
-    def quarantine(self) -> pd.DataFrame:
-        """path, frame (<NA> for a whole video) and reason of everything that gave no crop."""
-        quarantine = tables.load(self.root / "quarantine.csv")
-        return quarantine if self.methods is None else quarantine[quarantine["path"].isin(self.index["path"])]
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """One row a method: videos, crops, frames without a face, videos without any crop, share of frames with a
-        face."""
-        manifest, quarantine, index = self.manifest, self.quarantine, self.index
-        method = index.set_index("path")["method"]
-        counts = pd.DataFrame(
-            {
-                "videos": index.groupby("method")["video"].nunique(),
-                "crops": manifest.groupby("method").size(),
-                "frames without a face": quarantine["path"][quarantine["frame"].notna()].map(method).value_counts(),
-                "videos without a crop": index["method"][~index["video"].isin(manifest["video"])].value_counts(),
-            }
-        )
-        counts = counts.fillna(0).astype("int64").loc[tables.counts(index).index]
-        return counts.assign(found=counts["crops"] / (counts["crops"] + counts["frames without a face"]))
-
-    def only(self, *methods: str) -> FaceStore:
-        """The same folder without the forgeries of other methods, in every split: the real faces and these methods.
-
-        Its manifest has a fingerprint of its own, so that a run on it is another run than one on the whole store.
-
-        Raises:
-            DidError: no method, or one that the store does not have.
-        """
-        known = sorted(set(self.manifest["method"]) - {tables.REAL})
-        if unknown := [method for method in methods if method not in known]:
-            raise DidError(f"unknown method '{unknown[0]}': {nearest(unknown[0], known)}")
-        if not methods:
-            raise DidError(f"a part of a store needs at least one forgery method of it: {', '.join(known)}")
-        return FaceStore(self.root, tuple(sorted(set(methods))))
-
-    def _seen(self, table: pd.DataFrame) -> pd.DataFrame:
-        if self.methods is None:
-            return table
-        return table[table["method"].isin([tables.REAL, *self.methods])].reset_index(drop=True)
-
-
-def open_store(store: str | Path) -> FaceStore:
-    """Open a finished store.
-
-    Raises:
-        DidError: there is none, or its preparation was interrupted.
-    """
-    store = Path(store)
-    if not (store / "store.json").is_file():
-        raise DidError(
-            f"There is no finished face store in {store}; run the preparation (it resumes where it stopped)."
-        )
-    return FaceStore(store)
 
 
 def prepare(
@@ -603,18 +492,6 @@ def _read(file: Path, frames: int, notes: list[str]) -> Iterator[tuple[int, np.n
         raise _Unreadable(str(error)) from error
 
 
-def in_batches(images: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """Numbered images of one size in lists of at most `PIXELS_AT_ONCE`, at least one image each."""
-    for shape, group in groupby(images, key=lambda pair: pair[1].shape):
-        batch: list[tuple[int, np.ndarray]] = []
-        for pair in group:
-            if batch and (len(batch) + 1) * shape[0] * shape[1] > PIXELS_AT_ONCE:
-                yield batch
-                batch = []
-            batch.append(pair)
-        yield batch
-
-
 def _png(image: np.ndarray) -> bytes:
     # The fastest level with run lengths alone: faster than the default, and on camera noise the files are no larger.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -686,161 +563,3 @@ def _check_no_empty_cell(index: pd.DataFrame, store: FaceStore) -> None:
                 f"No face was found in any video of {method!r} in the split {split!r}, so that {store.root} cannot be "
                 f"finished; look at those videos ({store.root / 'quarantine.csv'} says what was wrong)."
             )
-
-
-def template(size: int, margin: float = MARGIN) -> np.ndarray:
-    """Where the five landmarks come to lie in a crop of `size` pixels a side, as (5, 2) pixel coordinates (x, y).
-
-    The crop is `1 + margin` times the height of MTCNN's box of an upright frontal face, about the box's centre. That
-    box runs from the forehead to the chin: at the default of .3 the crop shows the whole face and a rim around it,
-    where a pasted face has its seam.
-    """
-    return LANDMARKS_IN_BOX * size / (1 + margin) + (size - 1) / 2
-
-
-def align(image: np.ndarray, landmarks: np.ndarray, size: int = 224, margin: float = MARGIN) -> np.ndarray:
-    """Cut out a face, upright and at one scale.
-
-    Args:
-        image: RGB uint8 (H, W, 3).
-        landmarks: (5, 2) pixel coordinates (x, y) in the order of MTCNN.
-        size: side of the crop in pixels.
-        margin: see `template`.
-
-    Returns:
-        RGB uint8 (size, size, 3). Beyond the image's border its last row or column is repeated.
-    """
-    matrix = similarity(np.asarray(landmarks, dtype=np.float64), template(size, margin))
-    # A reduction by bilinear interpolation alone aliases: sample finely, then average areas.
-    fine = max(1, int(np.ceil(1 / np.hypot(matrix[0, 0], matrix[1, 0]) - 1e-9)))
-    matrix = fine * matrix
-    matrix[:, 2] += (fine - 1) / 2  # Pixel coordinates count from the centre of the first pixel.
-    crop = cv2.warpAffine(
-        image, matrix, (fine * size, fine * size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return crop if fine == 1 else cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face in an image, in pixels: box (4,) as x0, y0, x1, y1; landmarks (5, 2) as (x, y): left eye, right eye, nose,
-    left and right corner of the mouth as seen in the picture; probability in 0-1."""
-
-    box: np.ndarray
-    probability: float
-    landmarks: np.ndarray
-
-    @property
-    def height(self) -> float:
-        """Height of the box."""
-        return float(self.box[3] - self.box[1])
-
-    @property
-    def centre(self) -> np.ndarray:
-        """Centre of the box, (2,)."""
-        return (self.box[:2] + self.box[2:]) / 2
-
-    def scaled(self, factor: float) -> Face:
-        """The same face in an image that is `factor` times as large; pixel coordinates count from pixels' centres."""
-        shift = (factor - 1) / 2
-        return Face(self.box * factor + shift, self.probability, self.landmarks * factor + shift)
-
-
-def detect(images: Sequence[np.ndarray], every: bool = False) -> list[list[Face]]:
-    """Find the faces in each image with MTCNN, the largest first.
-
-    Large faces are looked for first, from an eighth of the image's shorter side, and smaller ones only in the images
-    where no face is twice as high as the smallest one looked for. As a large face is wanted, the small scales of
-    MTCNN's image pyramid, which take most of its time, would only matter there; the boxes are those of the whole one.
-
-    Images of more than `PIXELS_AT_ONCE` are looked at in a reduced form, so that memory stays bounded.
-
-    Args:
-        images: RGB uint8 arrays (H, W, 3) of one size, at least 20 pixels a side.
-        every: look through the whole pyramid, for every face of `SMALLEST_FACE` pixels or more.
-
-    Returns:
-        For each image its faces; an empty list where there is none.
-
-    Raises:
-        DidError: images too small, of unequal size, or not uint8.
-    """
-    found: list[list[Face]] = [[] for _ in images]
-    if not len(images):
-        return found
-    shape = images[0].shape
-    if any(image.shape != shape or image.dtype != np.uint8 for image in images) or len(shape) != 3 or shape[2] != 3:
-        raise DidError("The face detector takes uint8 RGB images of one size; convert or group them first.")
-    if min(shape[:2]) < SMALLEST_FRAME:
-        raise DidError(f"The face detector takes images of at least {SMALLEST_FRAME} pixels a side, not {shape[:2]}.")
-
-    step = int(np.ceil(np.sqrt(shape[0] * shape[1] / PIXELS_AT_ONCE)))
-    if step > 1:
-        if min(shape[:2]) // step < SMALLEST_FRAME:  # a ribbon, too narrow for a face
-            return found
-        return [[face.scaled(step) for face in faces] for faces in detect([_reduced(i, step) for i in images], every)]
-
-    at_once = max(1, PIXELS_AT_ONCE // (shape[0] * shape[1]))
-    todo = list(range(len(images)))
-    smallest = float(SMALLEST_FACE) if every else _pyramid_size(LARGE_FACE * min(shape[:2]))
-    while todo:
-        for start in range(0, len(todo), at_once):
-            batch = todo[start : start + at_once]
-            for number, faces in zip(batch, _faces([images[i] for i in batch], smallest), strict=True):
-                found[number] = faces
-        if smallest == SMALLEST_FACE:
-            break
-        todo = [i for i in todo if not found[i] or found[i][0].height < SCALES_BELOW * smallest]
-        smallest = _pyramid_size(smallest / SCALES_BELOW)
-    return found
-
-
-def _reduced(image: np.ndarray, step: int) -> np.ndarray:
-    """Means over blocks of step × step pixels; what is left at the right and lower border is left out."""
-    height, width = (side // step for side in image.shape[:2])
-    whole = image[: height * step, : width * step]
-    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _pyramid_size(pixels: float) -> float:
-    """The largest face size of MTCNN's default pyramid (20 / .709^k) up to `pixels`: its scales stay the same ones."""
-    result = float(SMALLEST_FACE)
-    while result / PYRAMID_STEP <= pixels:
-        result /= PYRAMID_STEP
-    return result
-
-
-# The detector is one object with a setting that changes: the threads of a Dask worker take turns.
-_ONE_AT_A_TIME = threading.Lock()
-
-
-def _faces(images: list[np.ndarray], smallest_face: float) -> list[list[Face]]:
-    with _ONE_AT_A_TIME, _one_thread():
-        detector = _detector()
-        detector.min_face_size = smallest_face
-        # A list even for one image; MTCNN raises on a call for crops when one image has no face, but not on detect.
-        boxes, probabilities, landmarks = detector.detect(np.stack(images), landmarks=True)
-    found = []
-    for box, probability, points in zip(boxes, probabilities, landmarks, strict=True):
-        rows = [] if box is None else zip(box, probability, points, strict=True)
-        found.append([Face(np.asarray(b, float), float(p), np.asarray(five, float)) for b, p, five in rows])
-    return found
-
-
-@lru_cache(maxsize=1)
-def _detector() -> MTCNN:
-    detector = MTCNN(factor=PYRAMID_STEP, select_largest=True)
-    for net in (detector.pnet, detector.rnet, detector.onet):
-        net.to(memory_format=torch.channels_last)  # Halves the time on the CPU, most of which goes into max pooling.
-    return detector
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums over several threads may round otherwise: the crops must not depend on the number of workers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -25,7 +25,7 @@ import numpy as np
 
 from did.data import video
 from did.errors import DidError
-from did.processes import command
+from did.utils.processes import command
 
 #: Bytes of address space that the child may take (on Linux).
 MEMORY = 6_000_000_000

@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from did.errors import DidError
-from did.files import sha256
+from did.utils.files import sha256
 
 COLUMNS = ("path", "label", "method", "split", "video", "identity", "frame", "dataset")
 SPLITS = ("train", "val", "test")

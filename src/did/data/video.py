@@ -28,7 +28,7 @@ from av.video.stream import VideoStream
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from did.errors import DidError
-from did.files import write_atomically
+from did.utils.files import write_atomically
 
 #: What to do about a picture that cannot be read.
 CONVERT = "convert to JPEG or PNG"

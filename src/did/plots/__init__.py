@@ -15,8 +15,6 @@ from did.plots.scores import (
     roc_curves,
     score_histograms,
 )
-from did.plots.speed import ratios
-from did.plots.start import method_heatmap
 from did.plots.training import compare_histories, loss_curves, map_curves
 
 __all__ = [
@@ -33,12 +31,10 @@ __all__ = [
     "loss_curves",
     "map_curves",
     "mean_spectra",
-    "method_heatmap",
     "overlap_bars",
     "paper_against_ours",
     "predictions",
     "probe_bars",
-    "ratios",
     "reliability_diagram",
     "roc_curves",
     "saliency_sheet",

@@ -5,9 +5,9 @@ import pandas as pd
 from PIL import Image
 
 from did.data.loading import Faces, domain_names
-from did.data.prepare import FaceStore
+from did.data.store import FaceStore
 from did.data.table import REAL
-from did.leaks import radial_spectrum
+from did.evaluation.leaks import radial_spectrum
 from did.plots.base import Plot, canvas, colours, entry, put_stamp
 
 

@@ -12,12 +12,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import nn
 
+from did.data.faces import MARGIN
 from did.data.loading import Faces
-from did.data.prepare import MARGIN
 from did.data.table import REAL
-from did.distributed import device_of
 from did.errors import DidError
-from did.explain import overlap, saliency, true_region
+from did.evaluation.explain import overlap, saliency, true_region
 from did.plots.base import (
     GRAY,
     HATCHES,
@@ -32,6 +31,7 @@ from did.plots.base import (
     markers,
     put_stamp,
 )
+from did.utils.distributed import device_of
 
 
 @torch.inference_mode()
@@ -93,12 +93,12 @@ def saliency_sheet(
         root: folder of the stand-in; None for other data, of which no forged region is known.
         stamp: where the faces and the run come from.
         margin: of the crops (the store's `info`).
-        names: maps, as `did.explain.saliency` takes them.
+        names: maps, as `did.evaluation.explain.saliency` takes them.
         people: at most so many.
         seed: of the choice among the people who are in the most rows.
 
     Raises:
-        DidError: what `did.explain.saliency` and `did.explain.true_region` raise.
+        DidError: what `did.evaluation.explain.saliency` and `did.evaluation.explain.true_region` raise.
     """
     chosen = _same_people(faces, people, seed)
     wide = 1 + len(names)
@@ -196,7 +196,7 @@ def overlap_bars(table: pd.DataFrame, stamp: str) -> Plot:
     """Share of each map's mass that lies inside the forged region, beside what maps that look at nothing would have.
 
     Args:
-        table: from `did.explain.overlap_table`, several of them with a column `data` to tell them apart: a panel each.
+        table: from `did.evaluation.explain.overlap_table`, several of them with a column `data` to tell them apart: a panel each.
         stamp: where the numbers come from.
     """
     data = table if "data" in table else table.assign(data="")
@@ -259,7 +259,7 @@ def embeddings(
     """Feature sets in the plane (Fig. 7), one panel each; a class has one colour and one marker in all of them.
 
     Args:
-        points: feature set -> (n, 2), from `did.explain.tsne`.
+        points: feature set -> (n, 2), from `did.evaluation.explain.tsne`.
         labels: feature set -> n classes: real and fake, or the methods.
         notes: feature set -> what stands under its title: silhouette and probe, as distances here mean nothing.
         stamp: where the faces and the run come from.
@@ -312,7 +312,7 @@ def probe_bars(table: pd.DataFrame, stamp: str) -> Plot:
     """What can be read from each feature set by a line, beside chance.
 
     Args:
-        table: from `did.explain.probe_table`; with columns `low` and `high`, the ends of an interval, these are drawn.
+        table: from `did.evaluation.explain.probe_table`; with columns `low` and `high`, the ends of an interval, these are drawn.
         stamp: where the numbers come from.
     """
     data = table.reset_index(drop=True)

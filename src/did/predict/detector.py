@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import nn
 
-from did import distributed
+from did.data.faces import NO_FACE, SMALLEST_FRAME, align, detect, in_batches
+from did.data.faces import Face as FoundFace
 from did.data.layout import media_kind
 from did.data.loading import to_tensor
-from did.data.prepare import NO_FACE, SMALLEST_FRAME, align, detect, in_batches
-from did.data.prepare import Face as FoundFace
 from did.data.reading import Reader
 from did.data.video import MOST_PIXELS, as_rgb
 from did.errors import DidError
 from did.evaluation import probability
-from did.model import DetectionGraph
+from did.method.model import DetectionGraph
 from did.predict import exporting
-from did.results import RECORD, Run, find_run
 from did.settings import Settings
+from did.training.runs import RECORD, Run, find_run
+from did.utils import distributed
 
 # Crops that the network sees at once.
 _CROPS_AT_ONCE = 64
@@ -107,7 +107,7 @@ class Detector:
     Attributes:
         module: gray crops (n, 1, H, W) in [0, 1] -> logits (n,).
         settings: of the run that trained it.
-        about: run, task, domains, data, protocol, metrics, calibration, provenance; see `did.results.Run.record`.
+        about: run, task, domains, data, protocol, metrics, calibration, provenance; see `did.training.runs.Run.record`.
         reader: opens files; it holds the limit of seconds.
     """
 

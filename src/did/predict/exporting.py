@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from did import checkpoints
 from did.errors import DidError
-from did.files import sha256, write_atomically, writing
-from did.results import TASKS, check_code
 from did.settings import Settings
+from did.training.runs import TASKS, check_code
+from did.utils import checkpoints
+from did.utils.files import sha256, write_atomically, writing
 
 if TYPE_CHECKING:
     from did.predict.detector import Detector

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from did.data.layout import media_kind
 from did.errors import DidError
-from did.files import regardless
 from did.predict.detector import Answer, Detector, ScoredFrame, Seen
 from did.predict.overlay import drawn, overlay_file, write_overlay
+from did.utils.files import regardless
 
 #: Frames a second of an overlay video: of evenly spaced frames, and of all of them.
 SLOW, FAST = 2, 25

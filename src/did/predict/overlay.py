@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from did.data.faces import template
 from did.data.geometry import similarity
-from did.data.prepare import template
 from did.data.video import write_clip
-from did.files import write_atomically
+from did.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from did.predict.detector import Detector, Seen

@@ -15,11 +15,11 @@ from PIL import Image
 
 from did.data.layout import UNREADABLE_SUFFIXES
 from did.data.video import CONVERT
-from did.files import write_atomically
 from did.predict.detector import Answer, Detector
 from did.predict.exporting import CAUTION
 from did.predict.inputs import Judged
-from did.words import plain
+from did.utils.files import write_atomically
+from did.utils.words import plain
 
 STANDIN = (
     "STAND-IN: this detector was trained on a stand-in, not on the licensed data. What it says about a real picture "

@@ -1,0 +1,105 @@
+"""A store of aligned face crops, as the preparation leaves it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from did.data import table as tables
+from did.errors import DidError
+from did.settings import nearest
+
+MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
+
+QUARANTINE_COLUMNS = ("path", "frame", "reason")
+
+
+@dataclass(frozen=True)
+class FaceStore:
+    """A finished folder of face crops, or part of one.
+
+    Attributes:
+        root: the folder.
+        methods: the forgery methods that are seen, beside the real faces; None for all.
+    """
+
+    root: Path
+    methods: tuple[str, ...] | None = None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """size, margin, frames, face, detector, index and content (checksums of the videos' list and of what is in
+        them), notes (path -> what there is to say of a file that was read, such as that its first picture counts),
+        finished."""
+        return json.loads((self.root / "store.json").read_text(encoding="utf-8"))
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        """One row a crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
+        return self._seen(tables.load(self.root / "manifest.csv", floats=("x0", "y0", "x1", "y1", "probability")))
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """The table that the store was made from: one row a video or image."""
+        return self._seen(tables.load(self.root / "index.csv"))
+
+    @property
+    def quarantine(self) -> pd.DataFrame:
+        """path, frame (<NA> for a whole video) and reason of everything that gave no crop."""
+        quarantine = tables.load(self.root / "quarantine.csv")
+        return quarantine if self.methods is None else quarantine[quarantine["path"].isin(self.index["path"])]
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a method: videos, crops, frames without a face, videos without any crop, share of frames with a
+        face."""
+        manifest, quarantine, index = self.manifest, self.quarantine, self.index
+        method = index.set_index("path")["method"]
+        counts = pd.DataFrame(
+            {
+                "videos": index.groupby("method")["video"].nunique(),
+                "crops": manifest.groupby("method").size(),
+                "frames without a face": quarantine["path"][quarantine["frame"].notna()].map(method).value_counts(),
+                "videos without a crop": index["method"][~index["video"].isin(manifest["video"])].value_counts(),
+            }
+        )
+        counts = counts.fillna(0).astype("int64").loc[tables.counts(index).index]
+        return counts.assign(found=counts["crops"] / (counts["crops"] + counts["frames without a face"]))
+
+    def only(self, *methods: str) -> FaceStore:
+        """The same folder without the forgeries of other methods, in every split: the real faces and these methods.
+
+        Its manifest has a fingerprint of its own, so that a run on it is another run than one on the whole store.
+
+        Raises:
+            DidError: no method, or one that the store does not have.
+        """
+        known = sorted(set(self.manifest["method"]) - {tables.REAL})
+        if unknown := [method for method in methods if method not in known]:
+            raise DidError(f"unknown method '{unknown[0]}': {nearest(unknown[0], known)}")
+        if not methods:
+            raise DidError(f"a part of a store needs at least one forgery method of it: {', '.join(known)}")
+        return FaceStore(self.root, tuple(sorted(set(methods))))
+
+    def _seen(self, table: pd.DataFrame) -> pd.DataFrame:
+        if self.methods is None:
+            return table
+        return table[table["method"].isin([tables.REAL, *self.methods])].reset_index(drop=True)
+
+
+def open_store(store: str | Path) -> FaceStore:
+    """Open a finished store.
+
+    Raises:
+        DidError: there is none, or its preparation was interrupted.
+    """
+    store = Path(store)
+    if not (store / "store.json").is_file():
+        raise DidError(
+            f"There is no finished face store in {store}; run the preparation (it resumes where it stopped)."
+        )
+    return FaceStore(store)

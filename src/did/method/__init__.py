@@ -1,0 +1,1 @@
+"""The method of the paper and nothing else: layers, losses, backbones, model and task."""

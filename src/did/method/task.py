@@ -1,0 +1,144 @@
+"""A task joins a model and its losses: batch in, named loss terms out. The loop and the log know no more than that."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from did.method.backbones import Backbone
+from did.method.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
+from did.method.model import DID, Decomposed, statistics_on_device
+from did.settings import Settings
+from did.task import Step, machine
+from did.utils.distributed import gather, ranks, share
+
+
+def beta(progress: float) -> float:
+    """β = 2 / (1 + exp(-5·progress)) - 1: from 0 at the start to .987 at the end. Source: §4.1.3."""
+    return 2 / (1 + math.exp(-5 * progress)) - 1
+
+
+def adversary_scales(settings: Settings, progress: float) -> tuple[float, float, float]:
+    """How λ_dec and β enter the game between T and the features, by the reading that the settings name.
+
+    Returns:
+        - weight: of T's own loss term, -Î.
+        - reversal: the GRL's factor, so that weight · reversal scales the gradient that G and A_df descend.
+        - rate: factor of T's learning rate.
+
+    =========================  ==========  ===========================
+    adversary                  T's step    G's and A_df's gradient of Î
+    =========================  ==========  ===========================
+    grl (§3.3)                 weight      λ_dec · β
+    eq12 (Eq. 12 as printed)   weight · β  λ_dec
+    =========================  ==========  ===========================
+
+    The weight of T's own step is λ_dec in Eq. 11 and 12 (`estimator_weight="lambda_dec"`) or 1. Adam's steps do not
+    depend on the scale of the gradient, so that Eq. 12's β on T's update scales its rate.
+    """
+    now = beta(progress)
+    literal = settings.estimator_weight == "lambda_dec"
+    weight, towards_features = (settings.lambda_dec, 1.0) if literal else (1.0, settings.lambda_dec)
+    return (weight, towards_features * now, 1.0) if settings.adversary == "grl" else (weight, towards_features, now)
+
+
+class DIDTask(nn.Module):
+    """DID with Eq. 11: λ_cls·L_cls + λ_dom·L_dom, and T against the features.
+
+    Args:
+        settings: the run's.
+        num_domains: k + 1.
+    """
+
+    def __init__(self, settings: Settings, num_domains: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.model = DID(
+            Backbone(settings.backbone, settings.pretrained, machine=machine(settings)),
+            num_domains,
+            **{name: getattr(settings, name) for name in _MODEL_SETTINGS},
+        )
+
+    def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
+        """The losses of a batch by Eq. 11, with T's by the reading that the settings name.
+
+        Args:
+            batch: `image` (n, 1, H, W), `label` (n,), `domain` (n,): of several processes, each gives its share, and
+                the losses and values are those of the whole batch.
+            progress: share of the iterations done, in [0, 1].
+            seed: of the marginal's permutation.
+            details: also log the maps' statistics and the gradients that reach G, which take a partial backward pass.
+        """
+        s = self.settings
+        weight, reversal, _ = adversary_scales(s, progress)
+        labels, domains = gather(batch["label"]), gather(batch["domain"])
+        partner = None
+        if self.model.estimator is not None:
+            n = len(labels)
+            partner = marginal_permutation(n, torch.Generator().manual_seed(seed)).to(labels.device)[share(n)]
+        out: Decomposed = self.model(batch["image"], partner, reversal)
+        scores = gather(out.score)
+        logits = None if out.domain_logits is None else gather(out.domain_logits)
+        terms = {"cls": s.lambda_cls * classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power)}
+        if logits is not None:
+            terms["dom"] = s.lambda_dom * domain_loss(logits, domains)
+        values: dict[str, Tensor | float] = {"beta": beta(progress)}
+        if out.joint_scores is not None and out.marginal_scores is not None:
+            joint, marginal = gather(out.joint_scores), gather(out.marginal_scores)
+            estimate = jsd_mutual_information(joint, marginal)
+            terms["dec"] = -weight * estimate
+            right = torch.cat([joint > 0, marginal < 0])
+            values |= {"estimate": estimate.detach(), "T accuracy": right.float().mean()}
+        if details:
+            values |= {
+                "auc loss": auc_loss(scores, labels, s.auc_margin, s.auc_power).detach(),
+                "bce": nn.functional.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype)).detach(),
+            }
+            if logits is not None:
+                values["domain accuracy"] = (logits.argmax(1) == domains).float().mean()
+            values |= self._details(out, terms)
+        return Step(terms, values)
+
+    def _details(self, out: Decomposed, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        for name, attention_map in (("M_df", out.deepfake_map), ("M_dom", out.domain_map)):
+            found = statistics_on_device(gather(attention_map.detach()))
+            values |= {f"{name} {key}": value for key, value in found.items()}
+        for name, sender in (("cls", "C"), ("dom", "C̄"), ("dec", "T")):
+            if name in terms and out.features.requires_grad:
+                (gradient,) = torch.autograd.grad(terms[name], out.features, retain_graph=True)
+                # Each process has the gradient of all processes' losses, which are one and the same.
+                values[f"gradient from {sender}"] = gather(gradient).norm() / ranks()
+        return values
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's groups with the rates of Eq. 12: η_θ for G, and multiples of it for A, for C and C̄, and for T."""
+        s, m = self.settings, self.model
+        attention: list[nn.Module] = [a for a in (m.deepfake_attention, m.domain_attention) if a is not None]
+        heads: list[nn.Module] = [c for c in (m.classifier, m.domain_classifier) if c is not None]
+        groups: dict[str, tuple[list[nn.Module], float]] = {
+            "G": ([m.backbone], 1.0),
+            "A": (attention, s.attention_rate),
+            "C": (heads, s.head_rate),
+            "T": ([m.estimator] if m.estimator is not None else [], s.estimator_rate),
+        }
+        return [
+            {"name": name, "params": [p for module in modules for p in module.parameters()], "lr": s.lr * factor}
+            for name, (modules, factor) in groups.items()
+            if modules
+        ]
+
+    def rate_factor(self, group: str, progress: float) -> float:
+        """What a group's rate is multiplied by at this point: 1, but for T under Eq. 12 as printed."""
+        return adversary_scales(self.settings, progress)[2] if group == "T" else 1.0
+
+    def detector(self) -> nn.Module:
+        """The test-time graph: images -> scores."""
+        return self.model.detector()
+
+
+_MODEL_SETTINGS = (
+    "wiring merge adaptive_pool reduction pooling hidden estimator_channels estimator_input domain_attention "
+    "domain_branch decorrelation image_size"
+).split()

@@ -1,0 +1,274 @@
+"""Conduct an experiment: train what is missing, test it, and return the paper's table with our numbers beside it."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from did import evaluation
+from did.data.store import FaceStore
+from did.data.table import REAL
+from did.errors import DidError
+from did.paper.experiments import BACKBONES, EXPERIMENTS, Experiment, Row
+from did.settings import Settings, nearest, of_preset
+from did.sources import STANDIN, Source, face_store, open_source
+from did.standin.drawn import DrawnBank
+from did.training.provenance import stamp
+from did.training.runs import Evaluation, Run, evaluate, run
+from did.utils.files import given_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of an experiment.
+
+    Attributes:
+        experiment, preset, seeds: what was asked for.
+        bank: what the data is made from: `licensed`, `licensed-part` if less of it is found than published, or for
+            stand-ins `drawn` or `portraits`.
+        sources: name -> the data, all of one edition.
+        runs: row -> its finished runs, in the order of the seeds.
+        table: one row a (row, test, level, metric): row, runs_on (backbone), test, level, metric, ours (mean over
+            seeds), std, low, high (95%, over videos and seeds), seeds, paper (NaN where nothing is printed), run_here.
+        differences: one row a (a, b, test, level): AUC of a less AUC of b: difference, std, low, high, seeds, paper.
+        minutes: from the start to here.
+    """
+
+    experiment: Experiment
+    preset: str
+    seeds: list[int]
+    bank: str
+    sources: dict[str, Source]
+    runs: dict[str, list[Run]]
+    table: pd.DataFrame
+    differences: pd.DataFrame
+    started: float
+
+    @property
+    def edition(self) -> str:
+        """`licensed` or `stand-in`: that of the training data."""
+        return next(iter(self.sources.values())).edition
+
+    @property
+    def label(self) -> str:
+        """Every data set in it, as figures and tables name them."""
+        return "; ".join(source.label for source in self.sources.values())
+
+    @property
+    def protocol(self) -> str:
+        """Edition, level, frames, crops, selection rule, seeds and intervals, in one line."""
+        first = next(iter(self.runs.values()))[0]
+        text = first.record["protocol"].rsplit("; seed ", 1)[0]
+        seeds = ", ".join(map(str, self.seeds))
+        return f"trained on {text}; seeds {seeds}; 95% intervals by bootstrap over videos and seeds"
+
+    @property
+    def stamp(self) -> str:
+        """What stands under every figure and table."""
+        part = "A part of the licensed data. " if self.bank == "licensed-part" else ""
+        warning = part if self.edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
+        runs = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
+        minutes = f"{self.minutes:.1f} min (training its {len(runs)} runs, now or before: {sum(runs.values()):.1f} min)"
+        return stamp(warning + self.label, self.preset, self.seeds, minutes)
+
+    @property
+    def minutes(self) -> float:
+        """Since the experiment was opened."""
+        return (time.monotonic() - self.started) / 60
+
+    def source(self, name: str) -> tuple[Source, FaceStore]:
+        """A source of this experiment with its crops at the preset's size."""
+        first = next(iter(self.runs.values()))[0]
+        return self.sources[name], face_store(self.sources[name], first.settings, progress=False)
+
+
+def seed_list(seeds: Any, default: int) -> list[int]:
+    """Seeds as a notebook is given them: None for 0 to default - 1, a number, a list, or text such as "0,1,2".
+
+    Raises:
+        DidError: something else than whole numbers from 0 up, or none.
+    """
+    given = seeds.split(",") if isinstance(seeds, str) else seeds
+    given = range(default) if given is None else given if isinstance(given, (list, tuple)) else [given]
+    try:
+        found = [int(seed) for seed in given if not isinstance(seed, bool)]
+        if found and min(found) >= 0 and len(found) == len(set(found)) and [float(seed) for seed in given] == found:
+            return found
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise DidError(f"seeds takes different whole numbers from 0 up, as in -p seeds 0,1,2; got {seeds!r}")
+
+
+def experiment(name: str) -> Experiment:
+    """An experiment by its name. Raises DidError on an unknown one."""
+    if name not in EXPERIMENTS:
+        raise DidError(f"unknown experiment '{name}': {nearest(name, EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def rows_of(what: Experiment, preset: str, rows: Sequence[str] | None = None) -> list[Row]:
+    """An experiment's rows at a preset: all, or those named. A choice that the preset has made already is left out.
+
+    Raises:
+        DidError: a row that is not there.
+    """
+    known = {row.name: row for row in what.rows}
+    if rows is not None:
+        if not isinstance(rows, (list, tuple)) or not rows:
+            raise DidError(f"rows takes a list, as in -y 'rows: [{what.rows[0].name}]', got {rows!r}")
+        for name in rows:
+            if name not in known or known[name].task is None:
+                raise DidError(f"unknown row '{name}': {nearest(name, [row.name for row in what.rows if row.task])}")
+        return [known[name] for name in dict.fromkeys(rows)]
+    if what.default is None:
+        return list(what.rows)
+    base = known[what.default].settings(preset, 0, what.train)
+    return [row for row in what.rows if row.name == what.default or row.settings(preset, 0, what.train) != base]
+
+
+def conduct(
+    name: str,
+    preset: str = "laptop",
+    edition: str = "auto",
+    faces: str | None = None,
+    data_root: str | None = None,
+    seeds: Any = None,
+    rows: Sequence[str] | None = None,
+    progress: bool = True,
+) -> Outcome:
+    """Train and test what an experiment asks for; runs and tests that are there already are taken as they are.
+
+    Args:
+        name: a key of `EXPERIMENTS`.
+        preset: `smoke`, `laptop` or `paper`.
+        edition: `licensed`, `stand-in` or `auto`, for all its data sets alike.
+        faces: for stand-ins, see `did.sources.open_source`.
+        data_root: a folder that holds ffpp/, cdf2/, dffd/, diff/; by default where `open_source` looks.
+        seeds: see `seed_list`.
+        rows: names of the rows to run; all by default.
+
+    Raises:
+        DidError: an unknown experiment, preset or row; seeds that are none; licensed data beside a stand-in; or what
+            data and training raise.
+    """
+    started = time.monotonic()
+    what = experiment(name)
+    of_preset(BACKBONES, preset)
+    numbers = seed_list(seeds, 1 if preset == "smoke" else what.seeds)
+    chosen = rows_of(what, preset, rows)
+    names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])
+    sources = {each: _open(each, edition, faces, data_root, preset, progress) for each in names}
+    if len(editions := {source.edition for source in sources.values()}) > 1:
+        which = ", ".join(f"{source.name} is {source.edition}" for source in sources.values())
+        raise DidError(
+            f"{len(editions)} editions in one table ({which}): name all licensed data, or add edition=stand-in"
+        )
+    runs = {
+        row.name: [
+            _run(row.settings(preset, seed, what.train), sources[what.train], row.task, progress) for seed in numbers
+        ]
+        for row in chosen
+        if row.task
+    }
+    scored = {(row, source): [_test(each, sources[source], progress).scores for each in of]
+              for row, of in runs.items() for source in {source for source, _ in what.tests.values()}}  # fmt: skip
+    table = _table(what, chosen, runs, scored)
+    drawn = all(source.credit == DrawnBank.attribution for source in sources.values())
+    part = any(source.kind != source.edition for source in sources.values())
+    whole = "licensed-part" if part else "licensed"
+    bank = whole if editions == {"licensed"} else "drawn" if drawn else "portraits"
+    return Outcome(what, preset, numbers, bank, sources, runs, table, _differences(what, runs, scored), started)
+
+
+def train_on_each(
+    settings: Settings, source: Source, store: FaceStore, progress: bool = True
+) -> dict[str, tuple[Run, Evaluation]]:
+    """Plain detectors (BCE), each trained on the real faces and one forgery method, all tested on every method.
+
+    A detector's training and validation hold its own method alone; the settings are the same for all, and each test
+    is on the whole test split. What is there already is taken as it is.
+
+    Args:
+        settings: of all runs.
+        source, store: the data and its crops.
+
+    Returns:
+        Method -> its run and that run's test on all methods; last `all`, one detector trained on all of them (the run
+        "BCE" of Table 1 under that table's settings).
+
+    Raises:
+        DidError: fewer than two methods, or what training raises.
+    """
+    methods = sorted(set(store.manifest["method"]) - {REAL})
+    if len(methods) < 2:
+        raise DidError(f"{source.label} has {len(methods)} forgery method; name a source with two or more")
+    parts = {method: (f"{source.label}, {method} alone", store.only(method)) for method in methods}
+    found = {}
+    for name, (label, part) in {**parts, "all": (source.label, store)}.items():
+        one = run(settings, dataclasses.replace(source, label=label), part, "bce", progress=progress)
+        found[name] = one, evaluate(one, source, store, progress)
+    return found
+
+
+def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:
+    folder = None if data_root is None or edition == "stand-in" else given_path(data_root, "data_root") / name
+    return open_source(name, edition, folder, faces, preset, progress)
+
+
+def _run(settings: Settings, source: Source, task: str, progress: bool) -> Run:
+    return run(settings, source, face_store(source, settings, progress), task, progress=progress)
+
+
+def _test(one: Run, source: Source, progress: bool) -> Evaluation:
+    return evaluate(one, source, face_store(source, one.settings, progress), progress)
+
+
+def _table(
+    what: Experiment,
+    rows: Sequence[Row],
+    runs: Mapping[str, Sequence[Run]],
+    scored: Mapping[tuple[str, str], Sequence[pd.DataFrame]],
+) -> pd.DataFrame:
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        for test, (source, method) in what.tests.items():
+            if row.name in runs:
+                report = evaluation.over_seeds(scored[row.name, source], methods=[method])
+            for level in ("frame", "video"):
+                for metric in what.metrics:
+                    place = {"row": row.name, "runs_on": "", "test": test, "level": level, "metric": metric}
+                    # The paper's systems are called frame-level: its numbers stand there.
+                    printed = row.paper.get((test, metric), np.nan) if level == "frame" else np.nan
+                    if row.name in runs:
+                        mine = report[(report.level == level) & (report.metric == metric)].iloc[0]
+                        ours = {"ours": mine["mean"], **mine[["std", "low", "high", "seeds"]].to_dict()}
+                        place["runs_on"] = runs[row.name][0].settings.backbone
+                    elif level == "frame":
+                        ours = dict.fromkeys(("ours", "std", "low", "high"), np.nan) | {"seeds": 0}
+                    else:
+                        continue
+                    found.append({**place, **ours, "paper": printed, "run_here": row.name in runs})
+    return pd.DataFrame(found)
+
+
+def _differences(
+    what: Experiment, runs: Mapping[str, Sequence[Run]], scored: Mapping[tuple[str, str], Sequence[pd.DataFrame]]
+) -> pd.DataFrame:
+    pairs = what.compared if what.default is None else [(name, what.default) for name in runs if name != what.default]
+    printed = {row.name: row.paper for row in what.rows}
+    found: list[dict[str, Any]] = []
+    for a, b in pairs:
+        if a not in runs or b not in runs:
+            continue
+        for test, (source, method) in what.tests.items():
+            both = evaluation.difference_over_seeds(scored[a, source], scored[b, source], methods=[method])
+            published = printed[a].get((test, "auc"), np.nan) - printed[b].get((test, "auc"), np.nan)
+            for row in both.to_dict("records"):
+                found.append(
+                    {"a": a, "b": b, "test": test, **row, "paper": published if row["level"] == "frame" else np.nan}
+                )
+    columns = ["a", "b", "test", "level", "difference", "std", "low", "high", "seeds", "paper"]
+    return pd.DataFrame(found, columns=columns)

@@ -1,0 +1,237 @@
+"""The paper's tables and figures as data: which runs each takes, and on what they are tested; and the notebooks'
+parameters. The call ::
+
+    outcome = conduct("table1_intra_cross", preset="laptop")
+
+trains what is not trained yet, tests it, and returns the paper's table with our numbers beside the published ones.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from did.paper import published
+from did.settings import Settings
+
+# Readings of the game between T and the features, as changes to a preset of small size: §3.3 and Eq. 12 contradict
+# each other, and neither says what λ_dec scales. "literal" undoes what those presets take in place of the paper's.
+READINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "literal": {"estimator_weight": "lambda_dec", "adaptive_pool": "sum", "attention_rate": 10.0},
+    "T's weight λ_dec": {"estimator_weight": "lambda_dec"},
+    "A's rate ×10, S-ADP sum": {"adaptive_pool": "sum", "attention_rate": 10.0},
+    "Eq. 12 as printed": {"adversary": "eq12"},
+    "λ_dec = 1": {"lambda_dec": 1.0},
+    "λ_dec = 1, T's rate = G's": {"lambda_dec": 1.0, "estimator_rate": 1.0},
+    "λ_dec = 1, T pooled, T's rate = G's": {"lambda_dec": 1.0, "estimator_rate": 1.0, "estimator_input": "pooled"},
+    "without T": {"decorrelation": False},
+}
+
+# The backbone of each place in the paper, by preset: (timm's name, where its weights are from). Below `paper` those
+# whose ImageNet weights come in packages (`laptop`), or small ones without (`smoke`): they stand in the paper's
+# places, and every row names what it ran on.
+BACKBONES: dict[str, dict[str, tuple[str, str]]] = {
+    "paper": {
+        "first": ("tf_efficientnetv2_l", "hub"),
+        "second": ("resnet50", "hub"),
+        "xception": ("legacy_xception", "hub"),
+    },
+    "laptop": {
+        "first": ("tf_efficientnet_lite0", "package"),
+        "second": ("tf_efficientnet_lite1", "package"),
+        "xception": ("tf_efficientnet_lite1", "package"),
+    },
+    "smoke": {
+        "first": ("test_efficientnet", "none"),
+        "second": ("test_resnet", "none"),
+        "xception": ("test_resnet", "none"),
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of a table, or one point of a figure.
+
+    Attributes:
+        name: as the paper has it.
+        task: `did`, `bce` or `f3net`; None for a system that is not run here, whose published numbers stand alone.
+        changes: to the preset.
+        backbone: the place of its backbone, a key of `BACKBONES[preset]`.
+        paper: the published numbers, (test, metric) -> number.
+    """
+
+    name: str
+    task: str | None
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    backbone: str = "first"
+    paper: Mapping[tuple[str, str], float] = dataclasses.field(default_factory=dict)
+
+    def settings(self, preset: str, seed: int, source: str) -> Settings:
+        """The settings of this row's run."""
+        backbone, pretrained = BACKBONES[preset][self.backbone]
+        changes = {"backbone": backbone, "pretrained": pretrained, **self.changes}
+        return Settings.preset(preset, source=source, seed=seed, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A table or figure of the paper.
+
+    Attributes:
+        name: of its notebook and of its record.
+        title: its number in the paper and what it shows.
+        train: source of all its runs.
+        tests: name -> (source, method: `all` fakes or one).
+        rows: what is trained.
+        metrics: `auc`, or with `eer`.
+        compared: (a, b): rows whose difference the paper's claim is about.
+        default: a row that every other one is compared with.
+        seeds: how many, where none are named.
+    """
+
+    name: str
+    title: str
+    train: str
+    tests: Mapping[str, tuple[str, str]]
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...] = ("auc",)
+    compared: tuple[tuple[str, str], ...] = ()
+    default: str | None = None
+    seeds: int = 1
+
+
+def _printed(tests: Sequence[str], metric: str, numbers: Iterable[float | None]) -> dict[tuple[str, str], float]:
+    return {(test, metric): number for test, number in zip(tests, numbers, strict=True) if number is not None}
+
+
+def _pair(numbers: tuple[float, float]) -> dict[tuple[str, str], float]:
+    return {("CDF2", "auc"): numbers[0], ("CDF2", "eer"): numbers[1]}
+
+
+_BCE, _DID = Row("BCE", "bce"), Row("DID", "did")
+_CDF2 = {"CDF2": ("cdf2", "all")}
+_TASKS: dict[str, tuple[str, str]] = {
+    "Xception": ("bce", "xception"),
+    "F3-Net": ("f3net", "xception"),
+    "DID": ("did", "first"),
+}
+_TABLE_1 = {"FF++": ("ffpp", "all"), **_CDF2}
+_TABLE_2 = {name: ("diff", name) for name in ("T2I", "I2I", "FS", "FE")}
+
+
+_FULL = _pair(published.TABLE_4["DID"])
+
+
+def _published(name: str, numbers: Mapping[tuple[str, str], float]) -> Row:
+    task, backbone = _TASKS.get(name, (None, "first"))
+    return Row(name, task, {}, backbone, numbers)
+
+
+def _choices() -> tuple[Row, ...]:
+    """Each option of the settings' table one at a time, and the paper's three settled ones together."""
+    rows = [Row("default", "did")]
+    for field in dataclasses.fields(Settings):
+        for value in field.metadata.get("trials", ()):
+            rows.append(Row(f"{field.name} = {value}", "did", {field.name: value}))
+    return (*rows, Row("literal: the paper's values of all three", "did", READINGS["literal"]))
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each
+    for each in (
+        Experiment(
+            "table1_intra_cross",
+            "Table 1: trained on FF++, tested on FF++ and on CDF2",
+            "ffpp",
+            _TABLE_1,
+            (
+                _BCE,
+                *(_published(name, _printed(list(_TABLE_1), "auc", both)) for name, both in published.TABLE_1.items()),
+            ),
+            compared=(("DID", "BCE"), ("DID", "Xception"), ("DID", "F3-Net")),
+            seeds=3,
+        ),
+        Experiment(
+            "table2_diffusion",
+            "Table 2: trained on FF++, tested on DiFF",
+            "ffpp",
+            _TABLE_2,
+            (
+                _BCE,
+                *(_published(name, _printed(list(of), "auc", of.values())) for name, of in published.TABLE_2.items()),
+            ),
+            compared=(("DID", "BCE"), ("DID", "Xception"), ("DID", "F3-Net")),
+            seeds=3,
+        ),
+        Experiment(
+            "table3_backbones",
+            "Table 3: trained on DFFD, tested on CDF2, two backbones",
+            "dffd",
+            _CDF2,
+            tuple(
+                Row(f"{backbone} + {head}", head.lower(), {}, "second" if backbone == "ResNet50" else "first",
+                _pair(numbers)) for (backbone, head), numbers in published.TABLE_3.items()
+            ),
+            metrics=("auc", "eer"),
+            compared=(
+                ("ResNet50 + DID", "ResNet50 + BCE"),
+                ("EfficientNet-v2-L + DID", "EfficientNet-v2-L + BCE"),
+            ),
+            seeds=3,
+        ),
+        Experiment(
+            "fig4_alpha",
+            "Fig. 4: the weight α of BCE against the AUC loss",
+            "ffpp",
+            _CDF2,
+            tuple(
+                Row(f"α = {alpha:g}", "did", {"alpha": alpha}, "first",
+                    {("CDF2", "auc"): published.FIGURE_4[alpha]} if alpha in published.FIGURE_4 else {})
+                for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)
+            ),
+            compared=(("α = 0.5", "α = 1"), ("α = 0.5", "α = 0")),
+        ),
+        Experiment(
+            "table4_ablation",
+            "Table 4: without A_dom, without T",
+            "ffpp",
+            _CDF2,
+            (
+                _BCE,
+                # What becomes of C̄ and L_dom is left open: both readings stand beside the paper's numbers.
+                Row("w/o A_dom", "did", {"domain_attention": False}, "first", _pair(published.TABLE_4["w/o A_dom"])),
+                Row("w/o A_dom and L_dom", "did", {"domain_attention": False, "domain_branch": "dropped"}, "first",
+                    _pair(published.TABLE_4["w/o A_dom"])),
+                Row("w/o T", "did", {"decorrelation": False}, "first", _pair(published.TABLE_4["w/o T"])),
+                # The paper has one DID; both readings of it stand beside its numbers.
+                Row("DID, T's own step × λ_dec", "did", {"estimator_weight": "lambda_dec"}, "first", _FULL),
+                Row("DID, T's own step × 1", "did", {"estimator_weight": "one"}, "first", _FULL),
+            ),
+            metrics=("auc", "eer"),
+            compared=(
+                ("DID, T's own step × 1", "w/o A_dom"),
+                ("DID, T's own step × 1", "w/o A_dom and L_dom"),
+                ("DID, T's own step × 1", "w/o T"),
+                ("DID, T's own step × λ_dec", "w/o T"),
+                ("DID, T's own step × 1", "BCE"),
+            ),
+            seeds=3,
+        ),
+        Experiment("fig5_domains", "Fig. 5: what the domain classifier confuses", "ffpp", {}, (_DID,), seeds=3),
+        # Tested as in Table 1, so that both data sets are at hand.
+        Experiment("fig6_saliency", "Fig. 6: where M_df and M_dom look", "ffpp", _TABLE_1, (_DID,)),
+        Experiment("fig7_embeddings", "Fig. 7: what the features hold", "ffpp", {}, (_BCE, _DID), seeds=3),
+        Experiment(
+            "open_choices",
+            "What the paper leaves open, one choice at a time",
+            "ffpp",
+            _TABLE_1,
+            _choices(),
+            default="default",
+        ),
+    )
+}  # fmt: skip
+
+
+# --- the notebooks' parameters -------------------------------------------------------------------------------------

@@ -1,0 +1,108 @@
+"""The notebooks' parameters, and their checks."""
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from did.errors import DidError
+from did.paper.conduct import seed_list
+from did.settings import Settings, nearest
+
+_COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
+
+_RESULT = ("preset", "edition", "faces", "data_root", "seeds")
+
+PARAMETERS = {
+    "data": ("source", "edition", "faces", "data_root", "preset"),
+    "train": (*_COMMON, "backbone", "pretrained", "options"),
+    "start": ("source", "edition", "faces", "data_root", "preset", "seed"),
+    "predict": ("source", "edition", "faces", "data_root", "preset", "seed"),
+    "adversary": _COMMON,
+    **{
+        f"method_{name}": ("preset",)
+        for name in ("1_decomposition", "2_attention", "3_mutual_information", "4_ranking", "5_together")
+    },
+    "arithmetic": ("preset",),
+    "table1_intra_cross": (*_RESULT, "rows"),
+    "table2_diffusion": (*_RESULT, "rows"),
+    "table3_backbones": _RESULT,
+    "fig4_alpha": _RESULT,
+    "table4_ablation": (*_RESULT, "rows"),
+    "fig5_domains": _RESULT,
+    "fig6_saliency": (*_RESULT, "people"),
+    "fig7_embeddings": _RESULT,
+    "open_choices": (*_RESULT, "rows"),
+    "paper_against_ours": ("preset", "records"),
+    "speed": ("preset", "records"),
+}
+
+_TEXTS = ("source", "edition", "preset", "faces", "data_root", "backbone", "pretrained", "records")
+
+_NEVER_NONE = ("source", "edition", "preset", "seed")
+
+
+def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
+    """Stop a notebook, before any work, that was given a parameter it does not have, or one of another kind.
+
+    papermill itself would only warn, and it reads `-p data_root 2024` as a number.
+
+    Args:
+        namespace: the notebook's `globals()`, right after its parameter cells.
+        notebook: its name, a key of `PARAMETERS`.
+
+    Raises:
+        DidError: a name that is not known, and the sentence gives the nearest one; or a value that is not possible,
+            and it says what the parameter takes.
+    """
+    known = PARAMETERS[notebook]
+    shell = {"In", "Out", "exit", "quit", "get_ipython", "open", "check_parameters"}
+    for name, value in namespace.items():
+        if name.startswith("_") or name in shell or isinstance(value, types.ModuleType):
+            continue
+        if name not in known:
+            raise DidError(f"unknown parameter '{name}': {nearest(name, known)}")
+    for name in known:
+        _check_value(name, namespace[name])
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Raises DidError on a value that a notebook's parameter does not take; rows and options see to theirs."""
+    if value is None and name not in _NEVER_NONE:
+        return
+    if name in _TEXTS and not isinstance(value, str):
+        raise DidError(f"the parameter '{name}' takes a text, got {value!r}: give it with -r, as in -r {name} TEXT")
+    if name == "people" and (type(value) is not int or value < 1):
+        raise DidError(f"the parameter 'people' takes a whole number from 1 up, as in -p people 4, got {value!r}")
+    if name in ("seed", "iterations"):
+        Settings(**{name: value})
+    if name == "seeds":
+        for seed in seed_list(value, 1):
+            Settings(seed=seed)
+
+
+def train_settings(
+    preset: str,
+    backbone: str | None = None,
+    pretrained: str | None = None,
+    seed: int | None = None,
+    iterations: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    source: str = "ffpp",
+) -> Settings:
+    """Settings of the train notebook: a preset, and whatever is given in place of the preset's values.
+
+    Raises:
+        DidError: see `did.settings.Settings.preset`.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise DidError(f"options takes a mapping of settings, as in -y 'options: {{alpha: 1.0}}', got {options!r}")
+    # Without the path of folder:PATH: settings name a run on every machine alike.
+    named = {
+        "source": source.partition(":")[0],
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "seed": seed,
+        "iterations": iterations,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    return Settings.preset(preset, **{**(options or {}), **given})

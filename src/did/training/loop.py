@@ -1,0 +1,257 @@
+"""One loop for every task: Adam, named losses, validation, selection, and a state on disk to resume from."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import Subset
+from tqdm import tqdm
+
+from did import evaluation
+from did.data.loading import Faces, batches, ordered
+from did.errors import DidError
+from did.method.backbones import evaluating, steady_statistics
+from did.settings import Settings
+from did.task import Step
+from did.utils import checkpoints, distributed
+
+RESUME = "resume.safetensors"
+BEST = "model.safetensors"
+#: What to do about a state that cannot be read.
+STATE_MEND = "remove it, and training begins anew"
+#: The state is written at each validation, and where the last writing lies further back than this.
+MINUTES_BETWEEN_STATES = 10.0
+#: Images at a time that a GPU scores, or more. On the CPU larger batches are no faster, and would move scores by
+#: rounding.
+GPU_BATCH = 256
+
+
+class Task(Protocol):
+    """What the loop asks of a task; `did.method.task.DIDTask` and the rivals in `did.rivals.bce` have it."""
+
+    settings: Settings
+
+    def __call__(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step: ...
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Adam's groups, each with its rate."""
+
+    def rate_factor(self, group: str, progress: float) -> float:
+        """What a group's rate is multiplied by at a share of the iterations in [0, 1]."""
+
+    def detector(self) -> nn.Module:
+        """The test-time graph: images -> scores."""
+
+
+def optimizer_for(task: Task) -> torch.optim.Adam:
+    """Adam with the task's rates and the paper's coupled weight decay (§4.1.3)."""
+    groups = [{**group, "base_lr": group["lr"]} for group in task.parameter_groups()]
+    return torch.optim.Adam(groups, weight_decay=task.settings.weight_decay)
+
+
+def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, step: Callable[[], Step]) -> Step:
+    """One simultaneous descent and ascent on all modules (Eq. 12; the ascent is inside the GRL). Returns the step,
+    which is not taken if the loss is not finite."""
+    optimizer.zero_grad(set_to_none=True)
+    result = step()
+    with steady_statistics(module):
+        fabric.backward(result.total)
+    if result.finite:
+        optimizer.step()
+    return result
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Let cuDNN take the same algorithms each time; at the end its flags are as they were before."""
+    flags = torch.backends.cudnn
+    before = flags.deterministic, flags.benchmark
+    flags.deterministic, flags.benchmark = True, False
+    try:
+        yield
+    finally:
+        flags.deterministic, flags.benchmark = before
+
+
+@deterministic()
+def fit(
+    task: nn.Module,
+    train: Faces,
+    validation: Faces,
+    folder: Path,
+    progress: bool = True,
+    stop_at: int | None = None,
+    fabric: Fabric | None = None,
+) -> pd.DataFrame:
+    """Train a task by Algorithm 2 and leave the selected weights in it.
+
+    Every `validate_every` iterations the frame AUC on the validation split is measured and the state is written to
+    `folder`, from which an interrupted run goes on with the same result: whatever is random depends on the seed and
+    the iteration alone. The weights kept are those of the best validation (the first one among equals), or of the
+    last iteration under `selection="last"`. No test data is seen. Several processes share each batch and the
+    validation; the first of them writes.
+
+    Args:
+        task: see `Task`; built right after `torch.manual_seed(settings.seed)`.
+        train, validation: faces; `train` gives the domain numbers to both.
+        folder: for the resume state and the selected weights.
+        progress: show a bar with the named losses.
+        stop_at: end early at this iteration, as an interruption would (for tests).
+        fabric: from `did.utils.distributed.launch`; by default the device of `did.utils.distributed.device`. The task is there
+            afterwards.
+
+    Returns:
+        The history: one row a logged iteration.
+
+    Raises:
+        DidError: a loss that is not finite (the step is not taken, the last written state is kept), a full disk, a
+            state of another task, `compile` with several processes, or more processes than images a batch.
+    """
+    settings: Settings = task.settings  # type: ignore[assignment]
+    fabric = fabric or Fabric(accelerator=distributed.device().type, devices=1)
+    if settings.compile and distributed.ranks() > 1:
+        raise DidError("compile = True is for one device: batch normalisation over several cannot be compiled")
+    distributed.join_batch_norms(task)
+    optimizer = optimizer_for(task)  # type: ignore[arg-type]
+    module, optimizer = fabric.setup(task, optimizer)
+    state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "history": []}
+    if (folder / RESUME).is_file():
+        state = read_state(folder / RESUME, task, optimizer)
+    log_every = max(1, settings.iterations // 100)
+    drawn = batches(
+        train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
+        balanced=settings.sampler == "balanced", num_workers=distributed.loader_workers(fabric.device),
+    )  # fmt: skip
+    loader: Any = fabric.setup_dataloaders(distributed.shared(drawn), use_distributed_sampler=False)
+    bar = tqdm(total=settings.iterations, initial=state["iteration"], desc="training", unit="it", disable=not progress)
+    written = time.monotonic()
+    began = written - state.get("seconds", 0.0)  # those of the sittings before this one
+    module.train()
+    with bar:
+        for iteration, batch in enumerate(loader, start=state["iteration"]):
+            if iteration == stop_at:
+                break
+            done = iteration / settings.iterations
+            details = iteration % log_every == 0
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * task.rate_factor(group["name"], done)  # type: ignore[operator]
+            seed = _seed(settings.seed, iteration)
+            torch.manual_seed(_seed(settings.seed, iteration, 1 + distributed.rank()))  # dropout and its like
+            step = train_step(fabric, module, optimizer, lambda: module(batch, done, seed, details))  # noqa: B023
+            losses = step.losses
+            if not step.finite:
+                rows = distributed.gather(batch["index"]).tolist()
+                raise DidError(
+                    f"the loss is not finite at iteration {iteration} ({losses}); lower the rates or look at this "
+                    f"batch (rows {rows} of the training faces: {', '.join(train.rows['face'].iloc[rows])})"
+                )
+            if details:
+                state["history"].append({"iteration": iteration, **losses, **step.values})
+                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
+            bar.update()
+            state["iteration"] = iteration + 1
+            due = state["iteration"] % settings.validate_every == 0 or state["iteration"] == settings.iterations
+            if due:
+                _validate(task, validation, state, folder)
+                module.train()
+            if distributed.rank() == 0 and (due or time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES):
+                state["seconds"] = time.monotonic() - began
+                write_state(folder / RESUME, task, optimizer, state)
+                written = time.monotonic()
+    distributed.wait()
+    if state["iteration"] == settings.iterations:
+        checkpoints.put(task, checkpoints.load(folder / BEST)[0], folder / BEST)
+    return pd.DataFrame(state["history"])
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _validate(task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path) -> None:
+    settings: Settings = task.settings  # type: ignore[assignment]
+    scores = score(task.detector(), validation, settings.batch_size, settings.precision)  # type: ignore[operator]
+    value = evaluation.auc(validation.labels, scores)
+    state["history"].append({"iteration": state["iteration"], "validation AUC": value})
+    if value > state["best"] or settings.selection == "last":
+        state["best"] = value
+        about = {"settings": settings.as_dict(), "iteration": state["iteration"], "validation AUC": value}
+        if distributed.rank() == 0:
+            checkpoints.save(folder / BEST, task.state_dict(), about)
+
+
+def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
+    """Write what training goes on from: the task's tensors, Adam's by the parameters' names, and `state`.
+
+    Args:
+        path: of the checkpoint; see `did.utils.checkpoints.save`, also for what it raises.
+        task, optimizer: as they are after an iteration.
+        state: iteration, best, history and seconds, those that all sittings took up to here.
+    """
+    names = {parameter: name for name, parameter in task.named_parameters()}
+    tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
+    for parameter, moments in optimizer.state.items():
+        tensors |= {f"adam.{names[parameter]}.{key}": value for key, value in moments.items()}
+    checkpoints.save(path, tensors, state)
+
+
+def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Put what `write_state` wrote into a task and its optimiser, and return `state`.
+
+    Raises:
+        DidError: the file is no state of this task.
+    """
+    tensors, state = checkpoints.load(path, mend=STATE_MEND)
+    # Settings may differ between versions; the rates are set anew at each iteration.
+    parts = {name: _part(tensors, name) for name in ("task", "adam")}
+    checkpoints.put(task, parts["task"], path, STATE_MEND)
+    names = {parameter: name for name, parameter in task.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for key, value in _part(parts["adam"], names[parameter]).items():
+                # In the parameter's own memory format, in which Adam keeps its moments; its count stays on the CPU.
+                like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                optimizer.state[parameter][key] = like.copy_(value)
+    return state
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+
+
+@torch.inference_mode()
+@deterministic()
+def score(
+    detector: nn.Module, faces: Faces, batch_size: int = 64, precision: str = "32", progress: bool = False
+) -> np.ndarray:
+    """Scores of all faces in the order of their rows, (n, ...), by the test-time graph in evaluation mode, on the
+    device that the detector is on.
+
+    Several processes share the faces, and each gets all scores: all of them have to ask.
+
+    Args:
+        detector: images (m, 1, H, W) in [0, 1] -> scores (m, ...).
+        faces: n of them.
+        batch_size: images at a time, at least 32; at least `GPU_BATCH` on a GPU.
+        precision: of the detector's backbones, as in `did.settings.Settings`. What follows them is float32.
+        progress: show a bar.
+
+    Raises:
+        DidError: a crop that cannot be read, or fewer faces than processes.
+    """
+    device = distributed.device_of(detector)
+    own = range(len(faces))[distributed.share(len(faces))]
+    part: Any = faces if len(own) == len(faces) else Subset(faces, own)
+    at_once = max(batch_size, 32 if device.type == "cpu" else GPU_BATCH)
+    loader = ordered(part, at_once, distributed.loader_workers(device))
+    bar = tqdm(loader, desc="scoring", unit="batch", disable=not progress)
+    with evaluating(detector, precision):
+        scores = torch.cat([detector(batch["image"].to(device)).float() for batch in bar])
+    return distributed.gather(scores).cpu().numpy()

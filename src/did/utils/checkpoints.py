@@ -1,0 +1,113 @@
+"""Checkpoints: tensors and what is to be known about them in one safetensors file, which loading never unpickles."""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from did.errors import DidError
+from did.utils.files import write_atomically
+
+#: The one key of safetensors' header that holds `about`.
+KEY = "did"
+MEND = "give a file that did has written, or remove this one and train again"
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write a checkpoint: whole, or not at all, and then what stood under `path` before is untouched.
+
+    Args:
+        path: of the file.
+        tensors: by name, on any device.
+        about: what JSON can hold; floats come back exactly.
+
+    Raises:
+        DidError: a tensor has entries that are not finite, the disk is full, or the folder cannot be
+            written to.
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise DidError(
+                f"{path} is not written, because '{name}' has entries that are not finite: lower the rates, and go on "
+                "from what was written before"
+            )
+    # safetensors takes neither channels-last memory nor tensors that share some.
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda file: _write(file, plain, {KEY: json.dumps(about)}))
+
+
+def _write(file: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    try:
+        save_file(tensors, file, header)
+        mask = os.umask(0)
+        os.umask(mask)
+        file.chmod(0o666 & ~mask)  # safetensors gives its file to its owner alone
+    except SafetensorError as error:
+        if found := re.search(r"\(os error (\d+)\)", str(error)):  # The library hides the system's error in its text.
+            raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+        raise
+
+
+def load(path: Path, device: torch.device | str = "cpu", mend: str = MEND) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and `about` of a checkpoint. A safetensors file of another program has an empty `about`.
+
+    Args:
+        path: of the file.
+        device: where the tensors are to be.
+        mend: end of the error sentence: what to do.
+
+    Raises:
+        DidError: the file is not there, cut short, or no safetensors file (a pickle, a text, an ONNX graph).
+    """
+    with _opened(path, device, mend) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118 (it is no mapping)
+
+
+def about(path: Path, mend: str = MEND) -> dict[str, Any]:
+    """Return the `about` of a checkpoint alone, without reading its tensors. Raises DidError as `load`."""
+    with _opened(path, "cpu", mend) as file:
+        return _about(file)
+
+
+def _about(file: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((file.metadata() or {}).get(KEY, "{}"))
+    return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path, device: torch.device | str, mend: str) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise DidError(f"there is no checkpoint {path}: {mend}") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()[:200]
+        raise DidError(f"{path} is no whole safetensors file ({reason}): {mend}") from error
+
+
+def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, mend: str = MEND) -> None:
+    """Copy a checkpoint's tensors into a module; each must be there and of the module's shape.
+
+    Args:
+        module: takes the tensors.
+        tensors: of `load`.
+        path: where they are from, for the error.
+        mend: end of the error sentence: what to do.
+
+    Raises:
+        DidError: the tensors do not fit; the sentence names the first that does not.
+    """
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[1].strip()[:200]
+        raise DidError(f"the tensors in {path} do not fit the model ({reason}): {mend}") from error

@@ -1,0 +1,173 @@
+"""Files: where the project keeps its data and runs, and writing that is whole or not there."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock
+
+from did.errors import DidError
+from did.utils.workers import check_start
+
+T = TypeVar("T")
+
+
+def home() -> Path:
+    """The folder that holds `data/` and `runs/`: `DID_HOME` if set, else the project around the working folder, else
+    the working folder. papermill runs in the caller's folder and nbval in the notebook's; both find the same one.
+    """
+    if named := os.environ.get("DID_HOME"):
+        return given_path(named, "DID_HOME").resolve()
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / "src" / "did" / "__init__.py").is_file():
+            return folder
+    return here
+
+
+def given_path(value: Any, name: str) -> Path:
+    """Return the path that a user gave, with `~` expanded.
+
+    Args:
+        value: what was given.
+        name: of the argument or variable, for the message.
+
+    Raises:
+        DidError: it is no path: a number, nothing, or an empty text.
+    """
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise DidError(f"{name} is {value!r}; it must be a path, as text.")
+    return Path(os.path.expanduser(value))  # Path.expanduser raises on a user whom the machine does not have.
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal, read in chunks.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def writing(folder: Path, mend: str = "") -> Iterator[None]:
+    """Turn whatever the file system refuses while something in `folder` is written or removed into one sentence.
+
+    Args:
+        folder: where it happens.
+        mend: end of the sentence: what to do; by default to make it writable, or to name another folder.
+
+    Raises:
+        DidError: the disk is full, the folder is read-only, somebody else's, or not a folder, or the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DidError(
+                f"The disk is full: nothing more can be written to {folder}; free some space and run again (what is "
+                "finished is kept)."
+            ) from error
+        reason = (error.strerror or str(error)).lower()
+        ours = home() in (absolute := Path(os.path.abspath(folder)), *absolute.parents)
+        other = "make it writable, or name another folder" + " (DID_HOME names the project's)" * ours
+        raise DidError(f"Nothing can be written to {folder} ({reason}); {mend or other}.") from error
+
+
+def writable(folder: Path, mend: str = "") -> None:
+    """Check, before any work, that something can be written in a folder. One that is not there is not made.
+
+    Raises:
+        DidError: as `writing`.
+    """
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent  # Where the folder would be made.
+    # Not os.access: it asks for the rights alone, and root has them on a full disk or in /proc.
+    with writing(folder, mend), tempfile.TemporaryFile(dir=there) as file:
+        file.write(b"?")
+        file.flush()
+
+
+def writable_file(file: Path) -> None:
+    """Check, before any work, that a file can be written.
+
+    Raises:
+        DidError: it is a folder, or nothing can be written beside it (see `writing`).
+    """
+    if file.is_dir():
+        raise DidError(f"{file} is a folder; name a file.")
+    writable(file.parent)
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Call `write` with another name in the same folder, then rename: the file is whole or not there.
+
+    Raises:
+        DidError: as `writing`; what was under `path` before is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def regardless(items: Iterable[T], write: Callable[[Iterator[T]], object]) -> str:
+    """Go through all items, whatever becomes of `write`, which is given them to write something about them.
+
+    Returns:
+        Why `write` failed, "" if it did not.
+
+    Raises:
+        Exception: what the items themselves raise.
+    """
+    raised: list[Exception] = []
+
+    def watched() -> Iterator[T]:
+        try:
+            yield from items
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    rest, reason = watched(), ""
+    try:
+        write(rest)
+    except Exception as error:  # Of whatever draws, encodes or writes.
+        reason = str(error) if isinstance(error, DidError) else f"{type(error).__name__}: {error}"
+    if not raised:
+        for _ in rest:
+            pass
+    if raised:
+        raise raised[0]
+    return reason
+
+
+def alone(path: Path) -> FileLock:
+    """A lock on `path`, to be used with `with`: a second process that wants it waits until the first is done or dead.
+
+    The lock is a file beside `path`, so that `path` itself may be removed or renamed under it.
+
+    Raises:
+        DidError: nothing can be written beside `path` (see `writing`); or asked for by a script that a worker reads
+            anew on its start: see `did.utils.workers.check_start`.
+    """
+    check_start()
+    writable(path.parent)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"))

@@ -1,0 +1,30 @@
+"""What the book needs before any work: a checkout of the project, and folders in it that can be written."""
+
+from pathlib import Path
+
+from did.errors import DidError
+from did.utils.files import writable
+
+TOC = "book/_toc.yml"
+
+
+def ready(root: Path, *folders: str) -> None:
+    """Check that `root` is a checkout of the project, and that the folders in it can be written.
+
+    The book's notebooks and pages are no part of the installed package.
+
+    Args:
+        root: the project.
+        folders: relative to it; those that are not there are not made.
+
+    Raises:
+        DidError: it is no checkout, or a folder that cannot be written.
+    """
+    for part in (TOC, "notebooks"):
+        if not (root / part).exists():
+            raise DidError(
+                f"the book is made in a checkout of the project, and {root} is not one (it has no {part}): run the "
+                "command inside a checkout, with DID_HOME unset or naming it"
+            )
+    for folder in folders:
+        writable(root / folder)

@@ -1,0 +1,489 @@
+"""Each equation of the paper, the code that is it and the tests that pin it; and what lacks, before a book is built."""
+
+import ast
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+
+@dataclasses.dataclass(frozen=True)
+class Equation:
+    """An equation or an algorithm of the paper, and where it is in this project.
+
+    Attributes:
+        number: the paper's; "Algorithm 1" for an algorithm.
+        says: it in one sentence.
+        latex: as its chapter prints it; empty for an algorithm.
+        label: of the equation in its chapter; for an algorithm, of its place there.
+        chapter: the notebook, without `.ipynb`.
+        code: full names of the functions, methods and classes that are it.
+        tests: those that pin the code, as `tests/file.py::function`.
+    """
+
+    number: int | str
+    says: str
+    latex: str
+    label: str
+    chapter: str
+    code: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As a heading has it."""
+        return f"Equation {self.number}" if isinstance(self.number, int) else self.number
+
+
+_LIST = (
+    Equation(
+        1,
+        "The deepfake map weights each entry of the features; what it leaves is the other part, so nothing is lost.",
+        r"""
+        M_{df} &= A_{df}(\psi; I_X) \\
+        I_{df} &= M_{df} \otimes I_X \\
+        I_{os} &= (1 - M_{df}) \otimes I_X
+        """,
+        "eq-1",
+        "method_1_decomposition",
+        ("did.method.model.DID.forward",),
+        ("tests/method/test_model.py::test_decompositions_are_complementary",),
+    ),
+    Equation(
+        2,
+        "The other part is split once more: what tells the forgery methods apart, and the rest.",
+        r"""
+        M_{dom} &= A_{dom}(\varphi; I_{os}) \\
+        I_{dom} &= M_{dom} \otimes I_{os} \\
+        I_{res} &= (1 - M_{dom}) \otimes I_{os}
+        """,
+        "eq-2",
+        "method_1_decomposition",
+        ("did.method.model.DID.forward",),
+        ("tests/method/test_model.py::test_decompositions_are_complementary",),
+    ),
+    Equation(
+        3,
+        "Mutual information is the divergence of the joint distribution from the product of the marginals. For "
+        "features it cannot be computed; for Gaussians it can, and those are the measure.",
+        r"MI(I_{df}; I_{os}) = \mathbb{D}_{KL}\big(P(I_{df}, I_{os}) \,\|\, P(I_{df}) \otimes P(I_{os})\big)",
+        "eq-3",
+        "method_3_mutual_information",
+        ("did_book.chapters.toys.gaussian_information", "did_book.chapters.toys.gaussian_log_ratio"),
+        (
+            "tests/did_book/chapters/test_toys.py::test_the_log_ratio_is_that_of_the_densities_and_its_mean_the_information",
+        ),
+    ),
+    Equation(
+        4,
+        "A network that tells pairs of one image from pairs of two images gives an estimate of the dependence.",
+        r"""
+        \begin{aligned}
+        MI(I_{df}; I_{os}) &\geq \hat I^{JSD}(I_{df}; I_{os}) \\
+        &= \mathbb{E}_{x \sim P(I_{df}, I_{os})}[\log \sigma(T(\phi; x))]
+         + \mathbb{E}_{x \sim P(I_{df}) \otimes P(I_{os})}[\log(1 - \sigma(T(\phi; x)))]
+        \end{aligned}
+        """,
+        "eq-4",
+        "method_3_mutual_information",
+        (
+            "did.method.losses.jsd_mutual_information",
+            "did.method.losses.marginal_permutation",
+            "did.method.model.Estimator",
+        ),
+        (
+            "tests/method/test_losses.py::test_the_estimate_at_zero_and_its_bound",
+            "tests/did_book/chapters/test_toys.py::test_the_best_estimate_is_the_integral",
+            "tests/method/test_losses.py::test_the_marginal_is_a_permutation_without_fixed_points",
+            "tests/method/test_model.py::test_the_estimator_equals_one_that_concatenates",
+        ),
+    ),
+    Equation(
+        5,
+        "The estimator raises the estimate, and the features lower it; a reversed gradient serves both at once.",
+        r"""
+        \begin{aligned}
+        \mathcal{L}_{dec} = \min_{\theta, \psi} \max_{\phi} \Big(
+        &\mathbb{E}_{x \sim P(I_{df}, I_{os})}[\log \sigma(T(\phi; x))] \\
+        &+ \mathbb{E}_{x \sim P(I_{df}) \otimes P(I_{os})}[\log(1 - \sigma(T(\phi; x)))] \Big)
+        \end{aligned}
+        """,
+        "eq-5",
+        "method_3_mutual_information",
+        ("did.method.layers.gradient_reversal",),
+        (
+            "tests/method/test_layers.py::test_gradient_reversal_is_the_identity_forwards_and_minus_beta_backwards",
+            "tests/method/test_model.py::test_the_features_descend_what_the_estimator_ascends_scaled_by_beta",
+            "tests/method/test_losses.py::test_an_encoder_behind_the_gradient_reversal_gets_rid_of_dependence",
+        ),
+    ),
+    Equation(
+        6,
+        "The AUC is the share of pairs of a fake and a real in which the fake scores higher.",
+        r"""
+        WMW = \frac{1}{|\mathcal{F}||\mathcal{R}|} \sum_{i \in \mathcal{F}} \sum_{j \in \mathcal{R}}
+        \mathbb{I}\big[C(\omega; I_{df}^{X_i}) > C(\omega; I_{df}^{X_j})\big]
+        """,
+        "eq-6",
+        "method_4_ranking",
+        ("did_book.chapters.toys.wmw", "did.evaluation.auc"),
+        (
+            "tests/did_book/chapters/test_toys.py::test_wmw_is_the_auc_but_for_ties",
+            "tests/evaluation/test_metrics.py::test_auc_is_the_wmw_statistic_of_eq_6",
+        ),
+    ),
+    Equation(
+        7,
+        "The ranking loss is the mean over all pairs of how badly each is ordered.",
+        r"""
+        \mathcal{L}_{AUC} = \frac{1}{|\mathcal{F}||\mathcal{R}|} \sum_{i \in \mathcal{F}} \sum_{j \in \mathcal{R}}
+        E\big(C(\omega; I_{df}^{X_i}), C(\omega; I_{df}^{X_j})\big)
+        """,
+        "eq-7",
+        "method_4_ranking",
+        ("did.method.losses.auc_loss", "did_book.chapters.toys.auc_loss_by_pairs"),
+        (
+            "tests/method/test_losses.py::test_auc_loss_equals_the_double_loop",
+            "tests/did_book/chapters/test_toys.py::test_the_loop_over_pairs_is_eq_8_by_hand",
+        ),
+    ),
+    Equation(
+        8,
+        "A pair costs a power of what the fake's lead falls short of the margin, and nothing once it has the margin.",
+        r"""
+        E(s_i, s_j) = \begin{cases} \big(-(s_i - s_j - \gamma)\big)^p, & s_i - s_j < \gamma, \\
+        0, & \text{otherwise} \end{cases}
+        """,
+        "eq-8",
+        "method_4_ranking",
+        ("did.method.losses.auc_loss", "did_book.chapters.toys.auc_loss_by_pairs"),
+        (
+            "tests/method/test_losses.py::test_auc_loss_at_the_margin",
+            "tests/did_book/chapters/test_toys.py::test_the_loop_over_pairs_is_eq_8_by_hand",
+        ),
+    ),
+    Equation(
+        9,
+        "The classification loss mixes binary cross-entropy with the ranking loss.",
+        r"""
+        \begin{aligned}
+        \mathcal{L}_{cls} &= \alpha \mathcal{L}_{BCE} + (1 - \alpha) \mathcal{L}_{AUC} \\
+        \mathcal{L}_{BCE} &= -\frac{1}{n} \sum_{i=1}^n \big[Y_i \log \sigma(C(\omega; I_{df}^{X_i}))
+        + (1 - Y_i) \log(1 - \sigma(C(\omega; I_{df}^{X_i})))\big]
+        \end{aligned}
+        """,
+        "eq-9",
+        "method_4_ranking",
+        ("did.method.losses.classification_loss",),
+        ("tests/method/test_losses.py::test_classification_loss_is_eq_9",),
+    ),
+    Equation(
+        10,
+        "The domain loss is the cross-entropy of the domain: real, or the method of the forgery.",
+        r"""
+        \mathcal{L}_{dom} = -\frac{1}{n} \sum_{i=1}^{n} \sum_{j=0}^{k} D_i^j \,
+        \log\left( S\left[\bar C^j(\bar\omega; I_{dom}^{X_i})\right] \right)
+        """,
+        "eq-10",
+        "method_5_together",
+        ("did.method.losses.domain_loss",),
+        ("tests/method/test_losses.py::test_domain_loss_is_eq_10",),
+    ),
+    Equation(
+        11,
+        "The three losses, each with its weight, make one sum.",
+        r"""
+        \mathcal{L} = \lambda_{dec} \mathcal{L}_{dec} + \lambda_{cls} \mathcal{L}_{cls}
+        + \lambda_{dom} \mathcal{L}_{dom}
+        """,
+        "eq-11",
+        "method_5_together",
+        ("did.method.task.DIDTask.forward",),
+        (
+            "tests/method/test_task.py::test_terms_are_named_and_sum_to_the_total",
+            "tests/method/test_task.py::test_gradients_of_a_step_are_those_of_eq_11_and_12",
+        ),
+    ),
+    Equation(
+        12,
+        "One step moves all six modules at once, each at its own rate; the estimator climbs and the others descend.",
+        r"""
+        \begin{pmatrix} \theta_{l+1} \\ \psi_{l+1} \\ \varphi_{l+1} \\
+        \phi_{l+1} \\ \omega_{l+1} \\ \bar\omega_{l+1} \end{pmatrix}
+        =
+        \begin{pmatrix} \theta_{l} \\ \psi_{l} \\ \varphi_{l} \\ \phi_{l} \\ \omega_{l} \\ \bar\omega_{l} \end{pmatrix}
+        -
+        \begin{pmatrix}
+        \eta_\theta \, \partial_\theta \mathcal{L} \\
+        \eta_\psi \, \partial_\psi \mathcal{L} \\
+        \eta_\varphi \, \partial_\varphi \mathcal{L} \\
+        -\eta_\phi \, \beta \, \partial_\phi \mathcal{L} \\
+        \eta_\omega \, \partial_\omega \mathcal{L} \\
+        \eta_{\bar\omega} \, \partial_{\bar\omega} \mathcal{L}
+        \end{pmatrix}
+        """,
+        "eq-12",
+        "method_5_together",
+        (
+            "did.training.loop.train_step",
+            "did.method.task.DIDTask.parameter_groups",
+            "did.method.task.DIDTask.rate_factor",
+            "did.method.task.adversary_scales",
+            "did.method.task.beta",
+        ),
+        (
+            "tests/method/test_task.py::test_gradients_of_a_step_are_those_of_eq_11_and_12",
+            "tests/method/test_task.py::test_ten_times_the_rate_for_all_but_the_backbone",
+            "tests/method/test_task.py::test_only_t_slows_down_under_eq_12",
+            "tests/method/test_task.py::test_the_readings_of_section_3_3_and_eq_12",
+            "tests/method/test_task.py::test_at_the_start_the_text_spares_the_features_and_eq_12_spares_t",
+            "tests/method/test_task.py::test_betas_schedule",
+        ),
+    ),
+    Equation(
+        "Algorithm 1",
+        "Split the features by Equation 1, then the other part by Equation 2; three parts come out.",
+        "",
+        "algorithm-1",
+        "method_1_decomposition",
+        ("did.method.model.DID.forward",),
+        ("tests/method/test_model.py::test_decompositions_are_complementary",),
+    ),
+    Equation(
+        "Algorithm 2",
+        "Draw a batch, take the step of Equation 12, go on; at the end keep the modules that the test phase needs.",
+        "",
+        "algorithm-2",
+        "method_5_together",
+        ("did.training.loop.fit", "did.training.loop.train_step"),
+        (
+            "tests/training/test_loop.py::test_training_learns",
+            "tests/training/test_loop.py::test_the_checkpoint_is_the_best_on_validation_not_the_last",
+        ),
+    ),
+)
+
+#: The paper's equations 1 to 12 and its two algorithms, by number.
+EQUATIONS: dict[int | str, Equation] = {equation.number: equation for equation in _LIST}
+
+#: Symbol, meaning, and the name in the code. `DID.x` is a module of the model, `Decomposed.x` one of its outputs.
+SYMBOLS = (
+    (r"G(\theta; \cdot)", "the backbone", "did.method.model.DID.backbone"),
+    (r"A_{df}(\psi; \cdot)", "the deepfake attention network", "did.method.model.DID.deepfake_attention"),
+    (r"A_{dom}(\varphi; \cdot)", "the domain attention network", "did.method.model.DID.domain_attention"),
+    (r"T(\phi; \cdot)", "the estimator of mutual information", "did.method.model.DID.estimator"),
+    (r"C(\omega; \cdot)", "the deepfake classifier", "did.method.model.DID.classifier"),
+    (r"\bar C(\bar\omega; \cdot)", "the domain classifier", "did.method.model.DID.domain_classifier"),
+    ("I_X", "the feature map", "did.method.model.Decomposed.features"),
+    ("M_{df}", "the deepfake map", "did.method.model.Decomposed.deepfake_map"),
+    ("I_{df}", "the deepfake information", "did.method.model.Decomposed.deepfake"),
+    ("I_{os}", "everything else", "did.method.model.Decomposed.other"),
+    ("M_{dom}", "the domain map", "did.method.model.Decomposed.domain_map"),
+    ("I_{dom}", "the domain information", "did.method.model.Decomposed.domain"),
+    ("I_{res}", "what neither classifier sees", "did.method.model.Decomposed.residual"),
+    (r"\alpha", "the weight of cross-entropy against ranking", "did.settings.Settings.alpha"),
+    (r"\gamma", "the margin of the ranking loss", "did.settings.Settings.auc_margin"),
+    ("p", "the power of the ranking loss", "did.settings.Settings.auc_power"),
+    (r"\lambda_{cls}", "the weight of the classification loss", "did.settings.Settings.lambda_cls"),
+    (r"\lambda_{dom}", "the weight of the domain loss", "did.settings.Settings.lambda_dom"),
+    (r"\lambda_{dec}", "the weight of the decorrelation loss", "did.settings.Settings.lambda_dec"),
+    (r"\eta_\theta", "the learning rate of the backbone", "did.settings.Settings.lr"),
+    (r"\beta", "the strength of the reversal", "did.method.task.beta"),
+)
+
+
+def anchor(test: str) -> str:
+    """The place of a test in its chapter: `tests/method/test_losses.py::test_auc_loss` is at `test-auc-loss`."""
+    return "test-" + test.partition("::")[2].removeprefix("test_").replace("_", "-")
+
+
+def _code_anchor(code: str) -> str:
+    return "code-" + re.sub(r"[._]", "-", _split(code)[1]).lower()
+
+
+def _split(code: str) -> tuple[str, str]:
+    """Module and object: a class has a capital letter, and all from there on is the object."""
+    parts = code.split(".")
+    first = next((i for i, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
+    return ".".join(parts[:first]), ".".join(parts[first:])
+
+
+def _role(code: str) -> str:
+    """The link to its entry in the reference."""
+    name = _split(code)[1]
+    kind = "meth" if "." in name else "class" if name[0].isupper() else "func"
+    return f"{{py:{kind}}}`{code}`"
+
+
+def equations_page() -> str:
+    """The page "The equations" as MyST text, for a place beside the chapters."""
+    parts = [
+        "# The equations\n",
+        "Every equation and both algorithms of the paper: the code that is it, and the tests that fail when the code "
+        "is no longer it. The numbers are the paper's. The book is not built when one of these links is missing.\n",
+    ]
+    for equation in EQUATIONS.values():
+        place = f"{{eq}}`{equation.label}`" if equation.latex else f"[{equation.name}](#{equation.label})"
+        code = ", ".join(
+            f"{_role(each)} ([source of {_split(each)[1]}](#{_code_anchor(each)}))" for each in equation.code
+        )
+        tests = ", ".join(f"[{test.partition('::')[2]}](#{anchor(test)})" for test in equation.tests)
+        parts += [
+            f"## {equation.name}\n",
+            *([f"$$\n{_lines(equation.latex)}\n$$\n"] if equation.latex else []),
+            f"{equation.says}\n",
+            f"- Chapter: [](./{equation.chapter}) at {place}\n- Code: {code}\n- Test: {tests}\n",
+        ]
+    rows = [f"| ${symbol}$ | {meaning} | `{name}` |" for symbol, meaning, name in SYMBOLS]
+    parts.append("\n".join(["## Symbols\n", "| symbol | what it is | in the code |", "|---|---|---|", *rows, ""]))
+    return "\n".join(parts)
+
+
+def _lines(latex: str) -> str:
+    return "\n".join(line.strip() for line in latex.strip().splitlines())
+
+
+def gaps(equations: Mapping[int | str, Equation], root: Path) -> list[str]:
+    """What lacks between the paper's equations and the project, one sentence each; empty if nothing does.
+
+    An equation needs code that is there, tests that are there and always run, and a chapter that prints the equation
+    under its label, shows both with a place to link to, and links to the code's entry in the reference. In the order
+    of the table of contents the labels have to give the paper's numbers.
+
+    Args:
+        equations: such as `EQUATIONS`.
+        root: the project; its sources, tests, notebooks and `book/_toc.yml` are read, and nothing is imported.
+    """
+    found = [f"equation {number}: not in the list" for number in range(1, 13) if number not in equations]
+    for equation in equations.values():
+        lacks = (*_code(equation, root), *_tests(equation, root), *_chapter(equation, root))
+        found += [f"{equation.name[0].lower()}{equation.name[1:]}: {lack}" for lack in lacks]
+    return found + _numbers(equations, root)
+
+
+def _tree(file: Path) -> ast.Module:
+    """A file's syntax; an empty one if it is not there or not Python."""
+    try:
+        return _parsed(file.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return ast.parse("")
+
+
+@functools.cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+def _defined(tree: ast.AST, name: str) -> ast.FunctionDef | ast.ClassDef | None:
+    """A function or class by its name, a method by `Class.method`."""
+    first, _, rest = name.partition(".")
+    for node in getattr(tree, "body", []):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == first:
+            return _defined(node, rest) if rest else node
+    return None
+
+
+def _module(code: str) -> str:
+    return f"src/{_split(code)[0].replace('.', '/')}.py"
+
+
+def _code(equation: Equation, root: Path) -> Iterator[str]:
+    if not equation.code:
+        yield "no code"
+    for code in equation.code:
+        if _defined(_tree(root / _module(code)), _split(code)[1]) is None:
+            yield f"there is no {code}"
+
+
+def _tests(equation: Equation, root: Path) -> Iterator[str]:
+    if not equation.tests:
+        yield "no test"
+    for test in equation.tests:
+        file, _, name = test.partition("::")
+        tree = _tree(root / file)
+        function = _defined(tree, name)
+        if not isinstance(function, ast.FunctionDef):
+            yield f"there is no {test}"
+            continue
+        marks = [ast.unparse(mark) for mark in function.decorator_list]
+        marks += [
+            ast.unparse(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and any(ast.unparse(target) == "pytestmark" for target in node.targets)
+        ]
+        for mark in ("slow", "skip", "xfail"):
+            if any(f"mark.{mark}" in each for each in marks):
+                yield f"{test} is marked {mark}, so `make test` does not hold the code to it"
+
+
+def _text(file: Path) -> str:
+    """The prose of a notebook or a page; empty if it is not there or cannot be read."""
+    try:
+        if file.suffix == ".md":
+            return file.read_text(encoding="utf-8")
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]  # nbformat would validate, slowly
+        return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+_INCLUDE = re.compile(r"\{literalinclude\} (?:\.\./)*(\S+)\n((?::[\w-]+:.*\n)*)")
+_MATH = re.compile(r"^```\{math\}\n:label: (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _chapter(equation: Equation, root: Path) -> Iterator[str]:
+    chapter = f"notebooks/{equation.chapter}.ipynb"
+    text = _text(root / chapter)
+    if not text:
+        yield f"there is no {chapter} that can be read"
+        return
+    printed = dict(_MATH.findall(text))
+    if equation.latex and equation.label not in printed:
+        yield f"{chapter} has no equation with the label {equation.label}"
+    elif equation.latex and printed[equation.label].split() != equation.latex.split():
+        yield f"{chapter} prints {equation.label} otherwise than the list"
+    if not equation.latex and f"({equation.label})=" not in text.splitlines():
+        yield f"{chapter} has no place ({equation.label})="
+    shown = {
+        (file, name): options
+        for file, options in _INCLUDE.findall(text)
+        for name in re.findall(r":pyobject: (\S+)", options)
+    }
+    for code in equation.code:
+        options = shown.get((_module(code), _split(code)[1]))
+        if options is None:
+            yield f"{chapter} does not show {code}"
+        elif f":name: {_code_anchor(code)}" not in options.splitlines():
+            yield f"{chapter} shows {code} without `:name: {_code_anchor(code)}`"
+        if _role(code) not in text:
+            yield f"{chapter} does not link to {code} in the reference by {_role(code)}"
+    for test in equation.tests:
+        file, _, name = test.partition("::")
+        if (file, name) not in shown:
+            yield f"{chapter} does not show {test}"
+        if f":name: {anchor(test)}" not in text.splitlines():
+            yield f"{chapter} has no `:name: {anchor(test)}`"
+
+
+def _numbers(equations: Mapping[int | str, Equation], root: Path) -> list[str]:
+    """Sphinx counts the labelled equations of all pages in the order of the table of contents."""
+    try:
+        toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
+        pages = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return ["book/_toc.yml cannot be read, so the numbers of the equations are not known"]
+    labels: list[str] = []
+    for page in pages:
+        executed = page.startswith("book/executed/")
+        file = root / (f"notebooks/{Path(page).name}.ipynb" if executed else f"{page}.md")
+        labels += [label for label, _ in _MATH.findall(_text(file))]
+    return [
+        f"equation {equation.number}: the book numbers it ({labels.index(equation.label) + 1}); take the label from "
+        "the equations before it that are not the paper's"
+        for equation in equations.values()
+        if equation.label in labels and labels.index(equation.label) + 1 != equation.number
+    ]

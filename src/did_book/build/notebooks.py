@@ -1,0 +1,249 @@
+"""The book's notebooks: executed by papermill where what they came from has changed, and never half.
+
+`runs/book/` keeps them as papermill left them, so that a second build executes only what is stale; `book/executed/`
+has them as pages.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+from did.errors import DidError
+from did.paper.parameters import PARAMETERS
+from did.settings import nearest
+from did.utils.files import write_atomically
+from did_book.build import equations, page
+from did_book.build.checkout import TOC, ready
+
+#: Where the table of contents and everybody's links expect the executed pages.
+EXECUTED = "book/executed"
+# What a page reads besides the package: the records that other pages, or `make bench`, have written.
+READS = {"paper_against_ours": "results/*.json", "speed": "benchmarks/results/*.json"}
+# Rooms that no notebook's output comes from.
+_APART = ("book", "cli.py")
+
+
+def chapters(root: Path) -> list[str]:
+    """The notebooks that the table of contents names, in its order.
+
+    Raises:
+        DidError: one that is not there.
+    """
+    toc = yaml.safe_load((root / TOC).read_text(encoding="utf-8"))
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    names = [Path(file).name for file in files if file.startswith(f"{EXECUTED}/")]
+    found = [name for name in names if name not in GENERATED]
+    for name in found:
+        if not (root / "notebooks" / f"{name}.ipynb").is_file():
+            raise DidError(f"{TOC} names {EXECUTED}/{name}, but there is no notebooks/{name}.ipynb")
+    return found
+
+
+def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
+    """Of all that decides a notebook's output: its code, the package, the locked versions, its parameters, and the
+    files that it reads. Not of its text: that may change without a new execution."""
+    code = [cell.source for cell in _own(_source(root, name)) if cell.cell_type == "code"]
+    package = root / "src/did"
+    files = [
+        file
+        for file in sorted(package.rglob("*.py"))
+        if file.relative_to(package).parts[0] not in _APART
+    ]  # fmt: skip
+    files += [root / "requirements.lock", *sorted(root.glob(READS[name]) if name in READS else [])]
+    found = hashlib.sha256(json.dumps([code, sorted(parameters.items())], default=str).encode())
+    for file in files:
+        found.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+def _source(root: Path, name: str) -> nbformat.NotebookNode:
+    return nbformat.read(root / "notebooks" / f"{name}.ipynb", 4)
+
+
+def _own(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """A notebook's cells without the one that papermill puts into it."""
+    return [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+
+
+def _with_text(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An executed notebook with the text as it is now. Its code is the source's: it is not stale."""
+    run = iter([cell for cell in _own(executed) if cell.cell_type == "code"])
+    executed.cells = [next(run) if cell.cell_type == "code" else cell for cell in _own(source)]
+    return executed
+
+
+def parameters_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the given parameters that a notebook has."""
+    return {key: value for key, value in given.items() if key in PARAMETERS[name]}
+
+
+def execute(root: Path, given: Mapping[str, Any]) -> list[str]:
+    """Execute every chapter that is stale, one after the other; last those that read what others write.
+
+    Args:
+        root: the project.
+        given: parameters; a notebook gets those that it has.
+
+    Returns:
+        The names of those that were executed.
+
+    Raises:
+        DidError: a parameter that no notebook has; a notebook that fails. What was executed before stays.
+    """
+    names = sorted(chapters(root), key=READS.__contains__)
+    known = {key for name in names for key in PARAMETERS[name]}
+    for key in given:
+        if key not in known:
+            raise DidError(f"no notebook of the book has a parameter '{key}': {nearest(key, known)}")
+    done = []
+    for number, name in enumerate(names, 1):
+        parameters = parameters_of(name, given)
+        if _state(_cached(root, name)) == digest(root, name, parameters):
+            continue
+        print(f"[{number}/{len(names)}] {name}", flush=True)
+        _execute(root, name, parameters)
+        done.append(name)
+    return done
+
+
+def _cached(root: Path, name: str) -> Path:
+    return root / "runs/book" / f"{name}.ipynb"
+
+
+def _state(file: Path) -> str | None:
+    """The digest that an executed notebook was made under."""
+    return nbformat.read(file, 4).metadata.get("did", {}).get("digest") if file.is_file() else None
+
+
+def _execute(root: Path, name: str, parameters: dict[str, Any]) -> None:
+    cached = _cached(root, name)
+    failed = cached.with_name(f"{name}-failed.ipynb")
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    cached.unlink(missing_ok=True)
+    nb = _papermill(root, name, parameters, failed)
+    lean(nb)
+    # After it: what it reads, it may have written.
+    nb.metadata["did"] = {"digest": digest(root, name, parameters)}
+    write_atomically(cached, lambda path: nbformat.write(nb, path))
+    failed.unlink(missing_ok=True)
+
+
+def _papermill(root: Path, name: str, parameters: dict[str, Any], into: Path) -> nbformat.NotebookNode:
+    source = root / "notebooks" / f"{name}.ipynb"
+    try:
+        return papermill.execute_notebook(source, into, parameters, cwd=source.parent)
+    except PapermillExecutionError as error:
+        raise DidError(
+            f"the notebook {name} failed in its cell {error.exec_count} ({error.ename}: {error.evalue}); see {into}"
+        ) from error
+
+
+def lean(nb: nbformat.NotebookNode) -> None:
+    """Keep of papermill's notes the duration and the parameters; the rest is paths and times of one machine."""
+    about = nb.metadata["papermill"]
+    nb.metadata["papermill"] = {key: about[key] for key in ("duration", "parameters")}
+    for cell in nb.cells:
+        cell.metadata.pop("papermill", None)
+
+
+def refresh(root: Path, names: Sequence[str] = ()) -> None:
+    """Execute the committed notebooks again, in place, at preset smoke, in a project folder of their own.
+
+    Args:
+        names: only these.
+
+    Raises:
+        DidError: no checkout, or one that cannot be written; an unknown name; a notebook that fails.
+    """
+    ready(root, "notebooks")
+    known = sorted(file.stem for file in (root / "notebooks").glob("*.ipynb"))
+    for name in names:
+        if name not in known:
+            raise DidError(f"unknown notebook '{name}': {nearest(name, known)}")
+    with tempfile.TemporaryDirectory() as home, _set("DID_HOME", home):
+        for name in names or known:
+            file = root / "notebooks" / f"{name}.ipynb"
+            nb = _papermill(root, name, {"preset": "smoke"}, Path(home) / "executing.ipynb")
+            lean(nb)
+            write_atomically(file, lambda path, nb=nb: nbformat.write(nb, path))  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _set(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
+def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, repository: str = "") -> None:
+    """Write the pages of all chapters, and those that are generated, into `book/executed/`.
+
+    Args:
+        root: the project.
+        given: parameters, as for `execute`.
+        committed: of the notebooks as they are committed, at preset smoke, without executing any.
+        repository: `owner/name` on GitHub, for a button that opens the notebook on Binder.
+
+    Raises:
+        DidError: a notebook that is missing, stale, unfinished or failed, or a figure without words or stamp; every
+            reason, one a line.
+    """
+    problems = equations.gaps(equations.EQUATIONS, root)
+    names, pages = chapters(root), {}
+    for name in names:
+        file = root / "notebooks" / f"{name}.ipynb" if committed else _cached(root, name)
+        if not file.is_file():
+            problems.append(f"{name} has not been executed: `make book` does it")
+            continue
+        nb = nbformat.read(file, 4)
+        if not committed and nb.metadata.get("did", {}).get("digest") != digest(root, name, parameters_of(name, given)):
+            problems.append(
+                f"{name} is stale: its code, the package, a parameter or what it reads has changed since it was "
+                "executed; `make book` executes it again"
+            )
+        elif not committed:
+            nb = _with_text(nb, _source(root, name))
+        problems += [f"{name}: {problem}" for problem in page.problems(nb)]
+        pages[name] = nb
+    if problems:
+        raise DidError("the book is not built:\n" + "\n".join(f"- {problem}" for problem in problems))
+    texts = {f"{name}.ipynb": nbformat.writes(page.finish(nb, name, repository)) + "\n" for name, nb in pages.items()}
+    texts |= {f"{name}.md": make(pages) for name, make in GENERATED.items()}
+    folder = root / EXECUTED
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that are no more.
+        if left.name not in texts:
+            left.unlink()
+    for name, text in texts.items():
+        file = folder / name
+        # Sphinx reads a page again when its file is newer.
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_atomically(file, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+
+
+def timings(pages: Mapping[str, nbformat.NotebookNode]) -> str:
+    """A table of the minutes that each notebook took, for `book/teachers.md` to include."""
+    rows = ["| chapter | preset | minutes |", "|---|---|---|"]
+    for name, nb in pages.items():
+        about = nb.metadata.get("papermill", {})
+        rows.append(f"| [](executed/{name}) | {about['parameters']['preset']} | {about['duration'] / 60:.1f} |")
+    return "\n".join(rows) + "\n"
+
+
+#: Pages that no notebook makes.
+GENERATED = {"equations": lambda pages: equations.equations_page(), "timings": timings}

@@ -1,0 +1,207 @@
+"""From an executed notebook to a page: words for its pictures, tables for a screen reader, stamps, data as CSV.
+
+A notebook says where its numbers are from in one cell tagged `stamp`. That line comes to stand under each of its
+tables, and under each figure that has no stamp of its own.
+"""
+
+import ast
+import base64
+import copy
+import csv
+import html
+import io
+import re
+from urllib.parse import quote
+
+import nbformat
+from bs4 import BeautifulSoup
+from nbformat import NotebookNode
+
+from did.sources import STANDIN
+from did.training.provenance import commit
+from did.utils.words import code, plain, quoted
+
+STAMP = "stamp"
+CSV = "text/csv"
+_TABLE = 'class="dataframe"'
+
+
+def _outputs(cell: NotebookNode) -> list[NotebookNode]:
+    return cell.get("outputs", [])
+
+
+def _is_figure(output: NotebookNode) -> bool:
+    return "image/png" in output.get("data", {})
+
+
+def _is_table(output: NotebookNode) -> bool:
+    return _TABLE in output.get("data", {}).get("text/html", "")
+
+
+def stamp_of(nb: NotebookNode) -> str:
+    """What the cell tagged `stamp` says, or nothing."""
+    for cell in nb.cells:
+        if STAMP in cell.metadata.get("tags", []):
+            for output in _outputs(cell):
+                if "text/markdown" in output.get("data", {}):
+                    return output.data["text/markdown"]
+    return ""
+
+
+def problems(nb: NotebookNode) -> list[str]:
+    """What keeps an executed notebook out of the book, one sentence each."""
+    found = []
+    shows = False
+    for number, cell in enumerate(nb.cells):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        if cell.execution_count is None:
+            found.append(f"cell {number} was not executed")
+        found += [
+            f"cell {number} ends in {output.ename}: {output.evalue}"
+            for output in _outputs(cell)
+            if output.output_type == "error"
+        ]
+        figures = [output for output in _outputs(cell) if _is_figure(output)]
+        shows = shows or bool(figures) or any(map(_is_table, _outputs(cell)))
+        if len(figures) > 1:
+            found.append(f"cell {number} shows {len(figures)} figures: a page has words for one a cell")
+        if any(len(_words(figure)) < 20 for figure in figures):
+            found.append(f"cell {number} shows a figure without an alternative text: show a did.plots.Plot")
+    if shows and not stamp_of(nb):
+        found.append("it shows figures or tables and has no cell tagged 'stamp' that says where they are from")
+    return found
+
+
+def _words(figure: NotebookNode) -> str:
+    words = figure.data.get("text/plain", "")
+    return "" if words.startswith("<") else words.strip()
+
+
+def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
+    """A notebook as a page of the book.
+
+    Each figure gets its words as alternative text; each table headers with a scope, in a region with a name that can be
+    scrolled; both get the stamp and a link to their data as CSV, which is in the page itself. A page of stand-in
+    numbers says so under its title, and one that was executed with other parameters than it shows, under those.
+
+    Args:
+        nb: executed, with no `problems`.
+        name: of the notebook; names the files to download.
+        repository: `owner/name` on GitHub: a button opens the notebook on Binder, at this commit.
+    """
+    nb = copy.deepcopy(nb)
+    # What stood in bold ends in a full stop, or the credit after it would run on.
+    stamp = re.sub(r"\.?\*\* +(?=\S)", ". ", stamp_of(nb)).replace("**", "")
+    said, time = html.unescape(stamp.lstrip("> ").strip()), _time(nb)
+    heading, number = "", 0
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            heading = ([heading] + re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE))[-1]
+            continue
+        tags = cell.metadata.setdefault("tags", [])
+        # No part of the text: what papermill was given (`_executed_with` says it), and imports, which unfold.
+        tags += ["remove-cell"] if "injected-parameters" in tags else []
+        tags += ["hide-input"] if "check_parameters(globals()" in cell.source else []
+        for place, output in reversed(list(enumerate(_outputs(cell)))):
+            if not (_is_figure(output) or _is_table(output)):
+                continue
+            number, text = number + 1, said
+            if _is_figure(output):
+                cell.metadata["mystnb"] = {"image": {"alt": " ".join(_words(output).split())}}
+                data = output.data.pop(CSV, "")
+                text = output.metadata.get("image/png", {}).get("stamp") or said
+            else:
+                output.data["text/html"], data = _table(output.data["text/html"], heading)
+            under = _under(f"{text.rstrip('.')}. {time}", data, f"{name}-{number}.csv", _unmarked(heading))
+            cell.outputs.insert(place + 1, nbformat.v4.new_output("display_data", {"text/html": under}))
+    _executed_with(nb)
+    top = [_text(_notice(said), "stand-in")] if STANDIN in said else []
+    top += [_text(_launch(repository, name), "binder")] if repository else []
+    nb.cells[1:1] = top
+    _forget(nb)
+    return nb
+
+
+def _text(source: str, name: str) -> NotebookNode:
+    """A cell of text. Its id is not a random one: a page that has not changed is the same file again."""
+    return nbformat.v4.new_markdown_cell(source, id=f"page-{name}")
+
+
+def _executed_with(nb: NotebookNode) -> None:
+    """Under the cell of parameters, which shows the defaults, name those that were others."""
+    given = nb.metadata.get("papermill", {}).get("parameters", {})
+    for place, cell in enumerate(nb.cells):
+        if "parameters" in cell.metadata.get("tags", []):
+            lines = [line for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
+            shown = {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
+            # Of a folder its last part: the whole path is nobody's business.
+            others = [f"{key} {code(str(of).rsplit('/', 1)[-1])}" for key, of in given.items() if shown.get(key) != of]
+            if others:
+                line = f"This page was executed with {', '.join(others)}."
+                nb.cells.insert(place + 1, _text(line, "executed-with"))
+            return
+
+
+def _time(nb: NotebookNode) -> str:
+    """How long the page took."""
+    seconds = nb.metadata.get("papermill", {}).get("duration")
+    return f"This page: {seconds / 60:.1f} min." if seconds else ""
+
+
+def _unmarked(heading: str) -> str:
+    """A heading without its markup."""
+    return re.sub(r"[$`*\\{}]", "", heading).strip()
+
+
+def _table(text: str, heading: str) -> tuple[str, str]:
+    """A pandas table for a screen reader, and the same as CSV."""
+    soup = BeautifulSoup(text, "html.parser")
+    table = soup.find("table")
+    assert table is not None
+    del table["border"]
+    for head in table("th"):
+        # An empty cell heads nothing.
+        if not head.get_text(strip=True):
+            head.name = "td"
+        else:
+            head["scope"] = "col" if head.find_parent("thead") else "row"
+    data = io.StringIO()
+    csv.writer(data).writerows([cell.get_text() for cell in row(["th", "td"])] for row in table("tr"))
+    label = html.escape(_unmarked(heading) or "Table", quote=True)
+    region = f'<div class="did-table" role="region" aria-label="Table: {label}" tabindex="0">{table}</div>'
+    return region, data.getvalue()
+
+
+def _under(text: str, data: str, file: str, heading: str) -> str:
+    """The line under a figure or table."""
+    badge, rest = f'<span class="did-badge">{STANDIN}</span> ', text
+    if STANDIN in text:
+        rest = re.sub(rf"^{STANDIN}[,:]? *", "", text)
+    else:
+        badge = ""
+    link = ""
+    if data:
+        inside = base64.b64encode(data.encode("utf-8", "backslashreplace")).decode()
+        label = html.escape(f"data as CSV: {heading}", quote=True)
+        link = f' <a download="{file}" href="data:text/csv;base64,{inside}" aria-label="{label}">data as CSV</a>'
+    return f'<p class="did-stamp">{badge}{html.escape(plain(rest))}{link}</p>'
+
+
+def _notice(text: str) -> str:
+    title = f"{STANDIN}: numbers with this badge reproduce no number of the paper"
+    return f"```{{admonition}} {title}\n:class: warning did-standin\n{quoted(text)}\n```"
+
+
+def _launch(repository: str, name: str) -> str:
+    """A button to the notebook on Binder, in the environment that `.binder/` locks."""
+    at = commit().removesuffix("+changes")
+    url = f"https://mybinder.org/v2/gh/{quote(repository)}/{at}?labpath=notebooks%2F{name}.ipynb"
+    return f"```{{button-link}} {url}\n:color: primary\n:outline:\nOpen this notebook on Binder\n```"
+
+
+def _forget(nb: NotebookNode) -> None:
+    """Drop what is not the page's: how it was executed."""
+    for metadata in (nb.metadata, *(cell.metadata for cell in nb.cells)):
+        for key in ("papermill", "did"):
+            metadata.pop(key, None)

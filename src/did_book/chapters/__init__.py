@@ -1,0 +1,1 @@
+"""The experiments and figures of the chapters, one file a chapter."""

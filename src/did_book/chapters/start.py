@@ -1,0 +1,176 @@
+"""What goes wrong: detectors trained on one forgery method, tested on each."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from did import evaluation
+from did.errors import DidError
+from did.paper.tables import digits, verdict
+from did.plots.base import Plot, canvas, in_order, in_words, put_stamp
+from did.training.runs import Evaluation
+
+
+def method_heatmap(table: pd.DataFrame, stamp: str) -> Plot:
+    """AUC by the method that a detector was trained on (rows) and tested on (columns); its own method has a frame.
+
+    Args:
+        table: from `did.paper.tables.across_methods`: train, test, auc, low, high, kind (`own`, `other` or `all`).
+        stamp: where the numbers come from.
+
+    Raises:
+        DidError: nothing to draw, or a (train, test) twice.
+    """
+    if not len(table):
+        raise DidError("there is no detector to draw: give the AUC of at least one")
+    if table.duplicated(["train", "test"]).any():
+        twice = table[table.duplicated(["train", "test"])].iloc[0]
+        raise DidError(f"the table holds {twice.train} on {twice.test} twice: give one row of it")
+    trains, tests = in_order(table.train), in_order(table.test)
+    words = table.assign(words=[f"{r.auc:.2f}\n[{r.low:.2f}, {r.high:.2f}]" for r in table.itertuples()])
+    values, notes = (
+        words.pivot(index="train", columns="test", values=name).loc[trains, tests] for name in ("auc", "words")
+    )
+    figure, axes = canvas(2.6 + 1.15 * len(tests), 1.3 + 0.62 * len(trains))
+    axis = axes[0, 0]
+    # Chance and below share the darkest colour: no detector is good for being worse than a coin.
+    sns.heatmap(values, ax=axis, vmin=0.5, vmax=1, cmap="cividis", annot=notes, fmt="", annot_kws={"fontsize": 8},
+                linewidths=1.5, linecolor="white", xticklabels=False, yticklabels=False,
+                cbar_kws={"label": "AUC on frames (0.5: guessing)", "extend": "min"})  # fmt: skip
+    place = {name: number for number, name in enumerate(trains)}
+    for row in table[table.kind == "own"].itertuples():
+        corner = (tests.index(row.test) + 0.03, place[row.train] + 0.05)
+        axis.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, ec="#D55E00", lw=3, gid="own"))
+    if "all" in place and len(trains) > 1:
+        axis.axhline(place["all"], color="black", lw=1.5)
+    axis.set(xlabel="tested on", ylabel="trained on", title="framed: its own method")
+    axis.tick_params(length=0)
+    axis.set_xticks([number + 0.5 for number in range(len(tests))], tests, rotation=0)
+    axis.set_yticks([number + 0.5 for number in range(len(trains))], trains, rotation=0)
+    put_stamp(figure, stamp)
+    said = [
+        f"trained on {train}: "
+        + ", ".join(
+            f"{row.test}{' (its own)' if row.kind == 'own' else ''} {in_words(row.auc, row.low, row.high)}"
+            for row in table[table.train == train].itertuples()
+        )
+        for train in trains
+    ]
+    return Plot(figure, table, f"AUC on frames by method of training and test; {'; '.join(said)}.")
+
+
+def across_methods(tests: Mapping[str, Evaluation]) -> pd.DataFrame:
+    """Frame AUC of each detector on each method, with 95% intervals over videos.
+
+    Args:
+        tests: what a detector was trained on, a method or `all` -> its test on all methods.
+
+    Returns:
+        One row a (train, test): train, test, auc, low, high, kind: `own` method, `other` method, or `all`.
+    """
+    methods = [name for name in tests if name != "all"]
+    rows = []
+    for train, tested in tests.items():
+        metrics = tested.metrics.query("level == 'frame'").set_index("method")
+        for test in methods:
+            auc, low, high = metrics.loc[test, ["auc", "auc_low", "auc_high"]]
+            kind = "all" if train == "all" else "own" if train == test else "other"
+            rows.append({"train": train, "test": test, "auc": auc, "low": low, "high": high, "kind": kind})
+    return pd.DataFrame(rows)
+
+
+def method_drops(tests: Mapping[str, Evaluation], draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """How far each detector's frame AUC drops from its own method to the mean of the others, with 95% intervals.
+
+    Both sides of a drop see the same draws of videos.
+
+    Args:
+        tests: as for `across_methods`; `all` is left out, as it has seen every method.
+        draws, seed: of the bootstrap.
+
+    Returns:
+        One row a detector, and `mean` over them: train, own, others, drop, low, high.
+    """
+    methods = [name for name in tests if name != "all"]
+    scored = [tests[name].scores for name in methods]
+    drawn = evaluation.auc_draws(scored, methods, draws, seed)
+    measured = across_methods(tests).pivot(index="train", columns="test", values="auc").loc[methods, methods]
+    own, others = _own_and_others(measured.to_numpy()[..., None])
+    own_drawn, others_drawn = _own_and_others(drawn)
+    rows = []
+    for name, at in [*((name, [k]) for k, name in enumerate(methods)), ("mean", list(range(len(methods))))]:
+        low, high = evaluation.low_high((own_drawn - others_drawn)[at].mean(0))
+        mine, theirs = float(own[at].mean()), float(others[at].mean())
+        rows.append({"train": name, "own": mine, "others": theirs, "drop": mine - theirs, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def _own_and_others(values: NDArray) -> tuple[NDArray, NDArray]:
+    """(k, k, draws) -> the diagonal, and the mean of the rest of each row, (k, draws) both."""
+    diagonal = np.einsum("kkd->kd", values)
+    return diagonal, (values.sum(1) - diagonal) / (len(values) - 1)
+
+
+def method_matrix(table: pd.DataFrame) -> pd.DataFrame:
+    """`across_methods` to read: a row a detector, a column a method that it is tested on; its own method is marked."""
+    shown = [
+        digits(*ends) + (" (own)" if kind == "own" else "")
+        for *ends, kind in table[["auc", "low", "high", "kind"]].itertuples(index=False)
+    ]
+    wide = table.assign(shown=shown).pivot(index="train", columns="test", values="shown")
+    wide = wide.loc[table.train.unique(), table.test.unique()]
+    return wide.rename_axis(index="trained on", columns="tested on")
+
+
+_FALLS = {"ahead": "drops", "behind": "rises", "undecided": "undecided"}
+
+
+def drop_table(drops: pd.DataFrame) -> pd.DataFrame:
+    """`method_drops` to read."""
+    rows = {
+        row.train: {"own method": digits(row.own), "mean of the others": digits(row.others),
+                    "drop": digits(row.drop, row.low, row.high), "so": _FALLS[verdict(row.low, row.high)]}
+        for row in drops.itertuples()
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("trained on")
+
+
+_FAILS = {
+    "ahead": "The interval lies above 0: on forgeries of a kind that they never saw, they do fail here.",
+    "behind": "The interval lies below 0: here they do better on the methods that they never saw.",
+    "undecided": "The interval holds 0: these runs do not show that they fail on methods that they never saw.",
+}
+
+
+def method_sentences(table: pd.DataFrame, drops: pd.DataFrame) -> list[str]:
+    """On training with one method, from the tables of `across_methods` and `method_drops`."""
+    own, other, both = (table[table.kind == kind] for kind in ("own", "other", "all"))
+    mean, each = drops[drops.train == "mean"].iloc[0], drops[drops.train != "mean"]
+    learnt = int((own.low > 0.5).sum())
+    said = [
+        f"On the method that they were trained on, the {len(own)} detectors have an AUC of {mean.own:.3f} on average; "
+        f"on the methods that they never saw, {mean.others:.3f}. "
+        f"That is a drop of {digits(mean['drop'], mean.low, mean.high)}.",
+        f"{learnt} of {len(own)} detectors beat guessing on their own method with their whole interval."
+        + ("" if learnt else " Nothing was learnt, so that nothing could fail: train longer, as at preset laptop."),
+    ]
+    if learnt:
+        said.append(_FAILS[verdict(mean.low, mean.high)])
+    for so, how in (("ahead", "AUC drops"), ("behind", "AUC rises"), ("undecided", "The interval of the drop holds 0")):
+        part = [row for row in each.itertuples() if verdict(row.low, row.high) == so]
+        if part:
+            names = ", ".join(f"{row.train} ({row.own - row.others:+.3f})" for row in part)
+            said.append(f"{how} for {len(part)} of {len(each)}, trained on {names}.")
+    worst, guessing = other.loc[other.auc.idxmin()], int((other.low <= 0.5).sum())
+    said.append(
+        f"Of the {len(other)} AUCs on a method that was never seen, {guessing} are not told from guessing, or lie "
+        f"below it; the lowest is {digits(worst.auc, worst.low, worst.high)}, trained on {worst.train} and tested on "
+        f"{worst.test}."
+    )
+    if len(both):
+        said.append(f"One detector that was trained on all methods has {both.auc.mean():.3f} on average over them.")
+    return said

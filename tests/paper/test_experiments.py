@@ -1,0 +1,613 @@
+import ast
+import dataclasses
+import json
+import math
+import os
+import types
+from pathlib import Path
+
+import pytest
+import timm
+from sklearn.metrics import roc_auc_score
+
+from did import evaluation
+from did.errors import DidError
+from did.paper import conduct as conduct_module
+from did.paper import published
+from did.paper.conduct import conduct, experiment, rows_of, seed_list
+from did.paper.experiments import BACKBONES, EXPERIMENTS, READINGS
+from did.paper.parameters import PARAMETERS, check_parameters, train_settings
+from did.settings import PRESETS, Settings
+from did.sources import LAYOUTS, STANDIN_SIZES
+from did.training import runs
+from did.training import runs as results
+from did.training.runs import TASKS, evaluate
+
+pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
+
+each_experiment = pytest.mark.parametrize("what", EXPERIMENTS.values(), ids=EXPERIMENTS)
+each_preset = pytest.mark.parametrize("preset", PRESETS)
+
+
+@pytest.mark.parametrize("notebook", PARAMETERS)
+def test_a_mistyped_parameter_gets_the_nearest_name(notebook):
+    filled = {"source": "ffpp", "edition": "auto", "preset": "smoke", "seed": 0}
+    given = {name: filled.get(name) for name in PARAMETERS[notebook]}
+    check_parameters({**given, "In": [], "_i1": "", "np": types}, notebook)
+    with pytest.raises(DidError, match="unknown parameter 'presst': did you mean 'preset'"):
+        check_parameters({**given, "presst": "smoke"}, notebook)
+
+
+@pytest.mark.parametrize("notebook", PARAMETERS)
+def test_the_notebooks_have_these_parameters_and_no_others(notebook):
+    path = Path(__file__).parents[2] / "notebooks" / f"{notebook}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (cell,) = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assigned = {node.targets[0].id for node in ast.parse("".join(cell["source"])).body}
+    assert assigned == set(PARAMETERS[notebook])
+
+
+def test_every_reading_is_a_setting_of_its_own():
+    assert len({train_settings("laptop", options=changes) for changes in READINGS.values()}) == len(READINGS)
+    literal = train_settings("laptop", options=READINGS["literal"])
+    paper = Settings.preset("paper")
+    for name in ("estimator_weight", "adaptive_pool", "attention_rate", "adversary", "lambda_dec", "estimator_rate"):
+        assert getattr(literal, name) == getattr(paper, name), name
+
+
+def test_what_is_given_replaces_the_presets_value():
+    assert train_settings("laptop") == Settings.preset("laptop")
+    changed = train_settings("laptop", backbone="resnet50", pretrained="none", seed=3, options={"alpha": 1})
+    assert (changed.backbone, changed.pretrained, changed.seed, changed.alpha) == ("resnet50", "none", 3, 1.0)
+    assert changed.image_size == 112
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"preset": "lapdop"}, "did you mean 'laptop'"),
+        ({"preset": "laptop", "iterations": "many"}, "'iterations' takes int"),
+        ({"preset": "laptop", "options": "alpha=1"}, "options takes a mapping"),
+        ({"preset": "laptop", "options": {"alfa": 1}}, "unknown setting 'alfa': did you mean 'alpha'"),
+    ],
+)
+def test_mistakes(arguments, sentence):
+    with pytest.raises(DidError, match=sentence):
+        train_settings(**arguments)
+
+
+def test_in_a_notebook_only_the_sentence_is_shown():
+    assert DidError("one sentence")._render_traceback_() == ["DidError: one sentence"]
+
+
+# --- experiments as data ------------------------------------------------------------------------------------------
+
+
+@each_experiment
+@each_preset
+def test_every_row_is_a_run_that_changes_what_it_says_and_nothing_else(what, preset):
+    plain = Settings.preset(preset).as_dict()
+    for row in what.rows:
+        if row.task is None:
+            continue
+        assert row.task in TASKS
+        settings = row.settings(preset, 3, what.train)
+        assert (settings.seed, settings.source) == (3, what.train)
+        assert (settings.backbone, settings.pretrained) == BACKBONES[preset][row.backbone]
+        found = settings.as_dict()
+        assert {name: found[name] for name in row.changes} == row.changes
+        changed = {name for name, value in found.items() if value != plain[name]}
+        assert changed <= {"seed", "source", "backbone", "pretrained", *row.changes}, row.name
+
+
+@each_experiment
+def test_an_experiment_names_rows_and_sources_that_are_there(what):
+    names = [row.name for row in what.rows]
+    assert len(set(names)) == len(names)
+    run_here = {row.name for row in what.rows if row.task}
+    assert {name for pair in what.compared for name in pair} <= run_here
+    assert what.default is None or what.default in run_here
+    assert {what.train, *(source for source, _ in what.tests.values())} <= set(LAYOUTS)
+    assert set(what.metrics) <= set(evaluation.METRICS)
+    assert what.name in PARAMETERS and what.seeds >= 1
+
+
+@each_preset
+def test_the_first_backbone_is_the_presets_own(preset):
+    settings = Settings.preset(preset)
+    assert BACKBONES[preset]["first"] == (settings.backbone, settings.pretrained)
+    assert set(BACKBONES[preset]) == set(BACKBONES["paper"])
+    assert all(timm.is_model(name) for name, _ in BACKBONES[preset].values())
+
+
+def differing(what, preset):
+    """The fields in which the runs of an experiment differ from each other."""
+    every = [row.settings(preset, 0, what.train).as_dict() for row in what.rows if row.task]
+    return {name for name in every[0] if len({one[name] for one in every}) > 1}
+
+
+@each_experiment
+def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(what):
+    tried = {field.name for field in dataclasses.fields(Settings) if field.metadata.get("trials")}
+    expected = {
+        "table1_intra_cross": {"backbone"},
+        "table2_diffusion": {"backbone"},
+        "table3_backbones": {"backbone"},
+        "fig4_alpha": {"alpha"},
+        "table4_ablation": {"domain_attention", "domain_branch", "decorrelation", "estimator_weight"},
+        "open_choices": tried,
+    }.get(what.name, set())
+    for preset in PRESETS:
+        assert differing(what, preset) - {"pretrained"} == expected, preset
+
+
+def test_at_the_papers_preset_the_runs_are_those_of_4_1_3():
+    for name in ("table1_intra_cross", "table2_diffusion", "fig5_domains", "fig6_saliency", "fig7_embeddings"):
+        (did,) = [row for row in EXPERIMENTS[name].rows if row.name == "DID"]
+        assert did.settings("paper", 0, "ffpp") == Settings()
+
+
+def printed(name):
+    return {(row.name, *place): number for row in EXPERIMENTS[name].rows for place, number in row.paper.items()}
+
+
+def test_the_published_numbers_are_the_papers():
+    expected = {}
+    for system, numbers in published.TABLE_1.items():
+        for test, number in zip(("FF++", "CDF2"), numbers, strict=True):
+            if number is not None:
+                expected[system, test, "auc"] = number
+    assert printed("table1_intra_cross") == expected
+    assert len(expected) == 21
+    assert printed("table2_diffusion") == {
+        (system, test, "auc"): of[test]
+        for system, of in published.TABLE_2.items()
+        for test in ("T2I", "I2I", "FS", "FE")
+    }
+    pairs = {f"{backbone} + {head}": numbers for (backbone, head), numbers in published.TABLE_3.items()}
+    readings = ("DID, T's own step × λ_dec", "DID, T's own step × 1")
+    ablation = {name: numbers for name, numbers in published.TABLE_4.items() if name != "DID"}
+    ablation |= dict.fromkeys(readings, published.TABLE_4["DID"])
+    ablation["w/o A_dom and L_dom"] = ablation["w/o A_dom"]
+    for name, of in (("table3_backbones", pairs), ("table4_ablation", ablation)):
+        both = {(row, "CDF2", metric): of[row][i] for row in of for i, metric in enumerate(("auc", "eer"))}
+        assert printed(name) == both
+    assert printed("fig4_alpha") == {(f"α = {a:g}", "CDF2", "auc"): number for a, number in published.FIGURE_4.items()}
+    for name in EXPERIMENTS:
+        assert set(printed(name)) == set() or name.startswith(("table", "fig4"))
+
+
+def test_the_papers_other_systems_stand_there_and_are_not_run():
+    missing = {name: [row.name for row in what.rows if row.task is None] for name, what in EXPERIMENTS.items()}
+    others = ["Multi-task", "Two Branch", "MDD", "RL", "CFFs", "NoiseDF", "FDML", "DIRE"]
+    assert missing.pop("table1_intra_cross") == others
+    assert missing.pop("table2_diffusion") == ["DIRE"]
+    assert not any(missing.values())
+    tasks = {row.name: (row.task, row.backbone) for row in EXPERIMENTS["table1_intra_cross"].rows if row.task}
+    assert tasks == {"BCE": ("bce", "first"), "Xception": ("bce", "xception"), "F3-Net": ("f3net", "xception"),
+                     "DID": ("did", "first")}  # fmt: skip
+    assert {row.name: (row.task, row.backbone) for row in EXPERIMENTS["table3_backbones"].rows} == {
+        "ResNet50 + BCE": ("bce", "second"),
+        "ResNet50 + DID": ("did", "second"),
+        "EfficientNet-v2-L + BCE": ("bce", "first"),
+        "EfficientNet-v2-L + DID": ("did", "first"),
+    }
+
+
+def test_what_each_is_trained_and_tested_on():
+    ff, cdf = ("ffpp", "all"), ("cdf2", "all")
+    assert EXPERIMENTS["table1_intra_cross"].tests == {"FF++": ff, "CDF2": cdf}
+    assert EXPERIMENTS["table2_diffusion"].tests == {name: ("diff", name) for name in ("T2I", "I2I", "FS", "FE")}
+    for name in ("table3_backbones", "fig4_alpha", "table4_ablation"):
+        assert EXPERIMENTS[name].tests == {"CDF2": cdf}
+    dffd = [name for name, what in EXPERIMENTS.items() if what.train == "dffd"]
+    assert dffd == ["table3_backbones"]
+    assert all(what.train == "ffpp" for name, what in EXPERIMENTS.items() if name not in dffd)
+
+
+@each_preset
+def test_tables_and_figures_share_their_common_runs(preset):
+    def run_of(name, row):
+        (found,) = [each for each in EXPERIMENTS[name].rows if each.name == row]
+        return found.settings(preset, 1, EXPERIMENTS[name].train), found.task
+
+    own_step = "DID, T's own step × λ_dec" if preset == "paper" else "DID, T's own step × 1"
+    figures = ["fig5_domains", "fig6_saliency", "fig7_embeddings"]
+    did = {run_of(name, "DID") for name in ("table1_intra_cross", "table2_diffusion", *figures)}
+    did |= {run_of("fig4_alpha", "α = 0.5"), run_of("table4_ablation", own_step), run_of("open_choices", "default")}
+    assert len(did) == 1
+    bce = {run_of(name, "BCE") for name in ("table1_intra_cross", "table2_diffusion", "table4_ablation", figures[2])}
+    assert len(bce) == 1
+    assert bce != did
+    xception = {run_of(name, "Xception") for name in ("table1_intra_cross", "table2_diffusion")}
+    assert len(xception) == 1 and not xception & bce
+
+
+@each_preset
+def test_open_choices_change_one_thing_at_a_time(preset):
+    what = EXPERIMENTS["open_choices"]
+    rows = rows_of(what, preset)
+    base = rows[0].settings(preset, 0, "ffpp")
+    assert rows[0].name == "default" and base == Settings.preset(preset)
+    found = []
+    for row in rows[1:]:
+        settings = row.settings(preset, 0, "ffpp").as_dict()
+        changed = {name: value for name, value in settings.items() if value != getattr(base, name)}
+        if row.name.startswith("literal"):
+            assert changed == READINGS["literal"] == {name: getattr(Settings(), name) for name in changed}
+            continue
+        ((name, value),) = changed.items()
+        assert row.name == f"{name} = {value}"
+        found.append((name, value))
+    expected = [
+        (field.name, value)
+        for field in dataclasses.fields(Settings)
+        for value in field.metadata.get("trials", ())
+        if value != getattr(base, field.name)
+    ]
+    assert found == expected
+    names = {name for name, _ in found}
+    assert {"wiring", "adversary", "sampler", "pooling", "crop_margin", "estimator_weight"} <= names
+    fields = [field for field in dataclasses.fields(Settings) if field.metadata.get("options")]
+    # How a machine computes is no choice that the paper leaves open.
+    # What becomes of C̄ without A_dom is a choice of an ablation: Table 4 runs both readings.
+    assert "domain_branch" in differing(EXPERIMENTS["table4_ablation"], preset)
+    assert {field.name for field in fields if not field.metadata.get("machine")} <= names | {"domain_branch"}
+    assert not names & {field.name for field in fields if field.metadata.get("machine")}
+    assert any(row.name.startswith("literal") for row in rows) == (preset != "paper")
+
+
+def test_every_claim_is_a_papers_and_has_its_place():
+    assert set(published.CLAIMS) == set(EXPERIMENTS) - {"open_choices"}
+    for quote, where in published.CLAIMS.values():
+        assert len(quote.split()) > 10 and "  " not in quote and where.startswith("§4.")
+    assert "0.779" in published.CLAIMS["fig4_alpha"][0] and "0.99" in published.CLAIMS["fig5_domains"][0]
+
+
+# --- what is asked for ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, [0, 1, 2]), (3, [3]), ([0, 2], [0, 2]), ((4,), [4]), ("0,1,2", [0, 1, 2]), ("5", [5]), (2.0, [2])],
+)
+def test_seeds_are_given_as_a_notebook_gives_them(given, expected):
+    assert seed_list(given, 3) == expected
+
+
+@pytest.mark.parametrize(
+    "given", [[], "", "0,,1", "a", "0;1", -1, [0, -1], [0, 0], 0.5, "0.5", True, [True, 2], [0, None], {}, [[1]],
+              float("nan"), float("inf"), range(3)]
+)  # fmt: skip
+def test_seeds_that_are_none_are_refused(given):
+    with pytest.raises(DidError, match="seeds takes different whole numbers from 0 up, as in -p seeds 0,1,2; got "):
+        seed_list(given, 3)
+
+
+def test_rows_are_named_in_a_list():
+    what = EXPERIMENTS["table1_intra_cross"]
+    assert rows_of(what, "laptop") == list(what.rows)
+    assert [row.name for row in rows_of(what, "laptop", ["DID", "BCE", "DID"])] == ["DID", "BCE"]
+    literal = "literal: the paper's values of all three"
+    assert [row.name for row in rows_of(EXPERIMENTS["open_choices"], "paper", [literal])] == [literal]
+    with pytest.raises(DidError, match="unknown row 'Xcepton': did you mean 'Xception'.* valid: BCE, DID, F3-Net, Xc"):
+        rows_of(what, "laptop", ["Xcepton"])
+    with pytest.raises(DidError, match="unknown row 'DIRE'"):  # it stands there, but is not run
+        rows_of(what, "laptop", ["DID", "DIRE"])
+    for wrong in ("DID", [], 3, {}):
+        with pytest.raises(DidError, match=r"rows takes a list, as in -y 'rows: \[BCE\]', got "):
+            rows_of(what, "laptop", wrong)
+
+
+def test_unknown_names_are_one_sentence():
+    assert experiment("fig4_alpha") is EXPERIMENTS["fig4_alpha"]
+    with pytest.raises(DidError, match="unknown experiment 'table4_ablatoin': did you mean 'table4_ablation'"):
+        conduct("table4_ablatoin")
+    with pytest.raises(DidError, match="unknown preset 'lapdop': did you mean 'laptop'.* valid: laptop, paper, smoke"):
+        conduct("table4_ablation", preset="lapdop")
+    with pytest.raises(DidError, match="seeds takes"):
+        conduct("table4_ablation", preset="smoke", seeds="one")
+    with pytest.raises(DidError, match="unknown edition 'licenced': did you mean 'licensed'"):
+        conduct("table4_ablation", preset="smoke", edition="licenced")
+
+
+# --- what comes of it ---------------------------------------------------------------------------------------------
+
+ROWS = ["BCE", "DID, T's own step × 1"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project folder of its own without licensed data, in which stand-ins are small and written by one process."""
+    people = {"ffpp": 2, "cdf2": 4, "diff": 2}  # in the test split
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DID_HOME", str(tmp_path_factory.mktemp("project")))
+        patch.delenv("DID_DATA", raising=False)
+        patch.setattr(os, "cpu_count", lambda: 1)
+        for name, test in people.items():
+            size = {"people": {"train": 2, "val": 2, "test": test}, "frames": 1 if name == "diff" else 2}
+            patch.setitem(STANDIN_SIZES["smoke"], name, size)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ablation(project):
+    """Two rows of Table 4 with two seeds."""
+    return conduct("table4_ablation", "smoke", "stand-in", rows=ROWS, seeds=[0, 1], progress=False)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Counts what is trained; nothing is."""
+    begun = []
+
+    def never(task, *_, **__):
+        begun.append(type(task).__name__)
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(runs, "fit", never)
+    return begun
+
+
+def scored(outcome, row, source):
+    return [evaluate(one, *outcome.source(source), progress=False).scores for one in outcome.runs[row]]
+
+
+def auc_by_hand(scores, level, method="all"):
+    rows = scores if method == "all" else scores[(scores.label == 0) | (scores.method == method)]
+    if level == "frame":
+        return roc_auc_score(rows.label, rows.score)
+    of_video = {}
+    for row in rows.itertuples():
+        of_video.setdefault((row.video, row.label), []).append(row.score)
+    return roc_auc_score([label for _, label in of_video], [sum(s) / len(s) for s in of_video.values()])
+
+
+def test_the_tables_numbers_by_hand(ablation):
+    table = ablation.table
+    assert [tuple(row) for row in table[["row", "test", "level", "metric"]].to_numpy()] == [
+        (row, "CDF2", level, metric) for row in ROWS for level in ("frame", "video") for metric in ("auc", "eer")
+    ]
+    for row in table[table.metric == "auc"].itertuples():
+        values = [auc_by_hand(scores, row.level) for scores in scored(ablation, row.row, "cdf2")]
+        assert row.ours == pytest.approx(sum(values) / 2, abs=1e-12)
+        assert row.std == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2), abs=1e-12)
+        assert row.low <= row.ours <= row.high
+    for row in table[table.metric == "eer"].itertuples():
+        tables = scored(ablation, row.row, "cdf2")
+        tables = tables if row.level == "frame" else [evaluation.by_video(one) for one in tables]
+        assert row.ours == pytest.approx(sum(evaluation.eer(one.label, one.score) for one in tables) / 2, abs=1e-12)
+    assert (table.seeds == 2).all() and table.run_here.all() and (table.runs_on == "test_efficientnet").all()
+
+
+def test_the_intervals_are_those_over_videos_and_seeds(ablation):
+    report = evaluation.over_seeds(scored(ablation, "BCE", "cdf2")).query("method == 'all'")
+    ours = ablation.table[ablation.table.row == "BCE"]
+    assert ours[["low", "high"]].to_numpy().tolist() == report[["low", "high"]].to_numpy().tolist()
+
+
+def test_published_numbers_stand_beside_the_frame_level_only(ablation):
+    of_did = ablation.table[ablation.table.row == ROWS[1]].set_index(["level", "metric"]).paper
+    assert (of_did["frame", "auc"], of_did["frame", "eer"]) == published.TABLE_4["DID"]
+    assert of_did["video"].isna().all()
+    assert ablation.table[ablation.table.row == "BCE"].paper.isna().all()
+
+
+def test_the_differences_by_hand(ablation):
+    found = ablation.differences
+    assert [tuple(row) for row in found[["a", "b", "test", "level"]].to_numpy()] == [
+        (ROWS[1], "BCE", "CDF2", "frame"), (ROWS[1], "BCE", "CDF2", "video")
+    ]  # fmt: skip
+    for row in found.itertuples():
+        a, b = ([auc_by_hand(s, row.level) for s in scored(ablation, name, "cdf2")] for name in (row.a, row.b))
+        apart = [a[0] - b[0], a[1] - b[1]]
+        assert row.difference == pytest.approx(sum(apart) / 2, abs=1e-12)
+        assert row.std == pytest.approx(abs(apart[0] - apart[1]) / math.sqrt(2), abs=1e-12)
+        assert row.low <= row.difference <= row.high and row.seeds == 2
+    assert found.paper.isna().all()  # none is printed for BCE in Table 4
+
+
+def test_the_runs_are_in_the_order_of_the_seeds(ablation):
+    assert list(ablation.runs) == ROWS
+    for row, task in zip(ROWS, ("bce", "did"), strict=True):
+        assert [one.settings.seed for one in ablation.runs[row]] == [0, 1] == ablation.seeds
+        assert {one.record["task"] for one in ablation.runs[row]} == {task}
+
+
+def test_asking_again_trains_nothing_and_gives_the_same(ablation, untrained):
+    again = conduct("table4_ablation", "smoke", "stand-in", rows=ROWS, seeds="0,1", progress=False)
+    assert untrained == []
+    assert again.table.equals(ablation.table) and again.differences.equals(ablation.differences)
+    with pytest.raises(AssertionError, match="trained again"):
+        conduct("table4_ablation", "smoke", "stand-in", rows=ROWS, seeds=[0, 1, 2], progress=False)
+    assert untrained == ["BCETask"]
+    turned = conduct("table4_ablation", "smoke", "stand-in", rows=ROWS[::-1], seeds=[1, 0], progress=False)
+    assert turned.table.set_index(["row", "level", "metric"]).ours.to_dict() == pytest.approx(
+        ablation.table.set_index(["row", "level", "metric"]).ours.to_dict(), abs=1e-12
+    )
+
+
+def test_it_says_what_it_is(ablation):
+    assert (ablation.edition, ablation.bank, ablation.preset) == ("stand-in", "drawn", "smoke")
+    assert ablation.stamp.startswith("STAND-IN, no reproduction of a published number. stand-in for FaceForensics++")
+    assert ablation.label in ablation.stamp and "; stand-in for Celeb-DF v2 from" in ablation.label
+    for words in (
+        "Preset smoke, seeds 0, 1, ",
+        " min (training its 4 runs, now or before: ",
+        " min), commit ",
+        " cores",
+    ):
+        assert words in ablation.stamp
+    for words in ("trained on stand-in for FaceForensics++", "2 frames a video", "crops of 64 px, margin 0.3",
+                  "best frame AUC on the validation split", "; seeds 0, 1; 95% intervals by bootstrap over videos and "
+                  "seeds"):  # fmt: skip
+        assert words in ablation.protocol
+    assert "seed 0" not in ablation.protocol
+    licensed = {name: dataclasses.replace(each, edition="licensed") for name, each in ablation.sources.items()}
+    assert "STAND-IN" not in dataclasses.replace(ablation, sources=licensed).stamp
+    assert 0 < ablation.minutes < 10
+    source, store = ablation.source("cdf2")
+    assert source.name == "cdf2" and set(store.manifest.method) == {"real", "Celeb-synthesis"}
+
+
+def test_both_readings_of_the_ablation_without_a_dom_are_run(project):
+    rows = ["w/o A_dom", "w/o A_dom and L_dom"]
+    outcome = conduct("table4_ablation", "smoke", "stand-in", rows=rows, seeds=[0], progress=False)
+    kept, dropped = (outcome.runs[row][0] for row in rows)
+    assert kept.folder != dropped.folder
+    assert "dom" in kept.history and "domain_accuracy" in kept.record["metrics"]
+    assert "dom" not in dropped.history and "domain_accuracy" not in dropped.record["metrics"]
+    assert dropped.task().model.domain_classifier is None
+    of = outcome.table.query("level == 'frame' and metric == 'auc'").set_index("row").paper
+    assert of.tolist() == [published.TABLE_4["w/o A_dom"][0]] * 2
+
+
+@pytest.mark.parametrize(("found", "bank"), [(14, "licensed-part"), (518, "licensed")])
+def test_a_part_of_the_licensed_data_never_takes_the_place_of_the_whole(ablation, monkeypatch, untrained, found, bank):
+    def opened(name, *_):
+        counts = {"found": {"test videos": found}, "published": {"test videos": 518}, "missing": 0}
+        return dataclasses.replace(ablation.sources[name], edition="licensed", counts=counts)
+
+    monkeypatch.setattr(conduct_module, "open_source", opened)
+    outcome = conduct("table4_ablation", "smoke", rows=ROWS, seeds=[0, 1], progress=False)
+    assert (outcome.edition, outcome.bank) == ("licensed", bank)
+    assert outcome.stamp.startswith("A part of the licensed data. ") == (bank == "licensed-part")
+    assert "STAND-IN" not in outcome.stamp
+
+
+def test_two_editions_in_one_table_are_refused(ablation, monkeypatch, untrained):
+    def found(name, *_):
+        source = ablation.sources[name]
+        return dataclasses.replace(source, edition="licensed") if name == "cdf2" else source
+
+    monkeypatch.setattr(conduct_module, "open_source", found)
+    with pytest.raises(DidError, match="2 editions in one table .ffpp is stand-in, cdf2 is licensed.: name all"):
+        conduct("table4_ablation", "smoke", progress=False)
+    assert untrained == []
+
+
+def test_data_root_holds_a_folder_a_source(project, untrained):
+    with pytest.raises(DidError, match="data_root /nowhere/ffpp is not a folder"):
+        conduct("table4_ablation", "smoke", data_root="/nowhere", progress=False)
+
+
+@pytest.fixture(scope="module")
+def first_table(ablation):
+    """The whole of Table 1 with one seed, and which tasks were trained for it."""
+    begun, fit = [], runs.fit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "fit", lambda task, *more: begun.append(type(task).__name__) or fit(task, *more))
+        return conduct("table1_intra_cross", "smoke", progress=False), begun
+
+
+def test_table_1_takes_the_runs_that_table_4_made(first_table, ablation):
+    outcome, begun = first_table
+    assert begun == ["BCETask", "F3NetTask"]  # Xception and F3-Net
+    assert outcome.seeds == [0]
+    assert outcome.runs["DID"] == ablation.runs[ROWS[1]][:1] and outcome.runs["BCE"] == ablation.runs["BCE"][:1]
+    assert outcome.runs["Xception"] != outcome.runs["BCE"]
+
+
+def test_a_system_that_is_not_run_stands_there_with_its_published_numbers(first_table):
+    table = first_table[0].table
+    assert list(dict.fromkeys(table.row)) == ["BCE", *published.TABLE_1]
+    others = table[~table.run_here]
+    assert set(others.row) == set(published.TABLE_1) - {"Xception", "F3-Net", "DID"}
+    assert set(others.level) == {"frame"} and (others.seeds == 0).all() and set(others.runs_on) == {""}
+    assert others[["ours", "std", "low", "high"]].isna().all(axis=None)
+    numbers = table[table.level == "frame"].set_index(["row", "test"]).paper
+    assert numbers["MDD", "CDF2"] == 0.674 and math.isnan(numbers["DIRE", "CDF2"]) and numbers["DIRE", "FF++"] == 0.994
+    own = table[table.run_here & (table.row == "F3-Net") & (table.level == "frame")].set_index("test")
+    assert own.paper.to_dict() == {"FF++": 0.981, "CDF2": 0.651} and set(own.runs_on) == {"test_resnet"}
+
+
+def test_on_its_own_data_a_run_is_tested_as_it_was_when_it_was_made(first_table):
+    outcome, _ = first_table
+    row = outcome.table.query("row == 'Xception' and test == 'FF++' and level == 'frame'").iloc[0]
+    (one,) = outcome.runs["Xception"]
+    assert row.ours == pytest.approx(one.record["metrics"]["auc"], abs=1e-9)
+    assert [row.low, row.high] == pytest.approx([one.record["metrics"][f"auc_{end}"] for end in ("low", "high")])
+    assert math.isnan(row["std"])
+
+
+def test_the_published_difference_is_that_of_the_published_numbers(first_table):
+    found = first_table[0].differences.set_index(["a", "b", "test", "level"]).paper
+    assert found["DID", "Xception", "CDF2", "frame"] == pytest.approx(0.779 - 0.653)
+    assert found["DID", "F3-Net", "FF++", "frame"] == pytest.approx(0.970 - 0.981)
+    assert math.isnan(found["DID", "BCE", "CDF2", "frame"]) and math.isnan(found["DID", "F3-Net", "FF++", "video"])
+
+
+def test_table_2_is_of_each_method_against_all_reals(ablation, untrained):
+    outcome = conduct("table2_diffusion", "smoke", rows=["DID", "BCE"], seeds=0, progress=False)
+    assert untrained == []
+    (scores,) = scored(outcome, "DID", "diff")
+    own = outcome.table[(outcome.table.row == "DID") & (outcome.table.level == "frame")].set_index("test")
+    for name in ("T2I", "I2I", "FS", "FE"):
+        assert own.ours[name] == pytest.approx(auc_by_hand(scores, "frame", name), abs=1e-12)
+        assert own.paper[name] == published.TABLE_2["DID"][name]
+    assert own.ours.nunique() > 1
+    (other,) = scored(outcome, "BCE", "diff")
+    apart = outcome.differences.set_index(["a", "b", "test", "level"]).difference
+    assert set(apart.index.get_level_values("test")) == {"T2I", "I2I", "FS", "FE"}
+    assert apart["DID", "BCE", "FS", "frame"] == pytest.approx(
+        auc_by_hand(scores, "frame", "FS") - auc_by_hand(other, "frame", "FS"), abs=1e-12
+    )
+
+
+def test_open_choices_are_compared_with_the_default(ablation):
+    outcome = conduct("open_choices", "smoke", rows=["merge = product", "default"], progress=False)
+    assert set(zip(outcome.differences.a, outcome.differences.b, strict=True)) == {("merge = product", "default")}
+    assert set(outcome.differences.test) == {"FF++", "CDF2"}
+    assert outcome.runs["default"] == ablation.runs[ROWS[1]][:1]
+
+
+# --- trained on one method -------------------------------------------------------------------------------------------
+
+
+def test_each_detector_sees_its_own_method_and_is_tested_on_all(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    short = dataclasses.replace(tiny_settings, iterations=4, validate_every=2)
+    on_each = conduct_module.train_on_each(short, *tiny_source, progress=False)
+    methods = ["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
+    assert list(on_each) == [*methods, "all"]
+    whole = tiny_source[1].manifest
+    for method in methods:
+        one, tested = on_each[method]
+        assert one.record["task"] == "bce" and one.record["domains"] == ["real", method]
+        # 6 training, 4 validation and 4 test people with 2 frames each, real and forged by the one method.
+        assert one.record["data"]["crops"] == {"train": 24, "val": 16, "test": 16}
+        assert one.record["data"]["label"] == f"bars on noise, {method} alone"
+        assert set(one.scores.method) == {"real", method}
+        assert tested.folder.parent == one.folder
+        assert tested.scores.face.tolist() == whole.face[whole.split == "test"].tolist()
+        own, again = (of.scores.set_index("face").score for of in (one, tested))
+        assert (again[own.index] - own).abs().max() < 1e-5
+    every, tested = on_each["all"]
+    assert every.record["domains"] == ["real", *methods] and tested.folder == every.folder
+    assert len({one.folder for one, _ in on_each.values()}) == 5
+    assert len({one.settings for one, _ in on_each.values()}) == 1
+
+
+def test_the_validation_never_sees_another_method(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    seen, fit = [], runs.fit
+    monkeypatch.setattr(runs, "fit", lambda task, *faces: seen.append(faces[:2]) or fit(task, *faces))
+    short = dataclasses.replace(tiny_settings, iterations=1, validate_every=1)
+    source, store = tiny_source
+    conduct_module.train_on_each(short, source, store.only("FaceSwap", "Deepfakes"), progress=False)
+    expected = [{"real", "Deepfakes"}, {"real", "FaceSwap"}, {"real", "Deepfakes", "FaceSwap"}]
+    assert [set(train.rows.method) for train, _ in seen] == expected
+    assert [set(validation.rows.method) for _, validation in seen] == expected
+
+
+@each_preset
+def test_the_detector_of_all_methods_is_table_1s(preset):
+    (row,) = [row for row in experiment("table1_intra_cross").rows if row.name == "BCE"]
+    assert row.task == "bce"
+    assert row.settings(preset, 2, "ffpp") == train_settings(preset, seed=2, source="ffpp")
+
+
+def test_one_method_alone_is_no_question(tiny_source, tiny_settings):
+    source, store = tiny_source
+    with pytest.raises(DidError, match="bars on noise has 1 forgery method; name a source with two or more"):
+        conduct_module.train_on_each(tiny_settings, source, store.only("FaceSwap"))

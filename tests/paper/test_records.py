@@ -1,0 +1,511 @@
+import dataclasses
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from did import __version__
+from did.errors import DidError
+from did.paper import published, records, tables, verdicts
+from did.paper.conduct import rows_of
+from did.paper.experiments import EXPERIMENTS
+from did.utils.words import quoted
+from did_book.pages import paper_against_ours
+
+NAN = float("nan")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def outcome(tiny_outcome):
+    """Table 1 with one system that is run and one that is not; the number is longer than a reader needs."""
+    columns = ["row", "runs_on", "test", "level", "metric", "ours", "std", "low", "high", "seeds", "paper", "run_here"]
+    rows = [
+        ("DID", "lite0", "CDF2", "frame", "auc", np.float64(0.61234567), NAN, 0.5, 0.7, np.int64(1), 0.779, True),
+        ("DID", "lite0", "CDF2", "video", "auc", 0.7, NAN, 0.6, 0.8, 1, NAN, np.True_),
+        ("MDD", "", "CDF2", "frame", "auc", NAN, NAN, NAN, NAN, 0, 0.674, False),
+    ]
+    differences = pd.DataFrame(
+        [("DID", "BCE", "CDF2", "frame", -0.1, NAN, -0.2, -0.05, 1, NAN)], columns=tiny_outcome.differences.columns
+    )
+    return dataclasses.replace(
+        tiny_outcome, experiment=EXPERIMENTS["table1_intra_cross"], table=pd.DataFrame(rows, columns=columns),
+        differences=differences,
+    )  # fmt: skip
+
+
+def licensed(outcome):
+    sources = {name: dataclasses.replace(each, edition="licensed") for name, each in outcome.sources.items()}
+    return dataclasses.replace(outcome, sources=sources, bank="licensed")
+
+
+def test_the_record_says_everything(outcome):
+    entry = records.record(outcome, ["One sentence."])
+    quote, where = published.CLAIMS["table1_intra_cross"]
+    assert entry["claim"] == {"quote": quote, "where": where} and "0.742" in quote
+    expected = {"experiment": "table1_intra_cross", "preset": "smoke", "edition": "stand-in", "bank": "drawn",
+                "data": {"ffpp": "bars on noise"}, "seeds": [0, 1], "sentences": ["One sentence."],
+                "title": "Table 1: trained on FF++, tested on FF++ and on CDF2"}  # fmt: skip
+    assert {name: entry[name] for name in expected} == expected
+    assert entry["runs"] == {name: [one.folder.name for one in of] for name, of in outcome.runs.items()}
+    assert entry["protocol"] == outcome.protocol and "validation split" in entry["protocol"]
+    made = entry["provenance"]
+    assert made["did"] == __version__ and made["machine"]["cores"] >= 1 and made["minutes"] >= 0
+    minutes = [one.record["provenance"]["minutes"] for of in outcome.runs.values() for one in of]
+    assert made["minutes_runs"] == pytest.approx(sum(minutes)) and min(minutes) > 0
+
+
+def test_a_run_that_two_rows_share_counts_once(outcome):
+    twice = dataclasses.replace(outcome, runs={**outcome.runs, "again": outcome.runs["DID"]})
+    minutes = [records.record(each, [])["provenance"]["minutes_runs"] for each in (outcome, twice)]
+    assert minutes[0] == minutes[1]
+
+
+def test_nan_becomes_null_and_numbers_are_rounded(outcome, tmp_path):
+    entry = records.record(outcome, [])
+    first, _, other = entry["rows"]
+    assert (first["ours"], first["std"], first["seeds"], first["run_here"]) == (0.612346, None, 1, True)
+    assert [other[name] for name in ("ours", "low", "paper", "run_here")] == [None, None, 0.674, False]
+    assert entry["differences"][0]["std"] is None and entry["differences"][0]["difference"] == -0.1
+    text = records.save(entry, tmp_path).read_text(encoding="utf-8")
+    assert "NaN" not in text and "null" in text
+    assert json.loads(text, parse_constant=pytest.fail) == entry
+
+
+def test_a_figure_gives_a_table_of_its_own(outcome):
+    table = outcome.table.iloc[:1].assign(metric="accuracy", chance=0.2)
+    (row,) = records.record(outcome, [], table)["rows"]
+    assert (row["metric"], row["chance"]) == ("accuracy", 0.2)
+    figure = dataclasses.replace(outcome, experiment=EXPERIMENTS["open_choices"])
+    assert records.record(figure, [], table)["claim"] == {"quote": "", "where": ""}
+
+
+def test_a_record_comes_back_as_it_was_written(outcome, tmp_path):
+    entry = records.record(outcome, ["T’s own step × λ_dec."])
+    file = records.save(entry, tmp_path / "results")
+    assert file.name == "table1_intra_cross-smoke-drawn.json"
+    assert "T’s own step × λ_dec." in file.read_text(encoding="utf-8")
+    assert records.load(tmp_path / "results") == [entry]
+
+
+def test_records_lie_in_the_projects_results(outcome, tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    file = records.save(records.record(outcome, []))
+    assert file.parent == tmp_path / "results" == records.folder()
+    assert len(records.load()) == 1
+
+
+def test_the_same_outcome_gives_records_that_differ_in_provenance_alone(outcome, tmp_path):
+    later = dataclasses.replace(outcome, started=outcome.started - 60)
+    first, second = records.record(outcome, ["Said."]), records.record(later, ["Said."])
+    assert second["provenance"]["minutes"] > first["provenance"]["minutes"] + 0.9
+    assert {name for name in first if first[name] != second[name]} == {"provenance"}
+    for entry in (first, second):
+        records.save(entry, tmp_path)
+    assert records.load(tmp_path) == [second]
+
+
+def test_other_data_another_preset_or_experiment_has_a_record_of_its_own(outcome, tmp_path):
+    figure = dataclasses.replace(outcome, experiment=EXPERIMENTS["fig4_alpha"])
+    others = [outcome, dataclasses.replace(outcome, bank="portraits"), dataclasses.replace(outcome, preset="laptop"),
+              licensed(outcome), figure]  # fmt: skip
+    for each in others:
+        records.save(records.record(each, []), tmp_path)
+    assert [file.name for file in sorted(tmp_path.iterdir())] == [
+        "fig4_alpha-smoke-drawn.json",
+        "table1_intra_cross-laptop-drawn.json",
+        "table1_intra_cross-smoke-drawn.json",
+        "table1_intra_cross-smoke-licensed.json",
+        "table1_intra_cross-smoke-portraits.json",
+    ]
+    found = [(entry["experiment"], entry["preset"], entry["bank"]) for entry in records.load(tmp_path)]
+    assert len(set(found)) == 5 and found[0] == ("fig4_alpha", "smoke", "drawn")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "3", '{"experiment": "x"}', "cut"])
+def test_a_damaged_record_is_one_sentence_that_names_it(outcome, tmp_path, content):
+    entry = records.record(outcome, [])
+    records.save(entry, tmp_path)
+    (tmp_path / "table9.json").write_text(json.dumps(entry)[:-20] if content == "cut" else content)
+    with pytest.raises(DidError, match=r"the record .*table9\.json cannot be read \(.+\): make it again, or") as caught:
+        records.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["bank", "rows", "protocol", "provenance", "sentences", "runs"])
+def test_a_record_that_lacks_a_part_says_which(outcome, tmp_path, part):
+    entry = records.record(outcome, [])
+    del entry[part]
+    (tmp_path / "table9.json").write_text(json.dumps(entry))
+    with pytest.raises(DidError, match=rf"table9\.json cannot be read \(it has no '{part}'\)"):
+        records.load(tmp_path)
+
+
+def test_without_a_record_the_sentence_says_how_to_make_one(tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DidError, match="no record in .*: `make results`, in a checkout, makes them"):
+            records.load(place)
+
+
+def test_stand_in_rows_are_marked_and_what_is_not_run_says_so(outcome):
+    portraits = dataclasses.replace(outcome, bank="portraits")
+    entries = [records.record(each, []) for each in (outcome, portraits, licensed(outcome))]
+    table = records.table(entries)
+    assert table.kind.tolist() == ["STAND-IN (drawn)"] * 3 + ["STAND-IN (portraits)"] * 3 + ["licensed"] * 3
+    assert table.note.tolist() == ["", "", "not run here"] * 3
+    assert (table.protocol == outcome.protocol).all() and (table.data == "bars on noise").all()
+    first, video, other = (row for _, row in table.iloc[:3].iterrows())
+    assert (first.experiment, first.row, first.runs_on, first.test, first.level, first.metric) == (
+        "table1_intra_cross", "DID", "lite0", "CDF2", "frame", "auc"
+    )  # fmt: skip
+    assert (first.paper, first.here, first.low, first.high, first.seeds) == (0.779, 0.612346, 0.5, 0.7, 1)
+    assert np.isnan(video.paper) and video.here == 0.7
+    assert np.isnan(other.here) and other.paper == 0.674
+    assert len(first.date) == 10 and first.commit == entries[0]["provenance"]["commit"]
+
+
+def test_a_fragment_of_licensed_data_is_a_part(outcome, tmp_path):
+    def entry(found, missing=0, **more):
+        counts = {"found": {"test videos": found}, "published": {"test videos": 518}, "missing": missing}
+        sources = {"cdf2": dataclasses.replace(outcome.sources["ffpp"], edition="licensed", counts=counts)}
+        return records.record(dataclasses.replace(outcome, sources=sources, bank="licensed", **more), [])
+
+    part, whole = entry(14, 3), entry(518)
+    assert part["counts"]["cdf2"]["found"] == {"test videos": 14}
+    assert [records.kind(one) for one in (part, whole)] == ["licensed, part", "licensed"]
+    table = records.table([part, whole])
+    assert table.kind.tolist() == ["licensed, part"] * 3 + ["licensed"] * 3
+    said = "cdf2: 14 of 518 test videos, 3 of its lists let be missing"
+    assert table.found.tolist() == [said] * 3 + ["cdf2: all that is published"] * 3
+    assert f"\nfound: {said}\n" in records.shown(part)
+    assert "from a part of the licensed data" in paper_against_ours.stamp([part, whole])
+    assert "STAND-IN" not in paper_against_ours.stamp([part, whole])
+    assert records.table([records.record(outcome, [])]).found.tolist() == [""] * 3
+
+
+def test_a_record_in_a_terminal(outcome):
+    text = records.shown(records.record(outcome, ["It does not hold here."]))
+    assert text.startswith("Table 1: trained on FF++, tested on FF++ and on CDF2   [STAND-IN (drawn), preset smoke]")
+    for words in ("data: bars on noise", f"protocol: {outcome.protocol}", "0.612 [0.500, 0.700]", "0.779",
+                  "not run here", "- It does not hold here.", " min, its runs "):  # fmt: skip
+        assert words in text
+    rows = text.splitlines()[3:7]
+    assert all("STAND-IN (drawn)" in line for line in rows[1:])
+    assert "STAND-IN" not in records.shown(records.record(licensed(outcome), []))
+
+
+def test_numbers_without_an_interval_are_shown_too(outcome):
+    """As the probes of Fig. 7, which have none at all."""
+    bare = outcome.table.iloc[:2].assign(low=NAN, high=NAN, paper=NAN)
+    entry = records.record(outcome, [], bare)
+    assert records.table([entry])[["low", "high", "paper", "std"]].isna().all(axis=None)
+    text = records.shown(entry)
+    assert " 0.612 " in text and "[0." not in text and "nan" not in text.lower()
+
+
+def test_the_record_of_a_figure_from_real_runs(tiny_outcome, tmp_path):
+    _, table = tables.domains(tiny_outcome, draws=20)
+    outcome = dataclasses.replace(tiny_outcome, experiment=EXPERIMENTS["fig5_domains"])
+    records.save(records.record(outcome, tables.domain_sentences(table), table), tmp_path)
+    (entry,) = records.load(tmp_path)
+    found = records.table([entry]).set_index("row")
+    assert (found.paper["mean"], found.paper["FaceSwap"]) == (0.91, 0.99)
+    assert found.here.tolist() == pytest.approx(table.ours.tolist(), abs=1e-6)
+    assert "mean accuracy over domains" in records.shown(entry)
+
+
+def test_timings_by_record(outcome):
+    entries = [records.record(outcome, []), records.record(licensed(outcome), [])]
+    table = records.timings(entries)
+    assert table[["experiment", "preset", "bank", "seeds"]].to_numpy().tolist() == [
+        ["table1_intra_cross", "smoke", "drawn", 2], ["table1_intra_cross", "smoke", "licensed", 2]
+    ]  # fmt: skip
+    assert table["minutes of its runs"].tolist() == [entry["provenance"]["minutes_runs"] for entry in entries]
+    assert table.minutes.tolist() == [entry["provenance"]["minutes"] for entry in entries]
+
+
+def test_the_wall_time_is_added_and_no_record_is_touched(outcome, tmp_path):
+    records.save(records.record(outcome, []), tmp_path)
+    for seconds in (600, 1234):
+        file = records.note_wall(seconds, "laptop", 9, tmp_path)
+    table = pd.read_csv(file)
+    assert table.minutes.tolist() == [10.0, 20.6]
+    assert table.preset.tolist() == ["laptop"] * 2 and table.notebooks.tolist() == [9, 9] and (table.cores >= 1).all()
+    assert len(records.load(tmp_path)) == 1
+
+
+def test_the_wall_times_of_processes_at_once_are_all_noted(tmp_path, monkeypatch):
+    """Threads stand in for processes: the lock is a file, and each takes it anew."""
+    write = records.write_atomically
+    monkeypatch.setattr(records, "write_atomically", lambda *given: time.sleep(0.05) or write(*given))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: records.note_wall(60 * n, "laptop", 9, tmp_path), range(1, 5)))
+    assert sorted(pd.read_csv(tmp_path / records.WALL).minutes) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_the_committed_ledger_fills_every_row_of_every_experiment():
+    """`results/` holds a record of each table and figure; no row of the paper is missing, and none passes for it."""
+    entries = {entry["experiment"]: entry for entry in records.load(ROOT / "results") if entry["bank"] == "drawn"}
+    assert set(entries) == set(EXPERIMENTS)
+    for name, what in EXPERIMENTS.items():
+        entry, rows = entries[name], pd.DataFrame(entries[name]["rows"])
+        assert (entry["preset"], entry["edition"]) == ("laptop", "stand-in")
+        assert len(entry["sentences"]) >= 1 and entry["provenance"]["minutes_runs"] > 0
+        assert "+changes" not in entry["provenance"]["commit"], f"{name}: commit the code before `make results`"
+        if what.tests and name != "fig6_saliency":
+            printed = {(row.name, *place): number for row in what.rows for place, number in row.paper.items()}
+            frames = rows[rows.level == "frame"].set_index(["row", "test", "metric"]).paper.dropna().to_dict()
+            assert frames == printed
+            assert set(rows.row[rows.run_here]) == {row.name for row in rows_of(what, "laptop") if row.task}
+            assert rows[rows.run_here][["ours", "low", "high"]].notna().all(axis=None)
+    assert all(len(entries[name]["seeds"]) >= 3 for name in ("table1_intra_cross", "table4_ablation"))
+    for name in ("table1_intra_cross", "table4_ablation"):
+        (portraits,) = [
+            e for e in records.load(ROOT / "results") if (e["experiment"], e["bank"]) == (name, "portraits")
+        ]
+        assert len(portraits["seeds"]) >= 3
+    assert set(records.table(list(entries.values())).kind) == {"STAND-IN (drawn)"}
+
+
+# --- the page "Paper against ours" ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return records.load(ROOT / "results")
+
+
+def made_up(name, differences=(), rows=(), quote="DID outperforms MDD", **more):
+    """A record as `ledger.load` gives it. differences: (a, b, test, low, high, published)."""
+    apart = [
+        {"a": a, "b": b, "test": test, "level": level, "difference": (low + high) / 2, "std": None, "low": low,
+         "high": high, "seeds": 1, "paper": published if level == "frame" else None}
+        for a, b, test, low, high, published in differences for level in ("frame", "video")
+    ]  # fmt: skip
+    machine = {"cores": 2, "gpu": None}
+    made = {"commit": "abc", "date": "2026-01-02T03:04:05", "machine": machine, "minutes": 1.0, "minutes_runs": 2.0}
+    entry = {
+        "experiment": name, "title": name, "claim": {"quote": quote, "where": "§9"}, "preset": "laptop",
+        "edition": "stand-in", "bank": "drawn", "data": {"ffpp": "bars"}, "protocol": "frames", "seeds": [0],
+        "rows": list(rows), "differences": apart, "sentences": ["Said."], "runs": {}, "provenance": made,
+    }  # fmt: skip
+    return {**entry, **more}
+
+
+def a_row(name, test, ours, printed=None, level="frame", metric="auc", **more):
+    known = {"low": None, "high": None, "std": None} | more
+    return {"row": name, "runs_on": "lite0" if ours else "", "test": test, "level": level, "metric": metric,
+            "ours": ours, "seeds": 1, "paper": printed, "run_here": ours is not None, **known}  # fmt: skip
+
+
+def test_a_page_reads_the_home_or_else_the_checkout_and_no_smoke(tmp_path, monkeypatch):
+    home, checkout = tmp_path / "home", tmp_path / "checkout"
+    (checkout / "src/did").mkdir(parents=True)
+    (checkout / "src/did/__init__.py").touch()
+    for place in (checkout / "results", checkout / "notebooks", home / "results"):
+        place.mkdir(parents=True)
+    (checkout / "results/table1_intra_cross-laptop-drawn.json").touch()
+    monkeypatch.setenv("DID_HOME", str(home))
+    monkeypatch.chdir(checkout / "notebooks")
+    assert records.nearest() == checkout / "results"
+    (home / "results/fig4_alpha-smoke-drawn.json").touch()
+    assert records.nearest() == checkout / "results"
+    (home / "results/fig4_alpha-laptop-drawn.json").touch()
+    assert records.nearest() == home / "results"
+    assert records.nearest(str(tmp_path)) == tmp_path
+    monkeypatch.chdir(tmp_path)
+    (home / "results/fig4_alpha-laptop-drawn.json").unlink()
+    assert records.nearest() == home / "results"  # nowhere: the sentence of `load` names this one
+
+
+def test_smoke_is_never_shown():
+    entries = [made_up("fig4_alpha"), made_up("fig4_alpha", preset="smoke")]
+    assert records.without_smoke(entries) == entries[:1]
+    assert records.left_out(entries) == ["Left out, since their numbers mean nothing: 1 of preset smoke."]
+    assert records.left_out(entries[:1]) == []
+    with pytest.raises(DidError, match="every record is of preset smoke"):
+        records.without_smoke(entries[1:])
+
+
+def test_comparisons_are_on_frames_in_the_papers_order():
+    pair = ("α = 0.5", "α = 1", "CDF2", 0.01, 0.03, 0.016)
+    entries = [made_up("fig4_alpha", [pair]), made_up("table1_intra_cross", [("DID", "BCE", "CDF2", -0.3, -0.1, None)]),
+               made_up("gone", [pair])]  # fmt: skip
+    found = verdicts.comparisons(entries)
+    assert found.of.tolist() == ["Table 1", "Fig. 4"] and found.so.tolist() == ["behind", "ahead"]
+    assert found.difference.tolist() == pytest.approx([-0.2, 0.02]) and np.isnan(found.paper[0])
+    assert set(found.kind) == {"STAND-IN (drawn)"}
+    assert list(verdicts.comparisons([]).columns) == list(found.columns)
+
+
+def test_both_numbers_to_read():
+    rows = [a_row("DID", "CDF2", 0.61234, 0.779, low=0.5, high=0.7), a_row("DID", "CDF2", 0.8, level="video"),
+            a_row("MDD", "CDF2", None, 0.674), a_row("DID", "CDF2", 0.4, metric="eer")]  # fmt: skip
+    found = paper_against_ours.against([made_up("table1_intra_cross", rows=rows)])
+    assert found.iloc[0].to_dict() == {
+        "on": "CDF2", "metric": "AUC", "published": "0.779", "here": "0.612 [0.500, 0.700]", "seeds": "1",
+        "videos": "0.800", "backbone": "lite0", "kind": "STAND-IN (drawn)",
+    }  # fmt: skip
+    assert found.index.tolist() == ["DID", "MDD", "DID"]
+    assert found.loc["MDD", ["published", "here", "seeds", "videos"]].tolist() == ["0.674", "not run here", "-", "-"]
+    assert found.iloc[2][["metric", "videos"]].tolist() == ["EER", "-"]  # the video level's AUC is not its EER
+    figure = paper_against_ours.against([made_up("fig6_saliency", rows=[a_row("I_df on A", "ffpp", 0.4, area=0.3)])])
+    assert figure["by chance"].tolist() == ["0.300"] and "videos" not in figure
+
+
+def test_every_printed_number_stands_in_the_committed_records(committed):
+    assert paper_against_ours.unpublished(committed) == []
+    everything = {number for pair in published.TABLE_1.values() for number in pair if number}
+    everything |= {number for of in published.TABLE_2.values() for number in of.values()}
+    everything |= {number for of in (published.TABLE_3, published.TABLE_4) for pair in of.values() for number in pair}
+    everything |= {*published.FIGURE_4.values(), *published.FIGURE_5.values()}
+    assert everything <= set(records.table(committed).paper)
+
+
+@pytest.mark.parametrize(("name", "row", "words"), [
+    ("table1_intra_cross", "MDD", "Table 1 prints 0.998 for MDD on FF++, and no record"),
+    ("fig5_domains", "FaceSwap", "Fig. 5 prints 0.990 for FaceSwap on Domains"),
+])  # fmt: skip
+def test_a_number_that_is_lost_or_changed_is_named(committed, name, row, words):
+    (entry,) = [entry for entry in committed if entry["experiment"] == name and entry["bank"] == "drawn"]
+    without = {**entry, "rows": [each for each in entry["rows"] if each["row"] != row]}
+    changed = [{**each, "paper": 0.5} if each["row"] == row else each for each in entry["rows"]]
+    for damaged in (without, {**entry, "rows": changed}):
+        assert words in paper_against_ours.unpublished([damaged])[0]
+    assert paper_against_ours.unpublished([entry]) == []
+
+
+UP, DOWN, ZERO = (0.01, 0.2), (-0.2, -0.01), (-0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "answer"),
+    [([UP, UP], "Yes"), ([UP, ZERO], "In part"), ([UP, DOWN], "In part"), ([DOWN, ZERO], "No"), ([DOWN, DOWN], "No"),
+     ([ZERO, ZERO], "Undecided"), ([], "Not tested")],
+)  # fmt: skip
+def test_a_claim_is_put_to_the_test_where_the_papers_numbers_are_ahead(ends, answer):
+    claimed = [("DID", f"rival {k}", "CDF2", *pair, 0.1) for k, pair in enumerate(ends)]
+    # Neither a pair that the paper has behind, nor one that it does not print, is in the claim.
+    others = [("DID", "Xception", "FF++", *UP, -0.03), ("DID", "BCE", "FF++", *DOWN, None)]
+    said = verdicts.holds(made_up("table1_intra_cross", [*claimed, *others], [a_row("MDD", "CDF2", None, 0.6)]))
+    assert said[0].startswith(f"{answer}: ") and said[0].split(":")[0] in verdicts.ANSWERS
+    assert said[1:] == ["Named by the claim and not run here: MDD."]
+    if ends:
+        assert f"of {len(ends)} pairs" in said[0] and ("behind: DID − rival" in said[0]) == (DOWN in ends)
+
+
+def domain(name, ours, low, high, printed=None):
+    return a_row(name, "Domains", ours, printed, metric="accuracy", low=low, high=high)
+
+
+@pytest.mark.parametrize(("mean_high", "best", "answer"), [(0.95, 0.99, "Yes"), (0.9, 0.99, "In part"),
+                                                           (0.95, 0.5, "In part"), (0.9, 0.5, "No")])  # fmt: skip
+def test_fig_5_holds_by_its_mean_and_its_best_domain(mean_high, best, answer):
+    rows = [domain("real", 0.8, 0.7, 0.9), domain("FaceSwap", best, 0.4, 1, 0.99), domain("mean", 0.85, 0.8, mean_high,
+            0.91)]  # fmt: skip
+    said = verdicts.holds(made_up("fig5_domains", rows=rows))[0]
+    assert said.startswith(f"{answer}: the mean, 0.850 [0.800, ")
+    assert ("told best is FaceSwap, as published" in said) == (best > 0.8)
+
+
+@pytest.mark.parametrize(("lows", "answer"), [((0.6, 0.6), "Yes"), ((0.6, 0.3), "In part"), ((0.3, 0.3), "No"),
+                                              ((), "Not tested")])  # fmt: skip
+def test_fig_6_holds_by_maps_whose_shares_lie_apart(lows, answer):
+    rows = [
+        a_row(f"{name} on {k}", "ffpp", 0.5, metric="share", low=low, high=0.7 if name == "I_df" else 0.5, area=0.2)
+        for k, mine in enumerate(lows) for name, low in (("I_df", mine), ("I_dom", 0.4))
+    ]  # fmt: skip
+    said = verdicts.holds(made_up("fig6_saliency", rows=rows))
+    assert said[0].startswith(f"{answer}: ") and len(said) == 1
+
+
+@pytest.mark.parametrize(("ours", "std", "answer"), [(0.9, 0.05, "Yes"), (0.7, 0.05, "No"), (0.82, 0.05, "Undecided"),
+                                                     (0.9, None, "Undecided")])  # fmt: skip
+def test_fig_7_holds_by_a_gain_beyond_the_seeds_spread(ours, std, answer):
+    rows = [a_row("DID: label", "I_df", ours, metric="probe accuracy", std=std),
+            a_row("BCE: label", "I_X", 0.8, metric="probe accuracy", std=std)]  # fmt: skip
+    said = verdicts.holds(made_up("fig7_embeddings", rows=rows))[0]
+    assert said.startswith(f"{answer}: a line reads real from fake {ours - 0.8:+.3f} better")
+    assert verdicts.holds(made_up("fig7_embeddings", rows=rows[:1]))[0].startswith("Not tested")
+
+
+def test_the_summary_has_every_claim_and_says_what_was_not_run(committed):
+    table = paper_against_ours.summary(committed)
+    assert list(dict.fromkeys(table.index)) == [verdicts.label(name) for name in published.CLAIMS]
+    assert len(table) == sum(entry["experiment"] in published.CLAIMS for entry in committed)
+    assert table["data"].str.startswith("STAND-IN").all()
+    assert table["does it hold here"].str.match("|".join(verdicts.ANSWERS)).all()
+    said = paper_against_ours.summary_sentences(committed)
+    assert said[0].startswith(f"{len(table)} answers") and "no claim of the paper is confirmed" in said[-1]
+    entry = made_up("table4_ablation", [("DID", "w/o T", "CDF2", *UP, 0.02), ("DID", "BCE", "CDF2", *ZERO, None)],
+                    edition="licensed", bank="licensed")  # fmt: skip
+    alone = paper_against_ours.summary([entry])
+    assert alone.loc["Table 4", "these runs"] == "2 compared: 1 ahead, 0 behind, 1 undecided"
+    assert alone.loc["Table 4", "data"].startswith("licensed: bars") and alone.loc["Fig. 5", "data"] == "-"
+    said = paper_against_ours.summary_sentences([entry])
+    assert said[0] == "1 answer, one for each claim and kind of data: yes 1." and said[1].startswith("Not run: Table 1")
+    assert len(said) == 2
+
+
+def test_a_section_holds_claim_numbers_differences_and_sentences():
+    rows = [a_row("DID", "CDF2", 0.6, 0.779)]
+    entries = [made_up("table1_intra_cross", [("DID", "BCE", "CDF2", *UP, None)], rows),
+               made_up("table1_intra_cross", rows=rows, bank="portraits")]  # fmt: skip
+    claim, numbers, words, apart, drawn, portraits = paper_against_ours.section(entries, "table1_intra_cross")
+    assert claim == "> “DID outperforms MDD” (§9)" and claim._repr_markdown_() == claim
+    assert numbers.kind.tolist() == ["STAND-IN (drawn)", "STAND-IN (portraits)"]
+    assert words.startswith("Differences of AUCs, 1 in all") and apart.so.tolist() == ["ahead"]
+    assert drawn.endswith("bars; frames.\n\n- Said.") and portraits.startswith("**STAND-IN (portraits)**")
+    (missing,) = paper_against_ours.section(entries, "fig4_alpha")
+    assert missing.startswith("Fig. 4 has not been run: `papermill notebooks/fig4_alpha.ipynb ")
+
+
+def test_the_stamp_names_the_records():
+    entries = [made_up("fig4_alpha"), made_up("fig5_domains", bank="portraits"), made_up("fig4_alpha")]
+    entries[1]["provenance"] = entries[1]["provenance"] | {
+        "commit": "def", "date": "2026-02-03T00", "machine": {"cores": 8, "gpu": "H200"}
+    }  # fmt: skip
+    assert paper_against_ours.stamp(entries) == (
+        "STAND-IN (drawn, portraits), no reproduction of a published number. 3 records; preset laptop; "
+        "commit abc, def; 2026-01-02 to 2026-02-03; 2 cores or 8 cores, H200."
+    )
+    licensed = made_up("fig4_alpha", edition="licensed", bank="licensed")
+    assert paper_against_ours.stamp([licensed]) == "1 record; preset laptop; commit abc; 2026-01-02; 2 cores."
+    assert "2 records, 1 of them from licensed data" in paper_against_ours.stamp([entries[0], licensed])
+
+
+def test_a_section_shows_what_a_record_says_as_text():
+    odd = "<img src=x onerror=alert(1)> `a` [b](c)"
+    entry = made_up("table1_intra_cross", rows=[a_row("DID", "CDF2", 0.6, 0.779)])
+    entry |= {"protocol": odd, "sentences": [odd], "data": {"ffpp": odd}, "claim": {"quote": odd, "where": odd}}
+    said = [
+        part
+        for part in paper_against_ours.section([entry], "table1_intra_cross")
+        if isinstance(part, paper_against_ours.Words)
+    ]
+    assert sum(part.count(quoted(odd)) for part in said) == 5
+    assert not any("<img" in part for part in said)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "answer"),
+    [((0.6, 0.7), (0.4, 0.5), "Yes"), ((0.4, 0.5), (0.6, 0.7), "Yes"), ((0.4, 0.6), (0.6, 0.7), "No")],
+)
+def test_fig_6_holds_whichever_map_has_the_larger_share(first, second, answer):
+    rows = [
+        a_row(f"{name} on FaceSwap", "ffpp", 0.5, metric="share", low=low, high=high, area=0.2)
+        for name, (low, high) in (("I_df", first), ("I_dom", second))
+    ]
+    assert verdicts.holds(made_up("fig6_saliency", rows=rows))[0].startswith(f"{answer}: ")
+
+
+@pytest.mark.parametrize(("ours", "plain"), [(0.01, 0.2), (0.2, 0.01)])
+def test_fig_7_is_undecided_within_the_larger_spread_of_the_two(ours, plain):
+    rows = [a_row("DID: label", "I_df", 0.9, metric="probe accuracy", std=ours),
+            a_row("BCE: label", "I_X", 0.8, metric="probe accuracy", std=plain)]  # fmt: skip
+    said = verdicts.holds(made_up("fig7_embeddings", rows=rows))[0]
+    assert said.startswith("Undecided: ") and said.endswith("spreads by up to 0.200.")

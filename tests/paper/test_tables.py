@@ -1,0 +1,631 @@
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from did import evaluation
+from did.errors import DidError
+from did.evaluation import explain
+from did.paper import tables
+from did.paper.conduct import rows_of
+from did.paper.experiments import EXPERIMENTS
+from did.settings import PRESETS, Settings
+from did.training.runs import split_faces
+from did_book.chapters import start as start_module
+
+NAN = float("nan")
+LIVING, LITERAL = "DID, T's own step × 1", "DID, T's own step × λ_dec"
+
+
+def row(name, test, ours, low=NAN, high=NAN, printed=NAN, level="frame", std=NAN, seeds=1, metric="auc"):
+    """A row of a result's table; one without a number of ours is of a system that is not run."""
+    here = np.isfinite(ours)
+    return {
+        "row": name, "runs_on": "lite0" if here else "", "test": test, "level": level, "metric": metric, "ours": ours,
+        "std": std, "low": low, "high": high, "seeds": seeds, "paper": printed, "run_here": here,
+    }  # fmt: skip
+
+
+def apart(a, b, test, difference, low, high, printed=NAN, level="frame", seeds=3):
+    """A row of a result's differences."""
+    return {"a": a, "b": b, "test": test, "level": level, "difference": difference, "std": 0.0123, "low": low,
+            "high": high, "seeds": seeds, "paper": printed}  # fmt: skip
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_papers_numbers_and_ours_side_by_side():
+    table = pd.DataFrame(
+        [
+            row("DID", "FF++", 0.9, 0.85, 0.95, 0.97, std=0.0126, seeds=3),
+            row("DID", "FF++", 0.96, 0.9, 0.99, level="video", std=0.1, seeds=3),
+            row("DID", "CDF2", 0.61234, 0.5, 0.7, 0.779, std=0.02, seeds=3),
+            row("DID", "CDF2", 0.4, 0.3, 0.5, std=0.03, seeds=3, metric="eer"),
+            row("DIRE", "FF++", NAN, printed=0.994, seeds=0),
+            row("DIRE", "CDF2", NAN, seeds=0),
+            row("DIRE", "CDF2", NAN, seeds=0, metric="eer"),
+        ]
+    )
+    found = tables.side_by_side(table)
+    assert found.index.tolist() == ["DID", "DIRE"]
+    assert found.loc["DID"].to_dict() == {
+        "backbone": "lite0",
+        "FF++ AUC, published": "0.970",
+        "FF++ AUC, here": "0.900 [0.850, 0.950]",
+        "FF++ AUC, ± seeds": "0.013",
+        "FF++ AUC, videos": "0.960",
+        "CDF2 AUC, published": "0.779",
+        "CDF2 AUC, here": "0.612 [0.500, 0.700]",
+        "CDF2 AUC, ± seeds": "0.020",
+        "CDF2 EER, here": "0.400 [0.300, 0.500]",  # no EER is printed: no such column
+        "CDF2 EER, ± seeds": "0.030",
+    }
+    assert found.loc["DIRE", ["backbone", "FF++ AUC, published", "FF++ AUC, here"]].tolist() == [
+        "-", "0.994", "not run here"
+    ]  # fmt: skip
+    assert set(found.loc["DIRE", ["CDF2 AUC, published", "FF++ AUC, ± seeds", "FF++ AUC, videos"]]) == {"-"}
+    one_seed = tables.side_by_side(table.assign(seeds=1))
+    assert not any("seeds" in name for name in one_seed.columns)
+
+
+def test_differences_to_read():
+    table = pd.DataFrame(
+        [
+            apart("DID", "BCE", "CDF2", 0.05, 0.01, 0.09, 0.1),
+            apart("DID", "BCE", "CDF2", 0.5, 0.4, 0.6, level="video"),
+            apart("DID", "F3-Net", "CDF2", -0.05, -0.09, -0.01),
+            apart("DID", "F3-Net", "FF++", 0.0, -0.1, 0.1),
+        ]
+    )
+    found = tables.differences(table)
+    assert found["so"].tolist() == ["ahead", "behind", "undecided"]
+    assert found.iloc[0].tolist() == ["DID", "BCE", "CDF2", "0.100", "0.050 [0.010, 0.090]", "0.012", "ahead"]
+    assert found["published"].tolist()[1:] == ["-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.01, 0.2, "ahead"), (-0.2, -0.01, "behind"), (-0.1, 0.1, "undecided"), (0.0, 0.1, "undecided"),
+     (-0.1, 0.0, "undecided")]
+)  # fmt: skip
+def test_the_verdict_is_the_intervals(low, high, expected):
+    assert tables.verdict(low, high) == expected
+
+
+def test_what_is_run_is_said(tiny_outcome):
+    rows = dict(zip(("BCE", "w/o T"), tiny_outcome.runs.values(), strict=True))
+    outcome = dataclasses.replace(tiny_outcome, experiment=EXPERIMENTS["table4_ablation"], runs=rows)
+    found = tables.setup(outcome)
+    assert found.loc["w/o T"].to_dict() == {
+        "task": "did",
+        "backbone": "test_efficientnet",
+        "weights": "none",
+        "trained on": "ffpp",
+        "changed": "decorrelation = False",
+    }
+    assert found.index.tolist() == ["BCE", "w/o T"] and found.changed["BCE"] == "nothing"
+
+
+def fake_run(estimate, ratio=0.5, logged=13):
+    """A run's history: rows of the log, and rows of validations that hold nothing else."""
+    rows = []
+    for k in range(logged):
+        late = k >= logged - 10
+        rows.append({"iteration": k, "cls": 0.7, "estimate": estimate + 0.01 * k if late else 99.0,
+                     "gradient from T": ratio, "gradient from C": 1.0, "M_df mean": 0.1 * k})  # fmt: skip
+        if k % 4 == 3:
+            rows.append({"iteration": k, "validation AUC": 0.9, "estimate": NAN})
+    return SimpleNamespace(history=pd.DataFrame(rows))
+
+
+def test_the_final_state_is_the_mean_of_the_last_ten_logged_rows():
+    runs = {
+        "BCE": [SimpleNamespace(history=pd.DataFrame({"iteration": [0], "bce": [0.7]}))],
+        "DID": [fake_run(-1.0), fake_run(-0.5)],
+        "w/o T": [SimpleNamespace(history=pd.DataFrame({"cls": [0.5, 0.4], "M_df mean": [0.2, 0.4]}))],
+    }
+    found = tables.final_state(runs)
+    assert found.index.tolist() == ["DID", "w/o T"]
+    assert found.columns.tolist() == list(tables.STATE)
+    estimates = [start + 0.01 * k for start in (-1.0, -0.5) for k in range(3, 13)]
+    assert found.estimate["DID"] == pytest.approx(sum(estimates) / 20)
+    assert found["M_df mean"]["DID"] == pytest.approx(sum(0.1 * k for k in range(3, 13)) / 10)
+    assert found["M_df mean"]["w/o T"] == pytest.approx(0.3) and np.isnan(found.estimate["w/o T"])
+
+
+def test_a_real_run_has_a_final_state(tiny_runs):
+    found = tables.final_state(tiny_runs)
+    assert found.index.tolist() == ["DID"] and found.notna().all(axis=None)
+
+
+# --- Fig. 5 -----------------------------------------------------------------------------------------------------------
+
+
+def test_domains_are_those_that_the_runs_take_the_faces_for(tiny_outcome, tiny_source):
+    confusion, table = tables.domains(tiny_outcome, draws=20)
+    faces = split_faces(tiny_source[1], tiny_outcome.runs["DID"][0].settings)["test"]
+    images = torch.stack([faces[i]["image"] for i in range(len(faces))])
+    counts = np.zeros((5, 5))
+    for one in tiny_outcome.runs["DID"]:
+        with torch.no_grad():
+            taken_for = one.task().model(images).domain_logits.argmax(1).tolist()
+        for true, guess in zip(faces.domains.tolist(), taken_for, strict=True):
+            counts[true, guess] += 1 / 8 / 2  # 4 videos of 2 frames a domain, 2 seeds
+    assert confusion.to_numpy() == pytest.approx(counts)
+    recorded = [one.record["metrics"]["domain_accuracy"] for one in tiny_outcome.runs["DID"]]
+    assert table.set_index("row").ours["mean"] == pytest.approx(sum(recorded) / 2)
+
+
+def test_accuracies_of_domains_and_their_intervals_by_hand(tiny_outcome, tiny_source, monkeypatch):
+    faces = split_faces(tiny_source[1], tiny_outcome.runs["DID"][0].settings)["test"]
+    rng, taken_for = np.random.default_rng(3), []
+    for _ in range(2):
+        taken_for.append(np.where(rng.uniform(size=40) < 0.6, faces.domains, rng.integers(0, 5, 40)))
+    given = iter(taken_for)
+    monkeypatch.setattr(tables, "domain_predictions", lambda task, faces: next(given))
+    confusion, table = tables.domains(tiny_outcome, draws=200, seed=4)
+    names, of = faces.domain_names, table.set_index("row")
+    assert of.index.tolist() == [*names, "mean"]
+    assert confusion.index.tolist() == confusion.columns.tolist() == names
+    assert confusion.to_numpy().sum(1) == pytest.approx(1)
+
+    right = [[float(a == b) for a, b in zip(one, faces.domains, strict=True)] for one in taken_for]
+    per_seed, drawn = np.zeros((2, 5)), []
+    for domain in range(5):
+        mine = [i for i in range(40) if faces.domains[i] == domain]
+        for seed in (0, 1):
+            per_seed[seed, domain] = sum(right[seed][i] for i in mine) / 8
+        both = [(right[0][i] + right[1][i]) / 2 for i in mine]
+        drawn.append(evaluation.mean_draws(both, faces.rows.video[mine], 200, 4 + domain))
+        found = of.loc[names[domain]]
+        assert found.ours == pytest.approx(per_seed[:, domain].mean()) == np.diag(confusion)[domain]
+        assert [found.low, found.high] == pytest.approx(np.quantile(drawn[-1], [0.025, 0.975]))
+    mean = of.loc["mean"]
+    assert mean.ours == pytest.approx(per_seed.mean())
+    assert of["std"].tolist() == pytest.approx([*per_seed.std(0, ddof=1), per_seed.mean(1).std(ddof=1)])
+    assert [mean.low, mean.high] == pytest.approx(np.quantile(sum(drawn) / 5, [0.025, 0.975]))
+    assert ((of.low <= of.ours) & (of.ours <= of.high)).all() and mean.low < mean.ours < mean.high
+    assert (mean.paper, of.paper["FaceSwap"]) == (0.91, 0.99) and np.isnan(of.paper["Deepfakes"])
+    assert (of.metric == "accuracy").all() and (of.seeds == 2).all() and of.run_here.all()
+
+
+def domain_rows(best, mean=0.5):
+    names = ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
+    rows = [row(name, "Domains", 0.8 if name == best else 0.4, 0.3, 0.9) for name in names]
+    return pd.DataFrame([*rows, row("mean", "Domains", mean, mean - 0.1, mean + 0.1, 0.91, seeds=3)])
+
+
+def test_the_sentences_of_fig_5_follow_the_table():
+    said = tables.domain_sentences(domain_rows("FaceSwap"))
+    assert said[0] == (
+        "The mean accuracy over domains is 0.500 [0.400, 0.600] over 3 seeds; published: 0.910, chance: 0.200."
+    )
+    assert said[1].startswith("The domain told best is FaceSwap (0.800 [0.300, 0.900]); in the paper it is FaceSwap")
+    other = tables.domain_sentences(domain_rows("real", 0.7))
+    assert "0.700 [0.600, 0.800]" in other[0] and "told best is real (0.800" in other[1]
+
+
+# --- Fig. 6 -----------------------------------------------------------------------------------------------------------
+
+
+def test_saliency_is_of_one_frame_a_video_of_the_first_people(tiny_outcome, monkeypatch):
+    every = tables.saliency_faces(tiny_outcome, "ffpp")
+    assert len(every) == 20 and not every.rows.video.duplicated().any() and set(every.rows.split) == {"test"}
+    two = tables.saliency_faces(tiny_outcome, "ffpp", people=2)
+    assert set(two.rows.identity.str.split("+").str[0]) == {"010", "011"} and len(two) == 10
+
+    asked = []
+
+    def overlap_table(task, faces, root, margin, names):
+        asked.append((len(faces), root, margin, tuple(names)))
+        return pd.DataFrame({"map": list(names), "share": [0.4, 0.3]})
+
+    monkeypatch.setattr(explain, "overlap_table", overlap_table)
+    found = tables.saliency(tiny_outcome, ["ffpp"], people=1)
+    assert asked == [(5, tiny_outcome.sources["ffpp"].root, 0.3, ("I_df", "I_dom"))]
+    assert found.to_dict("list") == {"map": ["I_df", "I_dom"], "share": [0.4, 0.3], "data": ["ffpp"] * 2}
+
+
+def maps_of(monkeypatch, maps):
+    monkeypatch.setattr(explain, "saliency", lambda model, images, name: maps[name])
+
+
+def test_identical_maps_have_a_likeness_of_1(tiny_outcome, monkeypatch):
+    maps = np.random.default_rng(0).uniform(size=(20, 64, 64)).astype(np.float32)
+    maps_of(monkeypatch, {"I_df": maps, "I_dom": maps})
+    found = tables.map_likeness(tiny_outcome, "ffpp")
+    assert found.method.tolist() == ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
+    assert found["I_df with I_dom"].to_numpy() == pytest.approx(1)
+    assert (found["I_df with another face's I_df"].abs() < 0.1).all() and (found.faces == 4).all()
+
+
+def test_the_likeness_of_maps_by_hand(tiny_outcome, monkeypatch):
+    rng = np.random.default_rng(1)
+    shared = rng.uniform(size=(20, 1, 1)) * np.linspace(0, 1, 64)  # alike in all faces, in part
+    maps = {name: (shared + rng.uniform(size=(20, 64, 64))).astype(np.float32) for name in ("I_df", "I_dom")}
+    maps["I_dom"][3] = 0  # nothing pushes this one's score up: it counts for nothing
+    maps_of(monkeypatch, maps)
+    found = tables.map_likeness(tiny_outcome, "ffpp").set_index("method")
+    methods = tables.saliency_faces(tiny_outcome, "ffpp").rows.method.tolist()
+    for method in found.index:
+        mine = [i for i, of in enumerate(methods) if of == method]
+        flat = {name: [maps[name][i].ravel() for i in mine] for name in maps}
+        between = [np.corrcoef(a, b)[0, 1] for a, b in zip(flat["I_df"], flat["I_dom"], strict=True) if b.any()]
+        ring = [np.corrcoef(flat["I_df"][k], flat["I_df"][k - 1])[0, 1] for k in range(len(mine))]
+        assert found["I_df with I_dom"][method] == pytest.approx(sum(between) / len(between), abs=1e-6)
+        assert found["I_df with another face's I_df"][method] == pytest.approx(sum(ring) / len(ring), abs=1e-6)
+
+
+def test_maps_of_a_real_run_are_compared(tiny_outcome):
+    found = tables.map_likeness(tiny_outcome, "ffpp", people=1)
+    assert found["I_df with another face's I_df"].isna().all()  # one face a method
+    known = found["I_df with I_dom"].dropna()
+    assert len(found) == 5 and known.between(-1, 1).all()
+
+
+def overlaps(dom_low, df_low):
+    rows = []
+    for name, low in (("I_dom", dom_low), ("I_df", df_low)):
+        rows += [{"map": name, "method": method, "share": 0.4, "area": 0.3, "fixed": 0.35, "share_low": low,
+                  "share_high": 0.5, "data": "ffpp"} for method in ("Deepfakes", "FaceSwap")]  # fmt: skip
+    lost = {"map": "I_df", "method": "whole", "share": NAN, "area": NAN, "fixed": NAN, "share_low": NAN}
+    return pd.DataFrame([*rows, lost])
+
+
+def likeness(between, within):
+    return pd.DataFrame({"I_df with I_dom": [between] * 2, "I_df with another face's I_df": [within] * 2})
+
+
+def test_the_sentences_of_fig_6_follow_the_tables():
+    said = tables.saliency_sentences(overlaps(0.35, 0.2), likeness(0.2, 0.6))
+    assert "I_dom, which by the paper captures the forged region, puts 0.400 of its map" in said[0]
+    assert "covers 0.300 of the crop; its interval lies above the area for 2 of 2 methods." in said[0]
+    assert said[1].startswith("I_df, which by the paper is at what all") and "for 0 of 2 methods." in said[1]
+    assert said[2] == (
+        "The two maps of a face correlate by 0.200, less than the same map on two faces of a method (0.600)."
+    )
+    other = tables.saliency_sentences(overlaps(0.2, 0.35), likeness(0.7, 0.6))
+    assert "for 0 of 2 methods." in other[0] and "for 2 of 2 methods." in other[1]
+    assert "correlate by 0.700, as much as, or more than, the same map" in other[2]
+
+
+def test_without_known_regions_or_with_empty_maps_fig_6_says_so():
+    (said,) = tables.saliency_sentences(None, likeness(0.2, 0.6))
+    assert said.startswith("The two maps of a face correlate by 0.200")
+    assert tables.saliency_sentences(None, likeness(NAN, 0.6)) == [
+        "One map of each face, or both, are 0 everywhere: nothing to compare."
+    ]
+
+
+def test_saliency_as_rows_of_a_table(tiny_outcome):
+    found = tables.saliency_rows(overlaps(0.35, 0.2), tiny_outcome)
+    assert found.row.tolist() == [f"{name} on {of}" for name in ("I_dom", "I_df") for of in ("Deepfakes", "FaceSwap")]
+    first = found.iloc[0]
+    assert (first.test, first.ours, first.low, first.high, first.area) == ("ffpp", 0.4, 0.35, 0.5, 0.3)
+    assert found.paper.isna().all() and found.run_here.all() and (found.runs_on == "test_efficientnet").all()
+    assert tables.saliency_rows(None, tiny_outcome) is tiny_outcome.table
+
+
+# --- Fig. 7 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def probed(tiny_runs, tiny_source):
+    """What a line reads from the features of all tiny runs."""
+    asked = {"runs": tiny_runs, "experiment": EXPERIMENTS["fig7_embeddings"], "source": lambda name: tiny_source}
+    return tables.probes(SimpleNamespace(**asked))
+
+
+def test_every_run_is_probed(probed, tiny_runs, tiny_source):
+    found = set(probed[["row", "seed", "features"]].itertuples(index=False, name=None))
+    of_did = {("DID", seed, name) for seed in (0, 1) for name in ("I_X", "I_df", "I_dom", "I_res")}
+    assert found == {("BCE", 0, "I_X"), *of_did}
+    splits = split_faces(tiny_source[1], tiny_runs["BCE"][0].settings)
+    x, tested = (explain.features(tiny_runs["BCE"][0].task(), splits[name])["I_X"] for name in ("val", "test"))
+    expected = explain.probe(x, splits["val"].labels, tested, splits["test"].labels)
+    label = probed[(probed.row == "BCE") & (probed.target == "label")].iloc[0]
+    assert label.accuracy == pytest.approx(expected) and label.chance == 0.5
+
+
+def test_probes_as_rows_of_a_table(probed, tiny_outcome):
+    found = tables.probe_rows(probed, tiny_outcome).set_index(["row", "test"])
+    for (name, features, target), part in probed.groupby(["row", "features", "target"]):
+        values, mine = part.accuracy.tolist(), found.loc[(f"{name}: {target}", features)]
+        assert mine.ours == pytest.approx(sum(values) / len(values), nan_ok=True)
+        assert mine.seeds == len(values) and mine.chance == pytest.approx(part.chance.iloc[0], nan_ok=True)
+        if len(values) == 2:
+            spread = abs(values[0] - values[1]) / 2**0.5
+            assert mine["std"] == pytest.approx(spread, nan_ok=True)
+    assert found[["low", "high", "paper"]].isna().all(axis=None)
+    assert (found.metric == "probe accuracy").all() and len(found) == 3 + 4 * 3
+
+
+def test_the_panels_of_fig_7(tiny_outcome, tiny_source):
+    panels = tables.embeddings(tiny_outcome)
+    assert list(panels) == ["(a) backbone trained with BCE", "(b) DID: I_df", "(c) DID: I_dom"]
+    faces = split_faces(tiny_source[1], tiny_outcome.runs["DID"][0].settings)["test"]
+    of_did = explain.features(tiny_outcome.runs["DID"][0].task(), faces)
+    of_bce = explain.features(tiny_outcome.runs["BCE"][0].task(), faces)
+    vectors = [of_bce["I_X"], of_did["I_df"], of_did["I_dom"]]
+    for panel, of in zip(panels.values(), vectors, strict=True):
+        assert panel["points"].shape == (40, 2)
+        assert panel["silhouette"] == pytest.approx(explain.silhouette(of, panel["labels"]))
+    truth = ["real" if label == 0 else "fake" for label in faces.labels]
+    assert [panel["labels"].tolist() for panel in panels.values()] == [truth, truth, faces.rows.method.tolist()]
+
+
+def test_the_sentences_of_fig_7_follow_the_tables():
+    def probes(domain):
+        rows = [("BCE", "I_X", "label", 0.85, 0.5), ("DID", "I_df", "label", 0.9, 0.5),
+                ("DID", "I_df", "domain", domain, 0.2), ("DID", "I_dom", "domain", 0.7, 0.2)]  # fmt: skip
+        return pd.DataFrame(rows, columns=["row", "features", "target", "accuracy", "chance"])
+
+    panels = {"(a)": {"silhouette": 0.1234}, "(b)": {"silhouette": -0.5}}
+    said = tables.probe_sentences(probes(0.6), panels)
+    assert said[0].startswith("Silhouettes in the features themselves: (a) 0.123, (b) -0.500. A line reads real from")
+    assert "accuracy 0.900 from I_df and 0.850 from the features" in said[0]
+    assert "domain with accuracy 0.600 (chance 0.200), from I_dom with 0.700" in said[1]
+    assert said[1].endswith("I_df still tells the methods apart here.")
+    assert tables.probe_sentences(probes(0.25), panels)[1].endswith("little better than chance here.")
+    # A tenth above chance is where it begins.
+    assert tables.probe_sentences(probes(0.29), panels)[1].endswith("little better than chance here.")
+    assert tables.probe_sentences(probes(0.31), panels)[1].endswith("I_df still tells the methods apart here.")
+
+
+# --- tables in words ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        ((0.01, 0.05), "The interval lies above 0: the claim holds here."),
+        ((-0.05, -0.01), "The interval lies below 0: here it is the other way round."),
+        ((-0.05, 0.05), "The interval holds 0: these runs do not decide it."),
+    ],
+)
+def test_one_difference_in_words(ends, sentence):
+    table = pd.DataFrame([apart("DID", "BCE", "CDF2", sum(ends) / 2, *ends, 0.047), apart("DID", "BCE", "CDF2", 1, 1, 1,
+                                                                                         level="video")])  # fmt: skip
+    said = tables.compared(table)
+    shown = f"{sum(ends) / 2:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}] (published: +0.047)"
+    assert said == [f"AUC of DID less that of BCE, 3 seeds: on CDF2 {shown}.", sentence]
+    assert tables.compared(table.iloc[:0]) == []
+
+
+def test_many_differences_in_words():
+    ends = [(0.01, 0.05), (-0.05, -0.01), (-0.05, 0.05), (-0.02, 0.01)]
+    table = pd.DataFrame([apart("DID", name, "CDF2", 0.0, *of, seeds=1) for name, of in zip("abcd", ends, strict=True)])
+    said = tables.compared(table)
+    assert said[0] == "AUC of DID less that of a, one seed: on CDF2 +0.000 [+0.010, +0.050]."
+    assert said[1].startswith("Of the 4 differences compared here, 1 lie above 0 with their whole interval, 1 lie")
+    assert "and 2 hold 0" in said[1]
+    two_tests = [apart("DID", "a", test, 0.1, 0.01, 0.2) for test in ("FF++", "CDF2")]
+    assert "on FF++ +0.100 [+0.010, +0.200], on CDF2 +0.100" in tables.compared(pd.DataFrame(two_tests))[0]
+
+
+def told(tiny_outcome, name, table=(), differences=(), runs=None):
+    made = {"table": pd.DataFrame(table), "runs": runs or tiny_outcome.runs}
+    if differences:
+        made["differences"] = pd.DataFrame(differences)
+    return tables.sentences(dataclasses.replace(tiny_outcome, experiment=EXPERIMENTS[name], **made))
+
+
+def test_table_1_says_how_far_each_falls(tiny_outcome):
+    table = [row("BCE", "FF++", 0.95), row("BCE", "CDF2", 0.6), row("BCE", "CDF2", 0.1, level="video"),
+             row("DIRE", "FF++", NAN, printed=0.994), row("DID", "FF++", 0.9), row("DID", "CDF2", 0.7)]  # fmt: skip
+    differences = [apart("DID", "BCE", "CDF2", 0.1, 0.05, 0.15, 0.1)]
+    said = told(tiny_outcome, "table1_intra_cross", table, differences)
+    assert said[1] == "The interval lies above 0: the claim holds here."
+    assert said[2] == "From FF++ to CDF2, AUC goes for BCE from 0.950 to 0.600, DID from 0.900 to 0.700."
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "where"), [(0.55, 0.65, "above"), (0.4, 0.65, "not told from"), (0.3, 0.45, "below")]
+)
+def test_fig_4_says_where_alpha_0_ends_and_which_is_highest(tiny_outcome, low, high, where):
+    table = [
+        row("α = 0", "CDF2", (low + high) / 2, low, high, 0.380),
+        row("α = 0.25", "CDF2", 0.8, 0.7, 0.9),
+        row("α = 0.5", "CDF2", 0.7, 0.6, 0.8, 0.779),
+        row("α = 1", "CDF2", 0.99, 0.9, 1, level="video"),
+    ]
+    (said,) = told(tiny_outcome, "fig4_alpha", table)
+    assert f"gives {(low + high) / 2:.3f} [{low:.3f}, {high:.3f}] on CDF2, {where} chance; published: 0.380" in said
+    assert said.endswith("The highest mean is that of α = 0.25, 0.800.")
+    table[2]["ours"] = 0.9
+    assert told(tiny_outcome, "fig4_alpha", table)[0].endswith("that of α = 0.5, 0.900.")
+
+
+def test_table_4_says_whether_t_is_dead(tiny_outcome):
+    runs = {"BCE": tiny_outcome.runs["BCE"], LITERAL: [fake_run(-1.45, 0.0001)], LIVING: [fake_run(-0.15, 0.25)]}
+    (said,) = told(tiny_outcome, "table4_ablation", runs=runs)
+    assert "T's own step × λ_dec: the estimate ends at -1.375, so that T sees nothing, and T's gradient at G is" in said
+    assert "0.010% of C's. DID, T's own step × 1: the estimate ends at -0.075, so that T tells nearly every" in said
+    assert said.endswith("is 25.000% of C's.")
+    turned = told(tiny_outcome, "table4_ablation", runs={LITERAL: [fake_run(-0.9)], LIVING: [fake_run(-1.5)]})[0]
+    assert "-0.825, so that T tells some" in turned and "-1.425, so that T sees nothing" in turned
+    assert told(tiny_outcome, "table4_ablation", runs={"BCE": tiny_outcome.runs["BCE"]}) == []
+
+
+def test_open_choices_name_those_that_differ_clearly(tiny_outcome):
+    differences = [apart("merge = product", "default", "CDF2", -0.1, -0.15, -0.05, seeds=1),
+                   apart("pooling = flatten", "default", "CDF2", 0.1, -0.05, 0.25, seeds=1),
+                   apart("pooling = flatten", "default", "CDF2", 0.1, 0.05, 0.25, level="video", seeds=1)]  # fmt: skip
+    said = told(tiny_outcome, "open_choices", differences=differences)
+    assert said[0] == "merge = product on CDF2: -0.100 [-0.150, -0.050] against the default."
+    assert len(said) == 2 and said[1].startswith("Of 2 differences from the default, 1 have intervals that do not")
+    assert "about 0.1 would by chance. They are from one seed." in said[1]
+    differences[0]["high"] = 0.01
+    (said,) = told(tiny_outcome, "open_choices", differences=differences)
+    assert said.startswith("Of 2 differences from the default, 0 have")
+
+
+def test_figures_without_a_comparison_have_sentences_of_their_own(tiny_outcome):
+    assert tables.sentences(tiny_outcome) == []
+
+
+def test_rows_on_other_backbones_say_which(tiny_outcome):
+    table = [row("BCE", "CDF2", 0.6), {**row("Xception", "CDF2", 0.5), "runs_on": "lite1"}]
+    said = told(tiny_outcome, "table2_diffusion", table, [apart("BCE", "Xception", "CDF2", 0.1, 0.05, 0.15, 0.1)])
+    assert said[-1] == "What ran here: BCE on lite0; Xception on lite1."
+
+
+# --- trained on one method, tested on each ----------------------------------------------------------------------------
+
+
+def made_up_tests(lift):
+    """Detectors A, B and `all` on scores by hand: (train, test) -> how much higher a forged face scores."""
+    found = {}
+    for number, train in enumerate(("A", "B", "all")):
+        rng = np.random.default_rng(number)
+        rows = [
+            {"video": f"{method}/{video}", "frame": frame, "label": int(method != "real"), "method": method,
+             "identity": f"{video}", "score": rng.normal() + lift.get((train, method), 0.0)}
+            for method in ("real", "A", "B")
+            for video in range(12)
+            for frame in range(2)
+        ]  # fmt: skip
+        scores = pd.DataFrame(rows)
+        found[train] = SimpleNamespace(scores=scores, metrics=evaluation.report(scores))
+    return found
+
+
+APART = {("A", "A"): 4.0, ("B", "B"): 4.0, ("all", "A"): 2.0, ("all", "B"): 2.0}
+
+
+def test_the_matrix_over_methods_is_that_of_the_scores():
+    tests = made_up_tests(APART)
+    table = start_module.across_methods(tests)
+    places = [("A", "A", "own"), ("A", "B", "other"), ("B", "A", "other"), ("B", "B", "own"), ("all", "A", "all"),
+              ("all", "B", "all")]  # fmt: skip
+    assert list(table[["train", "test", "kind"]].itertuples(index=False, name=None)) == places
+    for line in table.itertuples():
+        scores = tests[line.train].scores
+        part = scores[scores.method.isin(["real", line.test])]
+        assert line.auc == pytest.approx(roc_auc_score(part.label, part.score), abs=1e-12)
+        assert (line.low, line.high) == evaluation.interval(part.label, part.score, part.video)
+    wide = start_module.method_matrix(table)
+    assert wide.shape == (3, 2) and wide.index.tolist() == ["A", "B", "all"]
+    own, other = table.iloc[0], table.iloc[2]
+    assert wide.loc["A", "A"] == f"{own.auc:.3f} [{own.low:.3f}, {own.high:.3f}] (own)"
+    assert wide.loc["B", "A"] == f"{other.auc:.3f} [{other.low:.3f}, {other.high:.3f}]"
+
+
+def test_drops_over_methods_are_paired():
+    tests = made_up_tests(APART)
+    drops = start_module.method_drops(tests, draws=200).set_index("train")
+    auc = start_module.across_methods(tests).set_index(["train", "test"]).auc
+    assert drops.index.tolist() == ["A", "B", "mean"]
+    assert drops["drop"]["A"] == pytest.approx(auc["A", "A"] - auc["A", "B"], abs=1e-12)
+    assert drops["drop"]["mean"] == pytest.approx((drops["drop"]["A"] + drops["drop"]["B"]) / 2, abs=1e-12)
+    drawn = evaluation.auc_draws([tests[name].scores for name in "AB"], ["A", "B"], 200)
+    both = ((drawn[0, 0] - drawn[0, 1]) + (drawn[1, 1] - drawn[1, 0])) / 2
+    assert (drops.low["mean"], drops.high["mean"]) == pytest.approx(evaluation.low_high(both))
+    # Two detectors are steadier than one.
+    width = drops.high - drops.low
+    assert width["mean"] < min(width["A"], width["B"])
+    shown = start_module.drop_table(drops.reset_index())
+    assert shown.index.tolist() == ["A", "B", "mean"] and shown.so["mean"] == "drops"
+
+
+@pytest.mark.parametrize(
+    ("lift", "third", "how"),
+    [
+        (APART, "The interval lies above 0: on forgeries of a kind", "AUC drops for 2 of 2, trained on A (+"),
+        ({("A", "B"): 5, ("B", "A"): 5, ("A", "A"): 1.2, ("B", "B"): 1.2}, "The interval lies below 0", "AUC rises"),
+        (dict.fromkeys([(a, b) for a in "AB" for b in "AB"], 2.0), "The interval holds 0: these runs do not show",
+         "The interval of the drop holds 0 for 2 of 2"),
+    ],
+)  # fmt: skip
+def test_the_sentences_over_methods_follow_the_drop(lift, third, how):
+    tests = made_up_tests(lift)
+    table, drops = start_module.across_methods(tests), start_module.method_drops(tests)
+    said = start_module.method_sentences(table, drops)
+    mean = drops.iloc[-1]
+    assert said[0].startswith(f"On the method that they were trained on, the 2 detectors have an AUC of {mean.own:.3f}")
+    assert f"never saw, {mean.others:.3f}. That is a drop of {mean['drop']:.3f} [{mean.low:.3f}, " in said[0]
+    assert said[1] == "2 of 2 detectors beat guessing on their own method with their whole interval."
+    assert said[2].startswith(third)
+    assert said[3].startswith(how)
+    other = table[table.kind == "other"]
+    assert f"Of the 2 AUCs on a method that was never seen, {(other.low <= 0.5).sum()} are not told" in said[-2]
+    assert f"the lowest is {other.auc.min():.3f} [" in said[-2]
+    everywhere = table.auc[table.kind == "all"].mean()
+    assert said[-1] == f"One detector that was trained on all methods has {everywhere:.3f} on average over them."
+
+
+def test_where_nothing_is_learnt_the_sentences_say_so_and_claim_no_failure():
+    tests = made_up_tests({})
+    del tests["all"]
+    said = start_module.method_sentences(start_module.across_methods(tests), start_module.method_drops(tests))
+    assert "0 of 2 detectors beat guessing" in said[1] and "Nothing was learnt, so that nothing could fail" in said[1]
+    assert not any("The interval lies" in sentence or "trained on all" in sentence for sentence in said)
+
+
+# --- what the paper leaves open ---------------------------------------------------------------------------------------
+
+
+def test_every_open_setting_is_listed_with_its_other_values():
+    found = tables.open_choices("laptop").set_index("setting")
+    fields = {field.name: field.metadata for field in dataclasses.fields(Settings)}
+    assert {name for name, of in fields.items() if of.get("open")} < set(found.index)
+    assert set(found.index) - {name for name, of in fields.items() if of.get("open")} == {"attention_rate"}
+    assert found.loc["adaptive_pool"].tolist()[1:] == ["§3.2", "mean", "sum", "sum"]
+    assert found.loc["adversary", "the paper"] == "§3.3 against Eq. 12"
+    assert found.loc["attention_rate"].tolist()[1:] == ["§4.1.3 states 10", "1.0", "10.0", "3.0, 10.0"]
+    assert found.loc["hidden", "tried instead"] == "not measured"
+    assert found.loc["pretrained", "default here"] == "package"
+    assert tables.open_choices("paper").set_index("setting").loc["adaptive_pool", "tried instead"] == "mean"
+    with pytest.raises(DidError, match="unknown preset 'labtop': did you mean 'laptop'"):
+        tables.open_choices("labtop")
+
+
+def test_choices_are_joined_with_what_was_measured():
+    literal = "literal: the paper's values of all three"
+    table = pd.DataFrame(
+        [
+            apart("merge = product", "default", "FF++", -0.1, -0.2, -0.05),
+            apart("merge = product", "default", "CDF2", 0.1, -0.1, 0.2),
+            apart("merge = product", "default", "CDF2", 0.5, 0.4, 0.6, level="video"),
+            apart(literal, "default", "FF++", 0.1, 0.05, 0.2),
+            apart(literal, "default", "CDF2", 0.1, 0.05, 0.2),
+        ]
+    )
+    found = tables.measured_choices(table, "laptop").set_index(["setting", "tried"])
+    assert found.loc["merge", "product"].tolist() == [
+        "Fig. 3, left open", "sum", "-0.100 [-0.200, -0.050], behind", "0.100 [-0.100, 0.200], undecided"
+    ]  # fmt: skip
+    assert set(found.loc["hidden", "-"][["on FF++", "on CDF2"]]) == {"not measured"}
+    assert set(found.loc["wiring", "sequential"][["on FF++", "on CDF2"]]) == {"not run"}
+    assert found.index[-1] == ("the paper's values of all three", "literal")
+    assert found.iloc[-1]["on CDF2"].endswith("ahead") and len(found) == found.index.nunique()
+    assert set(tables.measured_choices(table[:0], "laptop")["on CDF2"]) == {"not run", "not measured"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_row_of_the_experiment_has_its_place_in_the_table(preset):
+    """None but the row that changes several settings is left for the end."""
+    rows = [row.name for row in rows_of(EXPERIMENTS["open_choices"], preset) if row.name != "default"]
+    table = pd.DataFrame([apart(name, "default", test, 0.1, 0.05, 0.2) for name in rows for test in ("FF++", "CDF2")])
+    found = tables.measured_choices(table, preset)
+    assert found["on CDF2"].str.endswith("ahead").sum() == len(rows)
+    assert (found["on CDF2"] == "not run").sum() == 0
+    assert set(found.setting[found["the paper"] == "-"]) <= {"the paper's values of all three"}
+
+
+def test_the_sentences_on_calibration_change_with_it():
+    def said(bound=None, before=0.2, after=0.1, fpr=0.1):
+        frame = {"temperature": 0.5, "bound": bound, "fpr": fpr, "fnr": 0.2}
+        return " ".join(tables.calibration_sentences({"frame": frame}, {"before": before, "after": after}))
+
+    assert "is 0.500" in said() and "nearer to the share of fakes" in said()
+    assert "at most one in three" in said() and "real ones 0.100, of the fakes 0.200" in said()
+    assert "separate the validation frames" in said("lower") and "is 0.500" not in said("lower")
+    assert "tell nothing, or the contrary" in said("upper")
+    assert "farther from" in said(after=0.3) and "no nearer to" in said(after=0.199)
+    assert "more than one in three" in said(fpr=0.4)

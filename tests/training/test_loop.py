@@ -1,0 +1,250 @@
+import dataclasses
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from did.data.loading import Faces
+from did.errors import DidError
+from did.evaluation import auc
+from did.method.task import DIDTask
+from did.rivals.bce import BCETask
+from did.rivals.f3net import F3NetTask
+from did.settings import Settings
+from did.training import loop
+from did.training.loop import BEST, RESUME, fit, optimizer_for, score
+from did.training.runs import domain_predictions, evaluate, split_faces
+from did.utils import checkpoints, distributed
+from did.utils.workers import cores
+
+
+@pytest.fixture(scope="module")
+def faces(tiny_source, tiny_settings):
+    return split_faces(tiny_source[1], tiny_settings)
+
+
+def trained(settings, faces, folder, task=DIDTask, **options):
+    torch.manual_seed(settings.seed)
+    module = task(settings, 5)
+    history = fit(module, faces["train"], faces["val"], folder, progress=False, **options)
+    return module, history
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_weights_and_history(tiny_settings, faces, tmp_path):
+    first, history = trained(tiny_settings, faces, tmp_path / "a")
+    second, again = trained(tiny_settings, faces, tmp_path / "b")
+    assert same(first.state_dict(), second.state_dict())
+    assert history.equals(again)
+    other, _ = trained(Settings.of({**tiny_settings.as_dict(), "seed": 1}), faces, tmp_path / "c")
+    assert not same(first.state_dict(), other.state_dict())
+
+
+def test_an_interrupted_run_ends_as_an_undisturbed_one(tiny_settings, faces, tmp_path):
+    whole, history = trained(tiny_settings, faces, tmp_path / "whole")
+    trained(tiny_settings, faces, tmp_path / "cut", stop_at=17)  # state was written at 10
+    assert (tmp_path / "cut" / RESUME).is_file()
+    resumed, again = trained(tiny_settings, faces, tmp_path / "cut")
+    assert same(whole.state_dict(), resumed.state_dict())
+    assert history.equals(again)
+
+
+def test_the_checkpoint_is_the_best_on_validation_not_the_last(tiny_settings, faces, tmp_path):
+    module, history = trained(tiny_settings, faces, tmp_path)
+    validated = history["validation AUC"].dropna()
+    assert list(history.iteration[validated.index]) == [10, 20, 30]
+    kept = auc(faces["val"].labels, score(module.detector(), faces["val"]))
+    assert kept == pytest.approx(validated.max(), abs=1e-9)
+    assert same(module.state_dict(), load_file(tmp_path / BEST))
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [([0.5, 0.5, 0.5], 10), ([0.5, 0.7, 0.7], 20), ([0.7, 0.5, 0.7], 10), ([0.5, 0.6, 0.7], 30)],
+)
+@pytest.mark.parametrize("cut", [None, 17])
+def test_of_equal_validations_the_first_is_kept(tiny_settings, faces, tmp_path, monkeypatch, values, kept, cut):
+    """In a run that was interrupted too."""
+    given = iter(values)
+    monkeypatch.setattr(loop.evaluation, "auc", lambda labels, scores: next(given))
+    if cut:
+        trained(tiny_settings, faces, tmp_path, stop_at=cut)
+    module, history = trained(tiny_settings, faces, tmp_path)
+    assert history["validation AUC"].dropna().tolist() == values
+    tensors, about = checkpoints.load(tmp_path / BEST)
+    assert (about["iteration"], about["validation AUC"]) == (kept, max(values))
+    assert same(module.state_dict(), tensors)
+
+
+def test_selection_last_keeps_the_last(tiny_settings, faces, tmp_path):
+    last = Settings.of({**tiny_settings.as_dict(), "selection": "last"})
+    module, history = trained(last, faces, tmp_path)
+    kept = auc(faces["val"].labels, score(module.detector(), faces["val"]))
+    assert kept == pytest.approx(history["validation AUC"].dropna().iloc[-1], abs=1e-9)
+
+
+def test_training_learns(tiny_settings, faces, tmp_path):
+    longer = Settings.of({**tiny_settings.as_dict(), "iterations": 60})
+    module, history = trained(longer, faces, tmp_path)
+    losses = history["dom"].dropna()
+    assert losses.iloc[-5:].mean() < losses.iloc[:5].mean() - 0.1
+    assert auc(faces["test"].labels, score(module.detector(), faces["test"])) > 0.9
+
+
+def test_the_history_names_losses_maps_and_gradients(tiny_settings, faces, tmp_path):
+    _, history = trained(tiny_settings, faces, tmp_path)
+    wanted = {"cls", "dom", "dec", "beta", "estimate", "auc loss", "bce", "M_df mean", "M_df saturated", "M_dom images"}
+    assert wanted | {"gradient from C", "gradient from T", "validation AUC"} <= set(history)
+    assert np.isfinite(history["gradient from T"].dropna()).all()
+
+
+def test_bce_goes_through_the_same_loop(tiny_settings, faces, tmp_path):
+    _, history = trained(tiny_settings, faces, tmp_path, task=BCETask)
+    assert history["bce"].dropna().iloc[-1] < history["bce"].iloc[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tiny_settings, faces, tmp_path, monkeypatch):
+    trained(tiny_settings, faces, tmp_path, stop_at=17)
+    before = (tmp_path / RESUME).read_bytes()
+    monkeypatch.setattr("did.method.task.domain_loss", lambda logits, domains: logits.sum() * float("nan"))
+    with pytest.raises(DidError, match=r"not finite at iteration 10 .*rows"):
+        trained(tiny_settings, faces, tmp_path)
+    assert (tmp_path / RESUME).read_bytes() == before
+
+
+def test_a_batch_too_small_for_its_domains_is_refused(tiny_settings, faces, tmp_path):
+    small = Settings.of({**tiny_settings.as_dict(), "batch_size": 4})
+    with pytest.raises(DidError, match="batch size 4 is smaller than the number of domains, 5"):
+        trained(small, faces, tmp_path)
+
+
+def test_adam_is_the_papers():
+    torch.manual_seed(0)
+    optimizer = optimizer_for(DIDTask(Settings(backbone="test_efficientnet", pretrained="none"), 5))
+    assert type(optimizer) is torch.optim.Adam
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {5e-4}
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-5, 1e-4, 1e-4, 1e-4])
+
+
+def test_scores_are_in_the_order_of_the_rows(tiny_run, tiny_source, tiny_settings):
+    faces = split_faces(tiny_source[1], tiny_settings)["test"]
+    detector = tiny_run.task().detector()
+    whole = score(detector, faces)
+    backwards = Faces(faces.rows.iloc[::-1], faces.store, 64, domains=faces.domain_names)
+    assert np.allclose(score(detector, backwards), whole[::-1], atol=1e-5)
+    assert whole.std() > 0
+
+
+class Noting(nn.Module):
+    """A detector that notes what it is given; its weight is on the device `meta`, which computes nothing, anywhere."""
+
+    def __init__(self, device="meta"):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, device=device))
+        self.seen = []
+
+    def forward(self, images):
+        flags = torch.backends.cudnn
+        self.seen.append((len(images), images.device.type, self.training, flags.deterministic, flags.benchmark))
+        return torch.zeros(len(images))
+
+
+def test_scores_are_computed_where_the_detector_is(tiny_source, tiny_settings, monkeypatch):
+    faces = split_faces(tiny_source[1], tiny_settings)["train"]
+    workers = []
+    original = loop.ordered
+    monkeypatch.setattr(loop, "ordered", lambda *args: workers.append(args[2]) or original(*args))
+    there, here = Noting("meta"), Noting("cpu")
+    assert len(score(there, faces)) == len(score(here, faces)) == len(faces) == 60
+    # In batches as large as a GPU wants them, read by workers; on the CPU as ever.
+    assert [each[:3] for each in there.seen] == [(60, "meta", False)] and workers[0] == min(8, cores())
+    score(here, faces, 8)
+    assert [each[:2] for each in here.seen] == [(60, "cpu"), (32, "cpu"), (28, "cpu")] and workers[1:] == [0, 0]
+    assert not any("device" in inspect.signature(each).parameters for each in (score, evaluate, domain_predictions))
+
+
+def test_a_run_is_loaded_onto_the_device_of_this_process(tiny_run, tiny_source, tiny_settings, monkeypatch):
+    assert distributed.device_of(tiny_run.task()) == distributed.device()
+    monkeypatch.setattr(distributed, "device", lambda: torch.device("meta"))
+    assert {tensor.device.type for tensor in tiny_run.task().state_dict().values()} == {"meta"}
+
+
+def test_flags_and_modes_are_as_they_were_before(tiny_settings, tiny_source, faces, tmp_path, monkeypatch):
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "benchmark", True)
+    monkeypatch.setattr(flags, "deterministic", False)
+    detector = Noting("cpu").train()
+    detector.frozen = nn.BatchNorm2d(1).eval()
+    score(detector, faces["val"])
+    assert detector.seen[0][2:] == (False, True, False)
+    assert (flags.deterministic, flags.benchmark) == (False, True)
+    assert (detector.training, detector.frozen.training) == (True, False)
+    trained(tiny_settings, faces, tmp_path, stop_at=1)
+    assert (flags.deterministic, flags.benchmark) == (False, True)
+    monkeypatch.setattr(Noting, "forward", lambda self, images: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        score(detector, faces["val"])
+    assert (flags.deterministic, flags.benchmark, detector.training) == (False, True, True)
+
+
+@pytest.mark.parametrize("task", [DIDTask, BCETask, F3NetTask])
+def test_scores_in_bf16_are_the_backbones_alone_and_for_once(tiny_settings, faces, task):
+    torch.manual_seed(0)
+    detector = task(dataclasses.replace(tiny_settings, backbone="test_resnet"), 5).detector().train()
+    plain, seen = score(detector, faces["val"]), []
+    heads = [m for m in detector.modules() if isinstance(m, nn.Linear)]
+    convolution = next(m for m in detector.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3))
+    convolution.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    heads[-1].register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    low = score(detector, faces["val"], precision="bf16")
+    assert set(seen[::2]) == {torch.bfloat16} and set(seen[1::2]) == {torch.float32}
+    assert np.allclose(low, plain, atol=0.1) and not np.array_equal(low, plain)
+    assert np.array_equal(score(detector, faces["val"]), plain) and detector.training
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often Python reads a number of a tensor: with a GPU each time waits for it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        Reads.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("task", [DIDTask, BCETask, F3NetTask])
+def test_a_step_reads_its_numbers_once(tiny_settings, faces, tmp_path, monkeypatch, task):
+    """Those of the log too. Adam's own counts are on the CPU with a GPU as well."""
+    for name in ("tolist", "cpu", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def read(tensor, *args, original=original, **kwargs):
+            Reads.count += 1
+            return original(tensor, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, read)
+    step = torch.optim.Adam.step
+
+    def quiet(*args, **kwargs):
+        before = Reads.count
+        found = step(*args, **kwargs)
+        Reads.count = before
+        return found
+
+    monkeypatch.setattr(torch.optim.Adam, "step", quiet)
+    # One iteration in two is logged.
+    settings = dataclasses.replace(tiny_settings, iterations=200, validate_every=200, backbone="test_resnet")
+    counts = []
+    for stop in (1, 9):
+        Reads.count = 0
+        with Reads():
+            trained(settings, faces, tmp_path / str(stop), task=task, stop_at=stop)
+        counts.append(Reads.count)
+    assert counts[1] - counts[0] == 8
