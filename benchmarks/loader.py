@@ -5,12 +5,12 @@ What reading the crops costs, in training and in scoring.
 
 Training: the share of its time that it waits for the loader, the seconds in `next(loader)` over those of the whole
 iteration (loading, step, and reading the losses, which ends a GPU's work), iteration by iteration. The loader and its
-number of workers are those of `did.training.loop.fit`: none on the CPU, where the crops are read in the training process
-itself. The crops are those of the stand-in of FF++, RGB PNG files of the size that the network takes: 112 px at preset
-laptop, 224 px at preset paper. They lie in the page cache; a slow disk is not measured.
+number of workers are those of `did.training.loop.fit`: none on the CPU, where the crops are read in the training
+process itself. The crops are those of the stand-in of FF++, RGB PNG files of the size that the network takes: 112 px at
+preset laptop, 224 px at preset paper. They lie in the page cache; a slow disk is not measured.
 
-Scoring: `did.training.loop.score` of DID's test-time graph on crops, over the same graph on batches of the same size that
-are on the device already; images/s stand beside it. Batches and workers are what `score` takes on the device.
+Scoring: `did.training.loop.score` of DID's test-time graph on crops, over the same graph on batches of the same size
+that are on the device already; images/s stand beside it. Batches and workers are what `score` takes on the device.
 """
 
 import tempfile

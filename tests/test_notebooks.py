@@ -129,7 +129,7 @@ def test_each_stops_at_a_mistake_before_anything_is_made(notebook, sentence, tmp
 @pytest.mark.parametrize("notebook", PARAMETERS)
 def test_each_checks_its_parameters_before_all_else(notebook):
     first, second, *_ = ast.parse(code_cells(notebook)[1]).body
-    assert ast.unparse(first) == "from did.paper.experiments import check_parameters"
+    assert ast.unparse(first) == "from did.paper.parameters import check_parameters"
     assert ast.unparse(second) == f"check_parameters(globals(), '{notebook}')"
 
 
@@ -213,12 +213,12 @@ def test_each_passes_its_parameters_on(notebook):
 @pytest.mark.parametrize("notebook", EXPERIMENTS)
 def test_each_ends_with_its_record(notebook):
     *cells, last = code_cells(notebook)
-    assert not any(calls(cell, "ledger.save") for cell in cells)
-    (made,), (saved,) = calls(last, "ledger.record"), calls(last, "ledger.save")
+    assert not any(calls(cell, "records.save") for cell in cells)
+    (made,), (saved,) = calls(last, "records.record"), calls(last, "records.save")
     outcome, said, *_ = [ast.unparse(argument) for argument in made.args]
     assert f"{outcome} = conduct(" in "\n".join(cells)
-    assert re.search(rf"^{said} = findings\.\w*sentences\(", "\n".join(cells), re.MULTILINE)
-    assert f"{ast.unparse(saved.args[0])} = ledger.record(" in last
+    assert re.search(rf"^{said} = tables\.\w*sentences\(", "\n".join(cells), re.MULTILINE)
+    assert f"{ast.unparse(saved.args[0])} = records.record(" in last
 
 
 def test_what_is_not_our_own_text_is_quoted():

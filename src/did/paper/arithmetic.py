@@ -55,7 +55,7 @@ def recompute(gains: Iterable[Mapping[str, str]] = printed.GAINS) -> pd.DataFram
     """Every printed gain beside its two readings.
 
     Args:
-        gains: entries as in `did.paper.printed.GAINS`.
+        gains: entries as in `did.paper.published.printed.GAINS`.
 
     Returns:
         One row a gain: `quote`, `where`, `compared`, `ours`, `theirs`, `printed` (text, in per cent), the signed gains

@@ -99,7 +99,7 @@ CLAIMS: dict[str, tuple[str, str]] = {
     ),
 }
 
-#: Every relative gain that the text prints, in its order; `did.paper.arithmetic` computes them again from the tables above.
+#: Every relative gain that the text prints, in its order; `did.paper.arithmetic` computes them again from the tables.
 #: `printed` is in per cent with the decimals as printed. `table`, `column`, `ours` and `theirs` say which two numbers
 #: it is about. `pair` holds the two numbers that the text prints beside it, ours first, or is empty.
 GAINS: tuple[dict[str, str], ...] = (

@@ -196,7 +196,8 @@ def overlap_bars(table: pd.DataFrame, stamp: str) -> Plot:
     """Share of each map's mass that lies inside the forged region, beside what maps that look at nothing would have.
 
     Args:
-        table: from `did.evaluation.explain.overlap_table`, several of them with a column `data` to tell them apart: a panel each.
+        table: from `did.evaluation.explain.overlap_table`, several of them with a column `data` to tell them apart: a
+            panel each.
         stamp: where the numbers come from.
     """
     data = table if "data" in table else table.assign(data="")
@@ -312,7 +313,8 @@ def probe_bars(table: pd.DataFrame, stamp: str) -> Plot:
     """What can be read from each feature set by a line, beside chance.
 
     Args:
-        table: from `did.evaluation.explain.probe_table`; with columns `low` and `high`, the ends of an interval, these are drawn.
+        table: from `did.evaluation.explain.probe_table`; with columns `low` and `high`, the ends of an interval, these
+            are drawn.
         stamp: where the numbers come from.
     """
     data = table.reset_index(drop=True)

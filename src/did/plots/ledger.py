@@ -16,8 +16,8 @@ def forest(table: pd.DataFrame, stamp: str) -> Plot:
     The marker says what kind of data a difference is from; it is filled where the interval does not hold 0.
 
     Args:
-        table: one row a comparison, as `did.paper.records.comparisons` gives: of (the group), a, b, test, difference, low,
-            high, paper (or NaN), kind, so (`ahead`, `behind`, `undecided`).
+        table: one row a comparison, as `did.paper.verdicts.comparisons` gives: of (the group), a, b, test, difference,
+            low, high, paper (or NaN), kind, so (`ahead`, `behind`, `undecided`).
         stamp: where the numbers come from.
 
     Raises:

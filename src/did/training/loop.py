@@ -104,8 +104,8 @@ def fit(
         folder: for the resume state and the selected weights.
         progress: show a bar with the named losses.
         stop_at: end early at this iteration, as an interruption would (for tests).
-        fabric: from `did.utils.distributed.launch`; by default the device of `did.utils.distributed.device`. The task is there
-            afterwards.
+        fabric: from `did.utils.distributed.launch`; by default the device of `did.utils.distributed.device`. The task
+            is there afterwards.
 
     Returns:
         The history: one row a logged iteration.

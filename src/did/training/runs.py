@@ -205,7 +205,7 @@ def run(
         task: `did`, `bce` or `f3net`.
         runs: folder of the runs; `runs/` in the project by default.
         progress: show bars.
-        fabric: from `did.utils.distributed.launch`, where several processes train the run together; all of them call this.
+        fabric: from `did.utils.distributed.launch`, if several processes train the run together; all of them call this.
 
     Raises:
         DidError: an unknown task, weights that cannot be had, a store that does not fit settings or source, or what

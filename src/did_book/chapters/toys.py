@@ -309,7 +309,7 @@ def wmw(scores: Sequence[float], labels: Sequence[int]) -> float:
 
 
 def auc_loss_by_pairs(scores: Sequence[float], labels: Sequence[int], margin: float = 0.15, power: float = 2) -> float:
-    """Eq. 7 and 8 pair by pair, to hold `did.method.losses.auc_loss` against. Raises DidError where one class is absent."""
+    """Eq. 7 and 8 pair by pair, to hold `did.method.losses.auc_loss` against. Raises DidError if a class is absent."""
     fake, real = _two_classes(scores, labels)
     total = 0.0
     for i in fake:

@@ -286,7 +286,7 @@ def shares_of_dec(task: DIDTask, batch: Mapping[str, Tensor], progresses: Sequen
 
 
 def algorithm_2(settings: Settings, iterations: int) -> pd.DataFrame:
-    """Algorithm 2 on `stripes`, a fresh batch each iteration: the inner loop of `did.training.loop.fit`, with no data set.
+    """Algorithm 2 on `stripes`, a fresh batch each iteration: the inner loop of `did.training.loop.fit`, without data.
 
     Args:
         settings: the run's; model, losses, rates and seed are used.

@@ -110,13 +110,13 @@ def section(entries: Sequence[dict[str, Any]], name: str) -> list[Words | pd.Dat
     ]
     parts.append(against(mine))
     if len(apart := comparisons(mine)):
-        tables = [
+        apart_of_each = [
             tables.differences(pd.DataFrame(_numbers(entry["differences"]))).assign(kind=kind(entry))
             for entry in mine
             if entry["differences"]
         ]
         words = f"Differences of AUCs, {len(apart)} in all; *ahead* and *behind* where the whole interval is:"
-        parts += [Words(words), pd.concat(tables, ignore_index=True)]
+        parts += [Words(words), pd.concat(apart_of_each, ignore_index=True)]
     for entry in mine:
         data = "; ".join(entry["data"].values())
         said = quoted(f"preset {entry['preset']}: {data}; {entry['protocol']}.")

@@ -116,9 +116,10 @@ def test_an_entry_that_is_wrong_is_named(changes, sentences):
     [
         ("tests/method/test_losses.py", "def test_domain_loss_is_eq_10", "def a_helper",
          "equation 10: there is no tests/method/test_losses.py::test_domain_loss_is_eq_10"),
-        ("tests/method/test_losses.py", "def test_domain_loss_is_eq_10", "@pytest.mark.slow\ndef test_domain_loss_is_eq_10",
-         "equation 10: tests/method/test_losses.py::test_domain_loss_is_eq_10 is marked slow, so `make test` does not hold "
-         "the code to it"),
+        ("tests/method/test_losses.py", "def test_domain_loss_is_eq_10",
+         "@pytest.mark.slow\ndef test_domain_loss_is_eq_10",
+         "equation 10: tests/method/test_losses.py::test_domain_loss_is_eq_10 is marked slow, so `make test` does not "
+         "hold the code to it"),
         ("src/did/method/losses.py", "def domain_loss", "def loss_of_domains",
          "equation 10: there is no did.method.losses.domain_loss"),
         ("src/did/method/task.py", "def rate_factor", "def factor",
@@ -127,13 +128,16 @@ def test_an_entry_that_is_wrong_is_named(changes, sentences):
          f"equation 5: {CHAPTER} has no equation with the label eq-5"),
         (CHAPTER, r"\\min_{\\theta, \\psi}", r"\\min_{\\theta}",
          f"equation 5: {CHAPTER} prints eq-5 otherwise than the list"),
-        (CHAPTER, ":pyobject: Estimator", ":pyobject: DID", f"equation 4: {CHAPTER} does not show did.method.model.Estimator"),
+        (CHAPTER, ":pyobject: Estimator", ":pyobject: DID",
+         f"equation 4: {CHAPTER} does not show did.method.model.Estimator"),
         (CHAPTER, ":name: code-estimator\\n", ":lines: 1-\\n",
          f"equation 4: {CHAPTER} shows did.method.model.Estimator without `:name: code-estimator`"),
-        (CHAPTER, "{py:class}`did.method.model.Estimator`", "T", f"equation 4: {CHAPTER} does not link to did.method.model.Estimator "
+        (CHAPTER, "{py:class}`did.method.model.Estimator`", "T",
+         f"equation 4: {CHAPTER} does not link to did.method.model.Estimator "
          "in the reference by {py:class}`did.method.model.Estimator`"),
         (CHAPTER, ":pyobject: test_the_best_estimate_is_the_integral", ":pyobject: test_the_same",
-         f"equation 4: {CHAPTER} does not show tests/did_book/chapters/test_toys.py::test_the_best_estimate_is_the_integral"),
+         f"equation 4: {CHAPTER} does not show "
+         "tests/did_book/chapters/test_toys.py::test_the_best_estimate_is_the_integral"),
         (CHAPTER, ":name: test-the-best-estimate-is-the-integral\\n", ":name: test-x\\n",
          f"equation 4: {CHAPTER} has no `:name: test-the-best-estimate-is-the-integral`"),
         ("notebooks/method_1_decomposition.ipynb", "(algorithm-1)=", "",
