@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from did.data.store import FaceStore
+from did.data.store import LANDMARKS, FaceStore
 from did.data.table import COLUMNS, fingerprint
 from did.paper import conduct
 from did.paper.conduct import Outcome
@@ -23,6 +23,7 @@ from did.paper.experiments import EXPERIMENTS
 from did.settings import Settings
 from did.sources import Source
 from did.training.runs import run
+from did.utils.files import sha256
 
 # Not through MPLBACKEND: the notebooks' kernels would inherit that and show no figure.
 torch.set_num_threads(1)  # small tensors: a second thread costs more than it saves
@@ -55,7 +56,7 @@ def tiny_source(tmp_path_factory):
                         {"path": f"{method}/{name}.mp4", "label": int(number > 0), "method": method, "split": split,
                          "video": f"{method}/{name}", "identity": identity, "frame": frame, "dataset": "ffpp",
                          "face": face.relative_to(root).as_posix(), "x0": 0.0, "y0": 0.0, "x1": 64.0, "y1": 64.0,
-                         "probability": 1.0}
+                         "probability": 1.0, **dict.fromkeys(LANDMARKS, 32.0), "sha256": sha256(face)}
                     )  # fmt: skip
     manifest = pd.DataFrame(rows)
     manifest.to_csv(root / "manifest.csv", index=False)

@@ -15,7 +15,7 @@ import pandas as pd
 from did.data import cdf2, dffd, diff, ffpp, folder, table
 from did.data.layout import MARK, counted, lacking, readable
 from did.data.prepare import prepare
-from did.data.store import FaceStore
+from did.data.store import FORMAT, FaceStore
 from did.errors import DidError
 from did.settings import Settings, nearest, of_preset
 from did.standin import GENERATOR, london, write
@@ -256,7 +256,7 @@ def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -
 def store_folder(source: Source, frames: int, size: int, margin: float, face: str = "largest") -> Path:
     """Where the project keeps the source's crops with these settings."""
     # Named by place and list, not by content: a clip that was mended is redone alone, in the same store.
-    what = f"{source.root.resolve()} {table.fingerprint(source.index)}"
+    what = f"{FORMAT} {source.root.resolve()} {table.fingerprint(source.index)}"
     what = hashlib.sha256(os.fsencode(what)).hexdigest()[:8]
     choice = "" if face == "largest" else f"-{face}"
     return home() / "data" / "faces" / f"{source.name}-{what}-{frames}x{size}-m{margin:g}{choice}"

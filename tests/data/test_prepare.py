@@ -256,6 +256,7 @@ def test_a_crop_is_the_aligned_frame_without_loss(undisturbed, clean_root):
     expected = prepare.align(frames[row["frame"]], face.landmarks, 64)
     assert np.array_equal(video.read_image(undisturbed / row["face"]), expected)
     assert row[["x0", "y0", "x1", "y1"]].tolist() == pytest.approx(face.box.tolist(), abs=0.01)
+    assert row[list(store_module.LANDMARKS)].tolist() == pytest.approx(face.landmarks.ravel().tolist(), abs=0.001)
 
 
 def test_two_workers_give_the_same_bytes(undisturbed, clean_root, index, tmp_path):
@@ -386,25 +387,6 @@ def test_a_file_that_has_just_changed_is_not_told_by_its_times(root, index, monk
     later = file.stat().st_ctime_ns + prepare.A_MOMENT
     monkeypatch.setattr(prepare.time, "time_ns", lambda: later)
     assert prepare._stamp(file).startswith(f"{file.stat().st_size} ")
-
-
-def test_a_store_of_an_earlier_did_is_taken_if_no_video_is_newer(root, index, tmp_path):
-    store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS)
-    now, info = content(store.root), store.info
-    index = index.sort_values("video").reset_index(drop=True)
-    sizes = table.fingerprint(index.assign(bytes=[(root / path).stat().st_size for path in index["path"]]))
-    old = {key: value for key, value in info.items() if key != "content"} | {"fingerprint": sizes}
-    for touched in (False, True):
-        (tmp_path / ".s.seen.csv").unlink()
-        (store.root / "store.json").write_text(json.dumps(old))
-        if touched:
-            later = (store.root / "store.json").stat().st_mtime_ns + 1
-            os.utime(root / index["path"][0], ns=(later, later))
-            with pytest.raises(DidError, match="other there: the videos' content"):
-                prepare.prepare(index, root, store.root, **SETTINGS)
-        else:
-            prepare.prepare(index, root, store.root, **SETTINGS)
-            assert content(store.root) == now
 
 
 # --- ids as paths ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from torch import nn
 from did import standin
 from did.data import faces as faces_module
 from did.data import ffpp, prepare, video
+from did.data.faces import Face
 from did.data.geometry import similarity
+from did.data.store import LANDMARKS
 from did.errors import DidError
 from did.evaluation import explain
 from did.method.model import DID
@@ -162,6 +164,10 @@ def test_maps_that_a_model_lacks(images):
         explain.saliency(without, images, "I_fd")
 
 
+def landmarks_of(face: Face) -> dict[str, float]:
+    return dict(zip(LANDMARKS, face.landmarks.ravel().tolist(), strict=True))
+
+
 # --- the forged region -------------------------------------------------------------------------------------------
 
 
@@ -182,10 +188,10 @@ def test_the_region_lies_on_the_forged_pixels(tiny_standin):
         region = explain.true_region(root, row, SIZE)
         assert region.shape == (SIZE, SIZE) and region.min() >= 0 and 0.9 < region.max() <= 1
         frames = [dict(video.stream_frames(root / path, 2))[row.frame] for path in (row.path, real_of[row.path])]
-        landmarks = prepare.detect(frames[:1])[0][0].landmarks
+        landmarks = np.array([getattr(row, name) for name in LANDMARKS]).reshape(5, 2)
         forged, real = (prepare.align(frame, landmarks, SIZE).astype(float) for frame in frames)
         crop = np.asarray(Image.open(store.root / row.face), dtype=float)
-        assert np.abs(forged - crop).max() <= 1  # the alignment found again is the store's, but for rounding
+        assert np.abs(forged - crop).max() <= 1  # but for the rounding of the landmarks
         change = np.abs(forged - real).mean(2)
         assert change[region > 0.9].mean() > 3 * change[region < 0.05].mean()
 
@@ -209,8 +215,7 @@ def test_the_region_turns_and_moves_with_the_face(tiny_standin, tmp_path):
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.uint8(np.round(255 * small))).save(tmp_path / "masks" / "turned.png.png")
     face = prepare.detect([pieces[0]])[0][0]
-    x0, y0, x1, y1 = face.box
-    there = types.SimpleNamespace(path="turned.png", frame=0, x0=x0, y0=y0, x1=x1, y1=y1)
+    there = types.SimpleNamespace(path="turned.png", frame=0, **landmarks_of(face))
     found = explain.true_region(tmp_path, there, SIZE)
     both, either = ((found > 0.5) & (expected > 0.5)).sum(), ((found > 0.5) | (expected > 0.5)).sum()
     assert both / either > 0.85
@@ -232,8 +237,7 @@ def test_what_was_forged_at_an_eye_lies_at_the_templates_eye(tiny_standin, tmp_p
         mask[y - 1 : y + 2, x - 1 : x + 2] = 255
     (tmp_path / "masks").mkdir()
     Image.fromarray(mask).save(tmp_path / "masks" / "face.png.png")
-    x0, y0, x1, y1 = face.box
-    row = types.SimpleNamespace(path="face.png", frame=0, x0=x0, y0=y0, x1=x1, y1=y1)
+    row = types.SimpleNamespace(path="face.png", frame=0, **landmarks_of(face))
     region = explain.true_region(tmp_path, row, SIZE, margin)
     left, right = np.split(region, 2, axis=1)
     found = []
@@ -245,12 +249,11 @@ def test_what_was_forged_at_an_eye_lies_at_the_templates_eye(tiny_standin, tmp_p
     assert np.abs(found - (face.landmarks[:2] @ matrix[:, :2].T + matrix[:, 2])).max() < 1
 
 
-def test_a_face_that_is_not_where_the_store_has_it(tiny_standin):
+def test_no_face_is_looked_for_again(tiny_standin, monkeypatch):
     root, store = tiny_standin
-    row = store.manifest.query("label == 1").iloc[0].copy()
-    row["x0"] += 40
-    with pytest.raises(DidError, match="has no face where the store has one; prepare"):
-        explain.true_region(root, row, SIZE)
+    monkeypatch.setattr(faces_module, "_faces", None)
+    row = store.manifest.query("label == 1").iloc[0]
+    assert explain.true_region(root, row, SIZE).max() > 0.9
 
 
 def test_overlap_by_hand():

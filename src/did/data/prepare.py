@@ -44,7 +44,7 @@ from did.data import table as tables
 from did.data import video as videos
 from did.data.faces import MARGIN, NO_FACE, SMALLEST_FRAME, align, detect, in_batches
 from did.data.layout import IMAGE_SUFFIXES, compare_contents
-from did.data.store import MANIFEST_COLUMNS, QUARANTINE_COLUMNS, FaceStore
+from did.data.store import FORMAT, MANIFEST_COLUMNS, QUARANTINE_COLUMNS, FaceStore
 from did.errors import DidError
 from did.utils.files import alone, sha256, writable, write_atomically, writing
 from did.utils.processes import spawn
@@ -129,6 +129,7 @@ def prepare(
         "frames": frames,
         "face": face,
         "detector": f"MTCNN, facenet-pytorch {version('facenet-pytorch')}",
+        "format": FORMAT,
         "index": tables.fingerprint(index),
         "finished": True,
     }
@@ -269,24 +270,12 @@ def _is_finished(store: Path, settings: dict[str, Any], index: pd.DataFrame, roo
             digest = now
         digests.append(digest)
     content = _content(index, digests)
-    earlier = "content" not in found  # Of an earlier did, which told videos by their size.
-    if not (_as_before(store, found, index, root) if earlier else found["content"] == content):
+    if found["content"] != content:
         example = f", such as {changed[0]}" if changed else ""
         raise _other(store, [f"the videos' content{example}"])
-    if earlier:
-        with contextlib.suppress(DidError):
-            _note(store / "store.json", settings | {"content": content})
     if dict(zip(index["path"], zip(stamps, digests, strict=True), strict=True)) != known:
         _note_seen(store, index, stamps, digests)
     return True
-
-
-def _as_before(store: Path, found: dict[str, Any], index: pd.DataFrame, root: Path) -> bool:
-    """Are the videos of the sizes that an earlier did noted, and none of them newer than what it wrote?"""
-    stats = [(root / path).stat() for path in index["path"]]
-    newest, finished = max(stat.st_mtime_ns for stat in stats), (store / "store.json").stat().st_mtime_ns
-    sizes = tables.fingerprint(index.assign(bytes=[stat.st_size for stat in stats]))
-    return found.get("fingerprint") == sizes and newest <= finished
 
 
 def _begin(store: Path, settings: dict[str, Any]) -> None:
@@ -439,7 +428,7 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
     """Write the crops of one video or image, then its part."""
     # What an interruption or another content left there: of this video alone, see `places`.
     shutil.rmtree(store / "faces" / place, ignore_errors=True)
-    stamp, digest = _stamp(file), _digest(file)
+    stamp, content = _stamp(file), _digest(file)
     found: list[list[Any]] = []
     missed: list[list[Any]] = []
     notes: list[str] = []
@@ -466,7 +455,9 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
                     (store / path).parent.mkdir(parents=True, exist_ok=True)
                     (store / path).write_bytes(png)
                 box = [round(float(x), 2) for x in chosen.box]
-                found.append([number, path, *box, round(chosen.probability, 6), hashlib.sha256(png).hexdigest()])
+                points = [round(float(x), 3) for x in chosen.landmarks.ravel()]
+                digest = hashlib.sha256(png).hexdigest()
+                found.append([number, path, *box, round(chosen.probability, 6), *points, digest])
     except _Unreadable as error:
         # Without the file's folder, so that the quarantine is the same on every machine.
         broken = str(error).split(f"{file} ")[-1].removesuffix("; replace the file.")
@@ -474,7 +465,7 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
     if not found and all(reason == NO_FACE for _, reason in missed):
         missed = [[number, f"{NO_FACE} in any sampled frame of the video"] for number, _ in missed]
     known = {"found": found, "missed": missed, "broken": broken, "notes": notes}
-    text = json.dumps({"stamp": stamp, "sha256": digest, **known})
+    text = json.dumps({"stamp": stamp, "sha256": content, **known})
     write_atomically(_part(store, place), lambda part: part.write_text(text, encoding="utf-8"))
 
 

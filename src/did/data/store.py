@@ -13,7 +13,12 @@ from did.data import table as tables
 from did.errors import DidError
 from did.settings import nearest
 
-MANIFEST_COLUMNS = ("face", "x0", "y0", "x1", "y1", "probability", "sha256")
+#: The five landmarks of a face in the pixels of its frame, in the order of `did.data.faces.Face`.
+LANDMARKS = tuple(f"landmark_{axis}{number}" for number in range(5) for axis in "xy")
+_FLOATS = ("x0", "y0", "x1", "y1", "probability", *LANDMARKS)
+MANIFEST_COLUMNS = ("face", *_FLOATS, "sha256")
+#: Raised when what a store holds changes: a store of another format is not read.
+FORMAT = 2
 
 QUARANTINE_COLUMNS = ("path", "frame", "reason")
 
@@ -40,7 +45,13 @@ class FaceStore:
     @property
     def manifest(self) -> pd.DataFrame:
         """One row a crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
-        return self._seen(tables.load(self.root / "manifest.csv", floats=("x0", "y0", "x1", "y1", "probability")))
+        return self._seen(tables.load(self.root / "manifest.csv", floats=_FLOATS))
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of the crops: of the table's columns, the crops' names and their content. It names the data of a
+        run, so that it depends on nothing else of how the faces were found."""
+        return tables.fingerprint(self.manifest[[*tables.COLUMNS, "face", "sha256"]])
 
     @property
     def index(self) -> pd.DataFrame:

@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from did import standin
 from did.data import video
-from did.data.faces import MARGIN, align, detect
+from did.data.faces import MARGIN, align
 from did.data.layout import IMAGE_SUFFIXES
 from did.data.loading import Faces, ordered
+from did.data.masks import mask
+from did.data.store import LANDMARKS
 from did.data.table import REAL
 from did.errors import DidError
 from did.evaluation import low_high, mean_draws
@@ -152,39 +153,31 @@ def _grad_cam(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> NDAr
 
 
 def true_region(root: str | Path, row: Any, size: int, margin: float = MARGIN) -> NDArray | None:
-    """Where a crop of a stand-in was forged.
+    """Return where a crop of a stand-in was forged: the mask of its frame, aligned by the crop's landmarks.
 
-    The store does not keep how a crop was aligned: the face is looked for again in its frame, which finds the same
-    one but for rounding (a crop cut by it differs by one gray level at most), and the frame's mask goes through the
-    same alignment as the frame did. A mask has 64 pixels a side for the whole frame: that is how fine a region is.
+    A mask has 64 pixels a side for the whole frame: that is how fine a region is. The manifest rounds landmarks to
+    .001 pixel.
 
     Args:
         root: folder of the stand-in.
-        row: a row of the store's manifest: path, frame and the box x0, y0, x1, y1.
+        row: a row of the store's manifest: path, frame and the landmarks.
         size, margin: of the crops; the store's `info` has the margin.
 
     Returns:
-        (size, size) float32 in [0, 1], the share of each pixel that was replaced; None where the file is real.
+        (size, size) float32 in [0, 1], the share of each pixel that was replaced; None if the file is real.
 
     Raises:
-        DidError: no such file or frame in the stand-in, or no face where the store has one.
+        DidError: no such file or frame in the stand-in.
     """
     number = int(row.frame)
-    changed = standin.mask(root, row.path, number)
+    changed = mask(root, row.path, number)
     if changed is None:
         return None
-    frame = _frame(Path(root) / row.path, number)
-    box = np.array([row.x0, row.y0, row.x1, row.y1], dtype=float)
-    faces = detect([frame])[0]
-    off = [float(np.abs(face.box - box).max()) for face in faces]
-    if not faces or min(off) > 1:  # The store rounds to .01 pixel.
-        raise DidError(
-            f"Frame {number} of {row.path} has no face where the store has one; prepare this stand-in again in a new "
-            "folder."
-        )
-    large = cv2.resize(changed, frame.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    shape = _frame(Path(root) / row.path, number).shape
+    large = cv2.resize(changed, shape[1::-1], interpolation=cv2.INTER_LINEAR)
     picture = np.repeat(np.round(255 * large).astype(np.uint8)[..., None], 3, axis=2)
-    crop = align(picture, faces[int(np.argmin(off))].landmarks, size, margin)
+    landmarks = np.array([getattr(row, name) for name in LANDMARKS]).reshape(5, 2)
+    crop = align(picture, landmarks, size, margin)
     return crop[..., 0].astype(np.float32) / np.float32(255)
 
 

@@ -21,12 +21,13 @@ from sklearn.preprocessing import StandardScaler
 from did.data import video
 from did.data.layout import IMAGE_SUFFIXES
 from did.data.loading import Faces, domain_names, ordered
+from did.data.masks import mask
 from did.data.store import FaceStore
 from did.data.table import REAL
 from did.errors import DidError
 from did.evaluation import auc, interval
 from did.sources import Source
-from did.standin import made, mask
+from did.standin import made
 
 #: Side and step of the windows that are compared outside a forged region, in pixels.
 WINDOW, STEP = 32, 16

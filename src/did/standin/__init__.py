@@ -5,7 +5,7 @@ sets. `mask` and `made` say what was changed in a file, and how it was made.
 """
 
 from did.data.layout import MARK
-from did.standin.masks import mask
+from did.data.masks import mask
 from did.standin.writing import GENERATOR, made, write
 
 __all__ = ["GENERATOR", "MARK", "made", "mask", "write"]

@@ -17,11 +17,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from did.data import masks
 from did.data.layout import MARK
 from did.data.table import read_csv
 from did.errors import DidError
 from did.settings import nearest
-from did.standin import camera, masks
+from did.standin import camera
 from did.standin.animate import animate
 from did.standin.drawn import DrawnBank
 from did.standin.layouts import LAYOUTS, SPLITS, Item, Plan
