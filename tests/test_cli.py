@@ -333,8 +333,8 @@ def test_ledger_prints_paper_against_ours_and_marks_every_row_of_a_stand_in(proj
     first, second = out.split("Minutes")[0].split("The title of table3_backbones")
     for text, kind, other in ((first, "STAND-IN (drawn)", "licensed"), (second, "licensed", "STAND-IN")):
         ours, theirs = line_with(text, "Ours", "CDF2"), line_with(text, "Theirs", "CDF2")
-        assert ours.split(kind)[1].split() == "Ours lite0 CDF2 frame auc 0.802 0.612 [0.500, 0.700] 0.021".split()
-        assert theirs.split(kind)[1].split() == "Theirs CDF2 frame auc 0.731 not run here -".split()
+        assert ours.split(kind)[0].split() == "Ours CDF2 AUC 0.802 0.612 [0.500, 0.700] 0.021 2 lite0".split()
+        assert theirs.split(kind)[0].split() == "Theirs CDF2 AUC 0.731 not run here - - -".split()
         assert text.count(kind) == 3  # its title and two rows
         assert other not in text
         for part in ("2 of a kind", "Celeb-DF of a kind", "- Ours is ahead", "c0ffee", "2025-02-03", "7 cores"):

@@ -416,7 +416,7 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
     Rows from stand-ins say STAND-IN: they reproduce no number of the paper.
     """
     from did.errors import DidError
-    from did.paper import records
+    from did.paper import records, tables
     from did.settings import nearest
     from did.utils.files import writable_file, write_atomically
 
@@ -435,7 +435,7 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
         write_atomically(csv_file, lambda path: rows.to_csv(path, index=False))
         click.echo(f"The rows are in {csv_file}")
         return
-    click.echo("\n\n".join(records.shown(entry) for entry in entries))
+    click.echo("\n\n".join(tables.shown(entry) for entry in entries))
     click.echo("\nMinutes")
     _show(records.timings(entries).round(1))
 

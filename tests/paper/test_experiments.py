@@ -13,10 +13,11 @@ from sklearn.metrics import roc_auc_score
 from did import evaluation
 from did.errors import DidError
 from did.paper import conduct as conduct_module
-from did.paper import published
+from did.paper import published, records
 from did.paper.conduct import conduct, experiment, rows_of, seed_list
 from did.paper.experiments import BACKBONES, EXPERIMENTS, READINGS
 from did.paper.parameters import PARAMETERS, check_parameters, train_settings
+from did.paper.records import label
 from did.settings import PRESETS, Settings
 from did.sources import LAYOUTS, STANDIN_SIZES
 from did.training import runs
@@ -258,10 +259,29 @@ def test_open_choices_change_one_thing_at_a_time(preset):
 
 
 def test_every_claim_is_a_papers_and_has_its_place():
-    assert set(published.CLAIMS) == set(EXPERIMENTS) - {"open_choices"}
-    for quote, where in published.CLAIMS.values():
-        assert len(quote.split()) > 10 and "  " not in quote and where.startswith("§4.")
-    assert "0.779" in published.CLAIMS["fig4_alpha"][0] and "0.99" in published.CLAIMS["fig5_domains"][0]
+    claims = {label(what.title): what.claim for what in EXPERIMENTS.values() if what.claim != ("", "")}
+    assert claims == published.CLAIMS and EXPERIMENTS["open_choices"].claim == ("", "")
+    for name, (quote, where) in claims.items():
+        assert len(quote.split()) > 10 and "  " not in quote and where.startswith("§4.") and where.endswith(name)
+    assert "0.779" in published.CLAIMS["Fig. 4"][0] and "0.99" in published.CLAIMS["Fig. 5"][0]
+
+
+def test_what_is_special_about_an_experiment_is_in_its_definition_alone():
+    """No other module asks for an experiment by its name; the notebooks' parameters are by notebook."""
+    source = Path(conduct_module.__file__).parents[2]
+    for file in source.rglob("*.py"):
+        if file.name in ("experiments.py", "parameters.py"):
+            continue
+        strings = {node.value for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+                   if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
+        assert not strings & set(EXPERIMENTS), file
+
+
+def test_an_option_is_one_of_the_experiments_own():
+    with pytest.raises(DidError, match="unknown option 'peple' of fig6_saliency: did you mean 'people'"):
+        conduct("fig6_saliency", preset="smoke", peple=3)
+    with pytest.raises(DidError, match="unknown option 'people' of table2_diffusion"):
+        conduct("table2_diffusion", preset="smoke", people=3)
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
@@ -418,6 +438,9 @@ def test_asking_again_trains_nothing_and_gives_the_same(ablation, untrained):
     again = conduct("table4_ablation", "smoke", "stand-in", rows=ROWS, seeds="0,1", progress=False)
     assert untrained == []
     assert again.table.equals(ablation.table) and again.differences.equals(ablation.differences)
+    parts = [{name: of for name, of in each.record.items() if name != "provenance"} for each in (again, ablation)]
+    assert parts[0] == parts[1] and parts[0]["figures"]["histories"]
+    assert again.record in records.load()
     with pytest.raises(AssertionError, match="trained again"):
         conduct("table4_ablation", "smoke", "stand-in", rows=ROWS, seeds=[0, 1, 2], progress=False)
     assert untrained == ["BCETask"]
@@ -428,24 +451,26 @@ def test_asking_again_trains_nothing_and_gives_the_same(ablation, untrained):
 
 
 def test_it_says_what_it_is(ablation):
-    assert (ablation.edition, ablation.bank, ablation.preset) == ("stand-in", "drawn", "smoke")
-    assert ablation.stamp.startswith("STAND-IN, no reproduction of a published number. stand-in for FaceForensics++")
-    assert ablation.label in ablation.stamp and "; stand-in for Celeb-DF v2 from" in ablation.label
+    record = ablation.record
+    assert [record[name] for name in ("edition", "bank", "preset")] == ["stand-in", "drawn", "smoke"]
+    stamp, data = record["provenance"]["stamp"], "; ".join(record["data"].values())
+    assert stamp.startswith("STAND-IN, no reproduction of a published number. stand-in for FaceForensics++")
+    assert data in stamp and "; stand-in for Celeb-DF v2 from" in data
     for words in (
         "Preset smoke, seeds 0, 1, ",
         " min (training its 4 runs, now or before: ",
         " min), commit ",
         " cores",
     ):
-        assert words in ablation.stamp
+        assert words in stamp
     for words in ("trained on stand-in for FaceForensics++", "2 frames a video", "crops of 64 px, margin 0.3",
                   "best frame AUC on the validation split", "; seeds 0, 1; 95% intervals by bootstrap over videos and "
                   "seeds"):  # fmt: skip
-        assert words in ablation.protocol
-    assert "seed 0" not in ablation.protocol
+        assert words in record["protocol"]
+    assert "seed 0" not in record["protocol"]
     licensed = {name: dataclasses.replace(each, edition="licensed") for name, each in ablation.sources.items()}
-    assert "STAND-IN" not in dataclasses.replace(ablation, sources=licensed).stamp
-    assert 0 < ablation.minutes < 10
+    assert "STAND-IN" not in dataclasses.replace(ablation, sources=licensed).record["provenance"]["stamp"]
+    assert 0 < record["provenance"]["minutes"] < 10
     source, store = ablation.source("cdf2")
     assert source.name == "cdf2" and set(store.manifest.method) == {"real", "Celeb-synthesis"}
 
@@ -470,9 +495,11 @@ def test_a_part_of_the_licensed_data_never_takes_the_place_of_the_whole(ablation
 
     monkeypatch.setattr(conduct_module, "open_source", opened)
     outcome = conduct("table4_ablation", "smoke", rows=ROWS, seeds=[0, 1], progress=False)
-    assert (outcome.edition, outcome.bank) == ("licensed", bank)
-    assert outcome.stamp.startswith("A part of the licensed data. ") == (bank == "licensed-part")
-    assert "STAND-IN" not in outcome.stamp
+    assert (outcome.record["edition"], outcome.record["bank"]) == ("licensed", bank)
+    stamp = outcome.record["provenance"]["stamp"]
+    assert stamp.startswith("A part of the licensed data. ") == (bank == "licensed-part")
+    assert "STAND-IN" not in stamp
+    assert outcome.record in records.load() and {"drawn", bank} <= {each["bank"] for each in records.load()}
 
 
 def test_two_editions_in_one_table_are_refused(ablation, monkeypatch, untrained):

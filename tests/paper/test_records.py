@@ -10,7 +10,7 @@ import pytest
 
 from did import __version__
 from did.errors import DidError
-from did.paper import published, records, tables, verdicts
+from did.paper import measures, published, records, tables, verdicts
 from did.paper.conduct import rows_of
 from did.paper.experiments import EXPERIMENTS
 from did.utils.words import quoted
@@ -33,9 +33,19 @@ def outcome(tiny_outcome):
         [("DID", "BCE", "CDF2", "frame", -0.1, NAN, -0.2, -0.05, 1, NAN)], columns=tiny_outcome.differences.columns
     )
     return dataclasses.replace(
-        tiny_outcome, experiment=EXPERIMENTS["table1_intra_cross"], table=pd.DataFrame(rows, columns=columns),
+        tiny_outcome, experiment=saying("table1_intra_cross", []), table=pd.DataFrame(rows, columns=columns),
         differences=differences,
     )  # fmt: skip
+
+
+def saying(name, sentences, table=None):
+    """An experiment that measures nothing but a table of its own, if there is one, and says what a test gives it."""
+    measure = (lambda outcome: {"rows": table}) if table is not None else None
+    return dataclasses.replace(EXPERIMENTS[name], measure=measure, sentences=(lambda record: sentences,))
+
+
+def record_of(outcome, sentences, table=None):
+    return dataclasses.replace(outcome, experiment=saying(outcome.experiment.name, sentences, table)).record
 
 
 def licensed(outcome):
@@ -44,15 +54,15 @@ def licensed(outcome):
 
 
 def test_the_record_says_everything(outcome):
-    entry = records.record(outcome, ["One sentence."])
-    quote, where = published.CLAIMS["table1_intra_cross"]
+    entry = record_of(outcome, ["One sentence."])
+    quote, where = published.CLAIMS["Table 1"]
     assert entry["claim"] == {"quote": quote, "where": where} and "0.742" in quote
     expected = {"experiment": "table1_intra_cross", "preset": "smoke", "edition": "stand-in", "bank": "drawn",
                 "data": {"ffpp": "bars on noise"}, "seeds": [0, 1], "sentences": ["One sentence."],
                 "title": "Table 1: trained on FF++, tested on FF++ and on CDF2"}  # fmt: skip
     assert {name: entry[name] for name in expected} == expected
     assert entry["runs"] == {name: [one.folder.name for one in of] for name, of in outcome.runs.items()}
-    assert entry["protocol"] == outcome.protocol and "validation split" in entry["protocol"]
+    assert entry["protocol"].startswith("trained on bars on noise; ") and "validation split" in entry["protocol"]
     made = entry["provenance"]
     assert made["did"] == __version__ and made["machine"]["cores"] >= 1 and made["minutes"] >= 0
     minutes = [one.record["provenance"]["minutes"] for of in outcome.runs.values() for one in of]
@@ -61,12 +71,12 @@ def test_the_record_says_everything(outcome):
 
 def test_a_run_that_two_rows_share_counts_once(outcome):
     twice = dataclasses.replace(outcome, runs={**outcome.runs, "again": outcome.runs["DID"]})
-    minutes = [records.record(each, [])["provenance"]["minutes_runs"] for each in (outcome, twice)]
+    minutes = [record_of(each, [])["provenance"]["minutes_runs"] for each in (outcome, twice)]
     assert minutes[0] == minutes[1]
 
 
 def test_nan_becomes_null_and_numbers_are_rounded(outcome, tmp_path):
-    entry = records.record(outcome, [])
+    entry = record_of(outcome, [])
     first, _, other = entry["rows"]
     assert (first["ours"], first["std"], first["seeds"], first["run_here"]) == (0.612346, None, 1, True)
     assert [other[name] for name in ("ours", "low", "paper", "run_here")] == [None, None, 0.674, False]
@@ -78,14 +88,14 @@ def test_nan_becomes_null_and_numbers_are_rounded(outcome, tmp_path):
 
 def test_a_figure_gives_a_table_of_its_own(outcome):
     table = outcome.table.iloc[:1].assign(metric="accuracy", chance=0.2)
-    (row,) = records.record(outcome, [], table)["rows"]
+    (row,) = record_of(outcome, [], table)["rows"]
     assert (row["metric"], row["chance"]) == ("accuracy", 0.2)
     figure = dataclasses.replace(outcome, experiment=EXPERIMENTS["open_choices"])
-    assert records.record(figure, [], table)["claim"] == {"quote": "", "where": ""}
+    assert record_of(figure, [], table)["claim"] == {"quote": "", "where": ""}
 
 
 def test_a_record_comes_back_as_it_was_written(outcome, tmp_path):
-    entry = records.record(outcome, ["T’s own step × λ_dec."])
+    entry = record_of(outcome, ["T’s own step × λ_dec."])
     file = records.save(entry, tmp_path / "results")
     assert file.name == "table1_intra_cross-smoke-drawn.json"
     assert "T’s own step × λ_dec." in file.read_text(encoding="utf-8")
@@ -94,14 +104,14 @@ def test_a_record_comes_back_as_it_was_written(outcome, tmp_path):
 
 def test_records_lie_in_the_projects_results(outcome, tmp_path, monkeypatch):
     monkeypatch.setenv("DID_HOME", str(tmp_path))
-    file = records.save(records.record(outcome, []))
+    file = records.save(record_of(outcome, []))
     assert file.parent == tmp_path / "results" == records.folder()
     assert len(records.load()) == 1
 
 
 def test_the_same_outcome_gives_records_that_differ_in_provenance_alone(outcome, tmp_path):
     later = dataclasses.replace(outcome, started=outcome.started - 60)
-    first, second = records.record(outcome, ["Said."]), records.record(later, ["Said."])
+    first, second = record_of(outcome, ["Said."]), record_of(later, ["Said."])
     assert second["provenance"]["minutes"] > first["provenance"]["minutes"] + 0.9
     assert {name for name in first if first[name] != second[name]} == {"provenance"}
     for entry in (first, second):
@@ -114,7 +124,7 @@ def test_other_data_another_preset_or_experiment_has_a_record_of_its_own(outcome
     others = [outcome, dataclasses.replace(outcome, bank="portraits"), dataclasses.replace(outcome, preset="laptop"),
               licensed(outcome), figure]  # fmt: skip
     for each in others:
-        records.save(records.record(each, []), tmp_path)
+        records.save(record_of(each, []), tmp_path)
     assert [file.name for file in sorted(tmp_path.iterdir())] == [
         "fig4_alpha-smoke-drawn.json",
         "table1_intra_cross-laptop-drawn.json",
@@ -128,7 +138,7 @@ def test_other_data_another_preset_or_experiment_has_a_record_of_its_own(outcome
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "3", '{"experiment": "x"}', "cut"])
 def test_a_damaged_record_is_one_sentence_that_names_it(outcome, tmp_path, content):
-    entry = records.record(outcome, [])
+    entry = record_of(outcome, [])
     records.save(entry, tmp_path)
     (tmp_path / "table9.json").write_text(json.dumps(entry)[:-20] if content == "cut" else content)
     with pytest.raises(DidError, match=r"the record .*table9\.json cannot be read \(.+\): make it again, or") as caught:
@@ -138,7 +148,7 @@ def test_a_damaged_record_is_one_sentence_that_names_it(outcome, tmp_path, conte
 
 @pytest.mark.parametrize("part", ["bank", "rows", "protocol", "provenance", "sentences", "runs"])
 def test_a_record_that_lacks_a_part_says_which(outcome, tmp_path, part):
-    entry = records.record(outcome, [])
+    entry = record_of(outcome, [])
     del entry[part]
     (tmp_path / "table9.json").write_text(json.dumps(entry))
     with pytest.raises(DidError, match=rf"table9\.json cannot be read \(it has no '{part}'\)"):
@@ -153,11 +163,11 @@ def test_without_a_record_the_sentence_says_how_to_make_one(tmp_path):
 
 def test_stand_in_rows_are_marked_and_what_is_not_run_says_so(outcome):
     portraits = dataclasses.replace(outcome, bank="portraits")
-    entries = [records.record(each, []) for each in (outcome, portraits, licensed(outcome))]
+    entries = [record_of(each, []) for each in (outcome, portraits, licensed(outcome))]
     table = records.table(entries)
     assert table.kind.tolist() == ["STAND-IN (drawn)"] * 3 + ["STAND-IN (portraits)"] * 3 + ["licensed"] * 3
     assert table.note.tolist() == ["", "", "not run here"] * 3
-    assert (table.protocol == outcome.protocol).all() and (table.data == "bars on noise").all()
+    assert (table.protocol == entries[0]["protocol"]).all() and (table.data == "bars on noise").all()
     first, video, other = (row for _, row in table.iloc[:3].iterrows())
     assert (first.experiment, first.row, first.runs_on, first.test, first.level, first.metric) == (
         "table1_intra_cross", "DID", "lite0", "CDF2", "frame", "auc"
@@ -172,7 +182,7 @@ def test_a_fragment_of_licensed_data_is_a_part(outcome, tmp_path):
     def entry(found, missing=0, **more):
         counts = {"found": {"test videos": found}, "published": {"test videos": 518}, "missing": missing}
         sources = {"cdf2": dataclasses.replace(outcome.sources["ffpp"], edition="licensed", counts=counts)}
-        return records.record(dataclasses.replace(outcome, sources=sources, bank="licensed", **more), [])
+        return record_of(dataclasses.replace(outcome, sources=sources, bank="licensed", **more), [])
 
     part, whole = entry(14, 3), entry(518)
     assert part["counts"]["cdf2"]["found"] == {"test videos": 14}
@@ -181,45 +191,78 @@ def test_a_fragment_of_licensed_data_is_a_part(outcome, tmp_path):
     assert table.kind.tolist() == ["licensed, part"] * 3 + ["licensed"] * 3
     said = "cdf2: 14 of 518 test videos, 3 of its lists let be missing"
     assert table.found.tolist() == [said] * 3 + ["cdf2: all that is published"] * 3
-    assert f"\nfound: {said}\n" in records.shown(part)
+    assert f"\nfound: {said}\n" in tables.shown(part)
     assert "from a part of the licensed data" in paper_against_ours.stamp([part, whole])
     assert "STAND-IN" not in paper_against_ours.stamp([part, whole])
-    assert records.table([records.record(outcome, [])]).found.tolist() == [""] * 3
+    assert records.table([record_of(outcome, [])]).found.tolist() == [""] * 3
 
 
 def test_a_record_in_a_terminal(outcome):
-    text = records.shown(records.record(outcome, ["It does not hold here."]))
+    entry = record_of(outcome, ["It does not hold here."])
+    text = tables.shown(entry)
     assert text.startswith("Table 1: trained on FF++, tested on FF++ and on CDF2   [STAND-IN (drawn), preset smoke]")
-    for words in ("data: bars on noise", f"protocol: {outcome.protocol}", "0.612 [0.500, 0.700]", "0.779",
-                  "not run here", "- It does not hold here.", " min, its runs "):  # fmt: skip
+    for words in ("data: bars on noise", f"protocol: {entry['protocol']}", "0.612 [0.500, 0.700]", "0.779",
+                  "0.700 [0.600, 0.800]", "not run here", "- It does not hold here.", " min, its runs "):  # fmt: skip
         assert words in text
-    rows = text.splitlines()[3:7]
-    assert all("STAND-IN (drawn)" in line for line in rows[1:])
-    assert "STAND-IN" not in records.shown(records.record(licensed(outcome), []))
+    head, *rows = text.splitlines()[3:6]
+    assert head.split()[:4] == ["on", "metric", "published", "here"]
+    assert [line.split()[0] for line in rows] == ["DID", "MDD"]
+    assert all("STAND-IN (drawn)" in line for line in rows)
+    assert "STAND-IN" not in tables.shown(record_of(licensed(outcome), []))
 
 
 def test_numbers_without_an_interval_are_shown_too(outcome):
     """As the probes of Fig. 7, which have none at all."""
     bare = outcome.table.iloc[:2].assign(low=NAN, high=NAN, paper=NAN)
-    entry = records.record(outcome, [], bare)
+    entry = record_of(outcome, [], bare)
     assert records.table([entry])[["low", "high", "paper", "std"]].isna().all(axis=None)
-    text = records.shown(entry)
+    text = tables.shown(entry)
     assert " 0.612 " in text and "[0." not in text and "nan" not in text.lower()
 
 
 def test_the_record_of_a_figure_from_real_runs(tiny_outcome, tmp_path):
-    _, table = tables.domains(tiny_outcome, draws=20)
-    outcome = dataclasses.replace(tiny_outcome, experiment=EXPERIMENTS["fig5_domains"])
-    records.save(records.record(outcome, tables.domain_sentences(table), table), tmp_path)
+    """Its own table in place of the outcome's, its figures as they were measured, its own sentences and verdict."""
+    outcome = dataclasses.replace(tiny_outcome, experiment=EXPERIMENTS["fig5_domains"], options={"draws": 20})
+    records.save(outcome.record, tmp_path)
     (entry,) = records.load(tmp_path)
+    measured = measures.domains(tiny_outcome, draws=20)
+    table = measured["rows"]
     found = records.table([entry]).set_index("row")
     assert (found.paper["mean"], found.paper["FaceSwap"]) == (0.91, 0.99)
     assert found.here.tolist() == pytest.approx(table.ours.tolist(), abs=1e-6)
-    assert "mean accuracy over domains" in records.shown(entry)
+    assert "mean accuracy over domains" in tables.shown(entry)
+    pd.testing.assert_frame_equal(records.part(entry, "confusion"), measured["confusion"], check_names=False)
+    assert entry["sentences"] == verdicts.domains(entry) and entry["verdict"][0] == verdicts.domains_told(entry)
+    assert entry["setup"]["DID"]["backbone"] == "test_efficientnet"
+
+
+def test_a_part_that_a_record_lacks_is_one_sentence(outcome):
+    entry = record_of(outcome, [])
+    old = {name: of for name, of in entry.items() if name not in ("figures", "setup", "verdict")}
+    for each in (entry, old):
+        with pytest.raises(DidError, match="the record of table1_intra_cross has no 'histories': make it again with"):
+            records.part(each, "histories")
+    assert "of an older version; make it again" in paper_against_ours.summary([old])["does it hold here"]["Table 1"]
+
+
+def test_a_record_is_made_once_and_measures_once(tiny_outcome):
+    asked = []
+
+    def measure(outcome, people=None):
+        asked.append(people)
+        return {"numbers": pd.DataFrame({"x": [1.5, NAN], "name": ["a", "b"], "k": [1, 2]})}
+
+    what = dataclasses.replace(saying("table1_intra_cross", ["Said."]), measure=measure)
+    outcome = dataclasses.replace(tiny_outcome, experiment=what, options={"people": 3})
+    first = outcome.record
+    assert outcome.record is first and asked == [3] and first["rows"] == []
+    assert json.loads(json.dumps(first), parse_constant=pytest.fail) == first
+    found = records.part(first, "numbers")
+    assert found.x.tolist()[0] == 1.5 and np.isnan(found.x[1]) and found.dtypes["k"] == "int64"
 
 
 def test_timings_by_record(outcome):
-    entries = [records.record(outcome, []), records.record(licensed(outcome), [])]
+    entries = [record_of(outcome, []), record_of(licensed(outcome), [])]
     table = records.timings(entries)
     assert table[["experiment", "preset", "bank", "seeds"]].to_numpy().tolist() == [
         ["table1_intra_cross", "smoke", "drawn", 2], ["table1_intra_cross", "smoke", "licensed", 2]
@@ -229,7 +272,7 @@ def test_timings_by_record(outcome):
 
 
 def test_the_wall_time_is_added_and_no_record_is_touched(outcome, tmp_path):
-    records.save(records.record(outcome, []), tmp_path)
+    records.save(record_of(outcome, []), tmp_path)
     for seconds in (600, 1234):
         file = records.note_wall(seconds, "laptop", 9, tmp_path)
     table = pd.read_csv(file)
@@ -262,6 +305,12 @@ def test_the_committed_ledger_fills_every_row_of_every_experiment():
             assert frames == printed
             assert set(rows.row[rows.run_here]) == {row.name for row in rows_of(what, "laptop") if row.task}
             assert rows[rows.run_here][["ours", "low", "high"]].notna().all(axis=None)
+        assert set(entry["setup"]) == set(entry["runs"]) and bool(entry["verdict"]) == bool(what.claim[0])
+        if entry["verdict"]:
+            assert entry["verdict"] == verdicts.holds(entry, what.decide)
+        for say in what.sentences:
+            if entry["figures"] or say not in (verdicts.estimates, verdicts.saliency, verdicts.features):
+                assert not set(say(entry)) - set(entry["sentences"])
     assert all(len(entries[name]["seeds"]) >= 3 for name in ("table1_intra_cross", "table4_ablation"))
     for name in ("table1_intra_cross", "table4_ablation"):
         (portraits,) = [
@@ -288,8 +337,9 @@ def made_up(name, differences=(), rows=(), quote="DID outperforms MDD", **more):
     ]  # fmt: skip
     machine = {"cores": 2, "gpu": None}
     made = {"commit": "abc", "date": "2026-01-02T03:04:05", "machine": machine, "minutes": 1.0, "minutes_runs": 2.0}
+    title = EXPERIMENTS[name].title if name in EXPERIMENTS else name
     entry = {
-        "experiment": name, "title": name, "claim": {"quote": quote, "where": "§9"}, "preset": "laptop",
+        "experiment": name, "title": title, "claim": {"quote": quote, "where": "§9"}, "preset": "laptop",
         "edition": "stand-in", "bank": "drawn", "data": {"ffpp": "bars"}, "protocol": "frames", "seeds": [0],
         "rows": list(rows), "differences": apart, "sentences": ["Said."], "runs": {}, "provenance": made,
     }  # fmt: skip
@@ -335,26 +385,30 @@ def test_comparisons_are_on_frames_in_the_papers_order():
     pair = ("α = 0.5", "α = 1", "CDF2", 0.01, 0.03, 0.016)
     entries = [made_up("fig4_alpha", [pair]), made_up("table1_intra_cross", [("DID", "BCE", "CDF2", -0.3, -0.1, None)]),
                made_up("gone", [pair])]  # fmt: skip
-    found = verdicts.comparisons(entries)
+    found = records.comparisons(paper_against_ours.in_order(entries))
     assert found.of.tolist() == ["Table 1", "Fig. 4"] and found.so.tolist() == ["behind", "ahead"]
     assert found.difference.tolist() == pytest.approx([-0.2, 0.02]) and np.isnan(found.paper[0])
     assert set(found.kind) == {"STAND-IN (drawn)"}
-    assert list(verdicts.comparisons([]).columns) == list(found.columns)
+    assert list(records.comparisons([]).columns) == list(found.columns)
 
 
 def test_both_numbers_to_read():
-    rows = [a_row("DID", "CDF2", 0.61234, 0.779, low=0.5, high=0.7), a_row("DID", "CDF2", 0.8, level="video"),
+    rows = [a_row("DID", "CDF2", 0.61234, 0.779, low=0.5, high=0.7),
+            a_row("DID", "CDF2", 0.8, level="video", low=0.75, high=0.9),
             a_row("MDD", "CDF2", None, 0.674), a_row("DID", "CDF2", 0.4, metric="eer")]  # fmt: skip
-    found = paper_against_ours.against([made_up("table1_intra_cross", rows=rows)])
+    found = tables.against(made_up("table1_intra_cross", rows=rows))
     assert found.iloc[0].to_dict() == {
         "on": "CDF2", "metric": "AUC", "published": "0.779", "here": "0.612 [0.500, 0.700]", "seeds": "1",
-        "videos": "0.800", "backbone": "lite0", "kind": "STAND-IN (drawn)",
+        "videos": "0.800 [0.750, 0.900]", "backbone": "lite0", "kind": "STAND-IN (drawn)",
     }  # fmt: skip
     assert found.index.tolist() == ["DID", "MDD", "DID"]
     assert found.loc["MDD", ["published", "here", "seeds", "videos"]].tolist() == ["0.674", "not run here", "-", "-"]
-    assert found.iloc[2][["metric", "videos"]].tolist() == ["EER", "-"]  # the video level's AUC is not its EER
-    figure = paper_against_ours.against([made_up("fig6_saliency", rows=[a_row("I_df on A", "ffpp", 0.4, area=0.3)])])
+    assert found.iloc[2][["metric", "published", "videos"]].tolist() == ["EER", "-", "-"]  # videos: an AUC is no EER
+    figure = tables.against(made_up("fig6_saliency", rows=[a_row("I_df on A", "ffpp", 0.4, area=0.3)]))
     assert figure["by chance"].tolist() == ["0.300"] and "videos" not in figure
+    seeds = tables.against(made_up("table1_intra_cross", rows=[a_row("DID", "CDF2", 0.6, std=0.0126)]), made_up("x",
+                           rows=[a_row("DID", "CDF2", 0.5)], bank="portraits"))  # fmt: skip
+    assert seeds["± seeds"].tolist() == ["0.013", "-"] and seeds.kind.tolist()[1] == "STAND-IN (portraits)"
 
 
 def test_every_printed_number_stands_in_the_committed_records(committed):
@@ -391,7 +445,8 @@ def test_a_claim_is_put_to_the_test_where_the_papers_numbers_are_ahead(ends, ans
     claimed = [("DID", f"rival {k}", "CDF2", *pair, 0.1) for k, pair in enumerate(ends)]
     # Neither a pair that the paper has behind, nor one that it does not print, is in the claim.
     others = [("DID", "Xception", "FF++", *UP, -0.03), ("DID", "BCE", "FF++", *DOWN, None)]
-    said = verdicts.holds(made_up("table1_intra_cross", [*claimed, *others], [a_row("MDD", "CDF2", None, 0.6)]))
+    entry = made_up("table1_intra_cross", [*claimed, *others], [a_row("MDD", "CDF2", None, 0.6)])
+    said = verdicts.holds(entry, EXPERIMENTS["table1_intra_cross"].decide)
     assert said[0].startswith(f"{answer}: ") and said[0].split(":")[0] in verdicts.ANSWERS
     assert said[1:] == ["Named by the claim and not run here: MDD."]
     if ends:
@@ -407,7 +462,7 @@ def domain(name, ours, low, high, printed=None):
 def test_fig_5_holds_by_its_mean_and_its_best_domain(mean_high, best, answer):
     rows = [domain("real", 0.8, 0.7, 0.9), domain("FaceSwap", best, 0.4, 1, 0.99), domain("mean", 0.85, 0.8, mean_high,
             0.91)]  # fmt: skip
-    said = verdicts.holds(made_up("fig5_domains", rows=rows))[0]
+    said = EXPERIMENTS["fig5_domains"].decide(made_up("fig5_domains", rows=rows))
     assert said.startswith(f"{answer}: the mean, 0.850 [0.800, ")
     assert ("told best is FaceSwap, as published" in said) == (best > 0.8)
 
@@ -419,7 +474,8 @@ def test_fig_6_holds_by_maps_whose_shares_lie_apart(lows, answer):
         a_row(f"{name} on {k}", "ffpp", 0.5, metric="share", low=low, high=0.7 if name == "I_df" else 0.5, area=0.2)
         for k, mine in enumerate(lows) for name, low in (("I_df", mine), ("I_dom", 0.4))
     ]  # fmt: skip
-    said = verdicts.holds(made_up("fig6_saliency", rows=rows))
+    what = EXPERIMENTS["fig6_saliency"]
+    said = verdicts.holds(made_up("fig6_saliency", rows=rows, quote=what.claim[0]), what.decide)
     assert said[0].startswith(f"{answer}: ") and len(said) == 1
 
 
@@ -428,21 +484,22 @@ def test_fig_6_holds_by_maps_whose_shares_lie_apart(lows, answer):
 def test_fig_7_holds_by_a_gain_beyond_the_seeds_spread(ours, std, answer):
     rows = [a_row("DID: label", "I_df", ours, metric="probe accuracy", std=std),
             a_row("BCE: label", "I_X", 0.8, metric="probe accuracy", std=std)]  # fmt: skip
-    said = verdicts.holds(made_up("fig7_embeddings", rows=rows))[0]
+    decide = EXPERIMENTS["fig7_embeddings"].decide
+    said = decide(made_up("fig7_embeddings", rows=rows))
     assert said.startswith(f"{answer}: a line reads real from fake {ours - 0.8:+.3f} better")
-    assert verdicts.holds(made_up("fig7_embeddings", rows=rows[:1]))[0].startswith("Not tested")
+    assert decide(made_up("fig7_embeddings", rows=rows[:1])).startswith("Not tested")
 
 
 def test_the_summary_has_every_claim_and_says_what_was_not_run(committed):
     table = paper_against_ours.summary(committed)
-    assert list(dict.fromkeys(table.index)) == [verdicts.label(name) for name in published.CLAIMS]
-    assert len(table) == sum(entry["experiment"] in published.CLAIMS for entry in committed)
+    assert list(dict.fromkeys(table.index)) == list(published.CLAIMS)
+    assert len(table) == sum(bool(entry["claim"]["quote"]) for entry in committed)
     assert table["data"].str.startswith("STAND-IN").all()
     assert table["does it hold here"].str.match("|".join(verdicts.ANSWERS)).all()
     said = paper_against_ours.summary_sentences(committed)
     assert said[0].startswith(f"{len(table)} answers") and "no claim of the paper is confirmed" in said[-1]
     entry = made_up("table4_ablation", [("DID", "w/o T", "CDF2", *UP, 0.02), ("DID", "BCE", "CDF2", *ZERO, None)],
-                    edition="licensed", bank="licensed")  # fmt: skip
+                    edition="licensed", bank="licensed", verdict=["Yes: it does."])  # fmt: skip
     alone = paper_against_ours.summary([entry])
     assert alone.loc["Table 4", "these runs"] == "2 compared: 1 ahead, 0 behind, 1 undecided"
     assert alone.loc["Table 4", "data"].startswith("licensed: bars") and alone.loc["Fig. 5", "data"] == "-"

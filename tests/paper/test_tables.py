@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from did import evaluation
+from did import evaluation, plots
 from did.errors import DidError
 from did.evaluation import explain
-from did.paper import tables
+from did.paper import measures, records, tables, verdicts
 from did.paper.conduct import rows_of
 from did.paper.experiments import EXPERIMENTS
 from did.settings import PRESETS, Settings
@@ -36,56 +36,65 @@ def apart(a, b, test, difference, low, high, printed=NAN, level="frame", seeds=3
             "high": high, "seeds": seeds, "paper": printed}  # fmt: skip
 
 
+def a_record(rows=(), differences=(), experiment="table1_intra_cross", preset="laptop", **figures):
+    """A record as far as tables and sentences read it."""
+    what = EXPERIMENTS[experiment]
+    return {
+        "experiment": experiment, "title": what.title, "claim": {"quote": "", "where": ""}, "edition": "stand-in",
+        "bank": "drawn", "preset": preset, "rows": records.plain(pd.DataFrame(rows)),
+        "differences": records.plain(pd.DataFrame(differences)),
+        "figures": {name: records.columns(pd.DataFrame(table)) for name, table in figures.items()},
+    }  # fmt: skip
+
+
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_papers_numbers_and_ours_side_by_side():
-    table = pd.DataFrame(
-        [
-            row("DID", "FF++", 0.9, 0.85, 0.95, 0.97, std=0.0126, seeds=3),
-            row("DID", "FF++", 0.96, 0.9, 0.99, level="video", std=0.1, seeds=3),
-            row("DID", "CDF2", 0.61234, 0.5, 0.7, 0.779, std=0.02, seeds=3),
-            row("DID", "CDF2", 0.4, 0.3, 0.5, std=0.03, seeds=3, metric="eer"),
-            row("DIRE", "FF++", NAN, printed=0.994, seeds=0),
-            row("DIRE", "CDF2", NAN, seeds=0),
-            row("DIRE", "CDF2", NAN, seeds=0, metric="eer"),
-        ]
-    )
-    found = tables.side_by_side(table)
-    assert found.index.tolist() == ["DID", "DIRE"]
-    assert found.loc["DID"].to_dict() == {
-        "backbone": "lite0",
-        "FF++ AUC, published": "0.970",
-        "FF++ AUC, here": "0.900 [0.850, 0.950]",
-        "FF++ AUC, ± seeds": "0.013",
-        "FF++ AUC, videos": "0.960",
-        "CDF2 AUC, published": "0.779",
-        "CDF2 AUC, here": "0.612 [0.500, 0.700]",
-        "CDF2 AUC, ± seeds": "0.020",
-        "CDF2 EER, here": "0.400 [0.300, 0.500]",  # no EER is printed: no such column
-        "CDF2 EER, ± seeds": "0.030",
-    }
-    assert found.loc["DIRE", ["backbone", "FF++ AUC, published", "FF++ AUC, here"]].tolist() == [
-        "-", "0.994", "not run here"
+    table = [
+        row("DID", "FF++", 0.9, 0.85, 0.95, 0.97, std=0.0126, seeds=3),
+        row("DID", "FF++", 0.96, 0.9, 0.99, level="video", std=0.1, seeds=3),
+        row("DID", "CDF2", 0.61234, 0.5, 0.7, 0.779, std=0.02, seeds=3),
+        row("DID", "CDF2", 0.4, 0.3, 0.5, std=0.03, seeds=3, metric="eer"),
+        row("DIRE", "FF++", NAN, printed=0.994, seeds=0),
+        row("DIRE", "CDF2", NAN, seeds=0),
+        row("DIRE", "CDF2", NAN, seeds=0, metric="eer"),
+    ]
+    found = tables.against(a_record(table))
+    kind = {"kind": "STAND-IN (drawn)"}
+    ours = {"seeds": "3", "backbone": "lite0", **kind}
+    theirs = dict.fromkeys(("± seeds", "seeds", "videos", "backbone"), "-") | {"here": "not run here", **kind}
+    assert [(name, *of.items()) for name, of in zip(found.index, found.to_dict("records"), strict=True)] == [
+        (name, *{column: of[column] for column in found}.items())
+        for name, of in (
+            ("DID", {"on": "FF++", "metric": "AUC", "published": "0.970", "here": "0.900 [0.850, 0.950]",
+                     "± seeds": "0.013", "videos": "0.960 [0.900, 0.990]", **ours}),
+            ("DID", {"on": "CDF2", "metric": "AUC", "published": "0.779", "here": "0.612 [0.500, 0.700]",
+                     "± seeds": "0.020", "videos": "-", **ours}),
+            ("DID", {"on": "CDF2", "metric": "EER", "published": "-", "here": "0.400 [0.300, 0.500]",
+                     "± seeds": "0.030", "videos": "-", **ours}),
+            ("DIRE", {"on": "FF++", "metric": "AUC", "published": "0.994", **theirs}),
+            ("DIRE", {"on": "CDF2", "metric": "AUC", "published": "-", **theirs}),
+            ("DIRE", {"on": "CDF2", "metric": "EER", "published": "-", **theirs}),
+        )
     ]  # fmt: skip
-    assert set(found.loc["DIRE", ["CDF2 AUC, published", "FF++ AUC, ± seeds", "FF++ AUC, videos"]]) == {"-"}
-    one_seed = tables.side_by_side(table.assign(seeds=1))
-    assert not any("seeds" in name for name in one_seed.columns)
+    one_seed = tables.against(a_record(pd.DataFrame(table).assign(seeds=1, std=NAN)))
+    assert "± seeds" not in one_seed.columns
 
 
 def test_differences_to_read():
-    table = pd.DataFrame(
-        [
-            apart("DID", "BCE", "CDF2", 0.05, 0.01, 0.09, 0.1),
-            apart("DID", "BCE", "CDF2", 0.5, 0.4, 0.6, level="video"),
-            apart("DID", "F3-Net", "CDF2", -0.05, -0.09, -0.01),
-            apart("DID", "F3-Net", "FF++", 0.0, -0.1, 0.1),
-        ]
-    )
-    found = tables.differences(table)
+    table = [
+        apart("DID", "BCE", "CDF2", 0.05, 0.01, 0.09, 0.1),
+        apart("DID", "BCE", "CDF2", 0.5, 0.4, 0.6, level="video"),
+        apart("DID", "F3-Net", "CDF2", -0.05, -0.09, -0.01),
+        apart("DID", "F3-Net", "FF++", 0.0, -0.1, 0.1),
+    ]
+    found = tables.differences(a_record(differences=table))
     assert found["so"].tolist() == ["ahead", "behind", "undecided"]
-    assert found.iloc[0].tolist() == ["DID", "BCE", "CDF2", "0.100", "0.050 [0.010, 0.090]", "0.012", "ahead"]
-    assert found["published"].tolist()[1:] == ["-", "-"]
+    assert found.drop(columns="kind").iloc[0].tolist() == [
+        "DID", "BCE", "CDF2", "0.100", "0.050 [0.010, 0.090]", "0.012", "ahead"
+    ]  # fmt: skip
+    assert found["published"].tolist()[1:] == ["-", "-"] and set(found.kind) == {"STAND-IN (drawn)"}
 
 
 @pytest.mark.parametrize(
@@ -94,21 +103,22 @@ def test_differences_to_read():
      (-0.1, 0.0, "undecided")]
 )  # fmt: skip
 def test_the_verdict_is_the_intervals(low, high, expected):
-    assert tables.verdict(low, high) == expected
+    assert records.verdict(low, high) == expected
 
 
 def test_what_is_run_is_said(tiny_outcome):
     rows = dict(zip(("BCE", "w/o T"), tiny_outcome.runs.values(), strict=True))
     outcome = dataclasses.replace(tiny_outcome, experiment=EXPERIMENTS["table4_ablation"], runs=rows)
-    found = tables.setup(outcome)
-    assert found.loc["w/o T"].to_dict() == {
+    outcome = dataclasses.replace(outcome, table=pd.DataFrame(), differences=tiny_outcome.differences)
+    found = outcome.record["setup"]
+    assert found["w/o T"] == {
         "task": "did",
         "backbone": "test_efficientnet",
         "weights": "none",
         "trained on": "ffpp",
         "changed": "decorrelation = False",
     }
-    assert found.index.tolist() == ["BCE", "w/o T"] and found.changed["BCE"] == "nothing"
+    assert list(found) == ["BCE", "w/o T"] and found["BCE"]["changed"] == "nothing"
 
 
 def fake_run(estimate, ratio=0.5, logged=13):
@@ -129,25 +139,38 @@ def test_the_final_state_is_the_mean_of_the_last_ten_logged_rows():
         "DID": [fake_run(-1.0), fake_run(-0.5)],
         "w/o T": [SimpleNamespace(history=pd.DataFrame({"cls": [0.5, 0.4], "M_df mean": [0.2, 0.4]}))],
     }
-    found = tables.final_state(runs)
+    found = measures.final_state(runs)
     assert found.index.tolist() == ["DID", "w/o T"]
-    assert found.columns.tolist() == list(tables.STATE)
+    assert found.columns.tolist() == list(measures.STATE)
     estimates = [start + 0.01 * k for start in (-1.0, -0.5) for k in range(3, 13)]
     assert found.estimate["DID"] == pytest.approx(sum(estimates) / 20)
     assert found["M_df mean"]["DID"] == pytest.approx(sum(0.1 * k for k in range(3, 13)) / 10)
     assert found["M_df mean"]["w/o T"] == pytest.approx(0.3) and np.isnan(found.estimate["w/o T"])
 
 
-def test_a_real_run_has_a_final_state(tiny_runs):
-    found = tables.final_state(tiny_runs)
-    assert found.index.tolist() == ["DID"] and found.notna().all(axis=None)
+def test_a_real_run_has_a_final_state_and_a_history(tiny_outcome):
+    found = measures.game(tiny_outcome)
+    assert found["state"].row.tolist() == ["DID"] and found["state"].notna().all(axis=None)
+    assert found["state"].equals(measures.state(tiny_outcome)["state"])
+    whole = tiny_outcome.runs["DID"][0].history
+    logged = whole[whole["cls"].notna()]
+    assert set(found["histories"].row) == {"DID"} and len(found["histories"]) == len(logged)
+    assert found["histories"].estimate.tolist() == logged.estimate.tolist()
+    kept = plots.compare_histories({"DID": found["histories"]}, "s")
+    assert kept.alt == plots.compare_histories({"DID": whole}, "s").alt
+    pd.testing.assert_frame_equal(kept.data, plots.compare_histories({"DID": whole}, "s").data)
 
 
 # --- Fig. 5 -----------------------------------------------------------------------------------------------------------
 
 
+def domains_of(outcome, **options):
+    found = measures.domains(outcome, **options)
+    return found["confusion"].set_index("domain"), found["rows"]
+
+
 def test_domains_are_those_that_the_runs_take_the_faces_for(tiny_outcome, tiny_source):
-    confusion, table = tables.domains(tiny_outcome, draws=20)
+    confusion, table = domains_of(tiny_outcome, draws=20)
     faces = split_faces(tiny_source[1], tiny_outcome.runs["DID"][0].settings)["test"]
     images = torch.stack([faces[i]["image"] for i in range(len(faces))])
     counts = np.zeros((5, 5))
@@ -167,8 +190,8 @@ def test_accuracies_of_domains_and_their_intervals_by_hand(tiny_outcome, tiny_so
     for _ in range(2):
         taken_for.append(np.where(rng.uniform(size=40) < 0.6, faces.domains, rng.integers(0, 5, 40)))
     given = iter(taken_for)
-    monkeypatch.setattr(tables, "domain_predictions", lambda task, faces: next(given))
-    confusion, table = tables.domains(tiny_outcome, draws=200, seed=4)
+    monkeypatch.setattr(measures, "domain_predictions", lambda task, faces: next(given))
+    confusion, table = domains_of(tiny_outcome, draws=200, seed=4)
     names, of = faces.domain_names, table.set_index("row")
     assert of.index.tolist() == [*names, "mean"]
     assert confusion.index.tolist() == confusion.columns.tolist() == names
@@ -197,16 +220,16 @@ def test_accuracies_of_domains_and_their_intervals_by_hand(tiny_outcome, tiny_so
 def domain_rows(best, mean=0.5):
     names = ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
     rows = [row(name, "Domains", 0.8 if name == best else 0.4, 0.3, 0.9) for name in names]
-    return pd.DataFrame([*rows, row("mean", "Domains", mean, mean - 0.1, mean + 0.1, 0.91, seeds=3)])
+    return a_record([*rows, row("mean", "Domains", mean, mean - 0.1, mean + 0.1, 0.91, seeds=3)])
 
 
 def test_the_sentences_of_fig_5_follow_the_table():
-    said = tables.domain_sentences(domain_rows("FaceSwap"))
+    said = verdicts.domains(domain_rows("FaceSwap"))
     assert said[0] == (
         "The mean accuracy over domains is 0.500 [0.400, 0.600] over 3 seeds; published: 0.910, chance: 0.200."
     )
     assert said[1].startswith("The domain told best is FaceSwap (0.800 [0.300, 0.900]); in the paper it is FaceSwap")
-    other = tables.domain_sentences(domain_rows("real", 0.7))
+    other = verdicts.domains(domain_rows("real", 0.7))
     assert "0.700 [0.600, 0.800]" in other[0] and "told best is real (0.800" in other[1]
 
 
@@ -214,21 +237,37 @@ def test_the_sentences_of_fig_5_follow_the_table():
 
 
 def test_saliency_is_of_one_frame_a_video_of_the_first_people(tiny_outcome, monkeypatch):
-    every = tables.saliency_faces(tiny_outcome, "ffpp")
+    every = measures.saliency_faces(tiny_outcome, "ffpp")
     assert len(every) == 20 and not every.rows.video.duplicated().any() and set(every.rows.split) == {"test"}
-    two = tables.saliency_faces(tiny_outcome, "ffpp", people=2)
+    two = measures.saliency_faces(tiny_outcome, "ffpp", people=2)
     assert set(two.rows.identity.str.split("+").str[0]) == {"010", "011"} and len(two) == 10
 
     asked = []
 
     def overlap_table(task, faces, root, margin, names):
         asked.append((len(faces), root, margin, tuple(names)))
-        return pd.DataFrame({"map": list(names), "share": [0.4, 0.3]})
+        return overlaps(0.35, 0.2).drop(columns="data")
 
     monkeypatch.setattr(explain, "overlap_table", overlap_table)
-    found = tables.saliency(tiny_outcome, ["ffpp"], people=1)
+    found = measures.saliency(tiny_outcome, people=1, sources=["ffpp"])
     assert asked == [(5, tiny_outcome.sources["ffpp"].root, 0.3, ("I_df", "I_dom"))]
-    assert found.to_dict("list") == {"map": ["I_df", "I_dom"], "share": [0.4, 0.3], "data": ["ffpp"] * 2}
+    pd.testing.assert_frame_equal(found["overlap"], overlaps(0.35, 0.2).assign(data="ffpp"))
+    rows = found["rows"]
+    assert rows.row.tolist() == [f"{name} on {of}" for name in ("I_dom", "I_df") for of in ("Deepfakes", "FaceSwap")]
+    first = rows.iloc[0]
+    assert (first.test, first.ours, first.low, first.high, first.area, first.fixed) == (
+        "ffpp",
+        0.4,
+        0.35,
+        0.5,
+        0.3,
+        0.35,
+    )
+    assert rows.paper.isna().all() and rows.run_here.all() and (rows.runs_on == "test_efficientnet").all()
+    assert (rows.metric == "share inside the forged region").all() and (rows.seeds == 1).all()
+    licensed = {name: dataclasses.replace(each, edition="licensed") for name, each in tiny_outcome.sources.items()}
+    found = measures.saliency(dataclasses.replace(tiny_outcome, sources=licensed), people=1, sources=["ffpp"])
+    assert set(found) == {"likeness"} and len(asked) == 1
 
 
 def maps_of(monkeypatch, maps):
@@ -238,7 +277,7 @@ def maps_of(monkeypatch, maps):
 def test_identical_maps_have_a_likeness_of_1(tiny_outcome, monkeypatch):
     maps = np.random.default_rng(0).uniform(size=(20, 64, 64)).astype(np.float32)
     maps_of(monkeypatch, {"I_df": maps, "I_dom": maps})
-    found = tables.map_likeness(tiny_outcome, "ffpp")
+    found = measures.map_likeness(tiny_outcome, "ffpp")
     assert found.method.tolist() == ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
     assert found["I_df with I_dom"].to_numpy() == pytest.approx(1)
     assert (found["I_df with another face's I_df"].abs() < 0.1).all() and (found.faces == 4).all()
@@ -250,8 +289,8 @@ def test_the_likeness_of_maps_by_hand(tiny_outcome, monkeypatch):
     maps = {name: (shared + rng.uniform(size=(20, 64, 64))).astype(np.float32) for name in ("I_df", "I_dom")}
     maps["I_dom"][3] = 0  # nothing pushes this one's score up: it counts for nothing
     maps_of(monkeypatch, maps)
-    found = tables.map_likeness(tiny_outcome, "ffpp").set_index("method")
-    methods = tables.saliency_faces(tiny_outcome, "ffpp").rows.method.tolist()
+    found = measures.map_likeness(tiny_outcome, "ffpp").set_index("method")
+    methods = measures.saliency_faces(tiny_outcome, "ffpp").rows.method.tolist()
     for method in found.index:
         mine = [i for i, of in enumerate(methods) if of == method]
         flat = {name: [maps[name][i].ravel() for i in mine] for name in maps}
@@ -262,7 +301,7 @@ def test_the_likeness_of_maps_by_hand(tiny_outcome, monkeypatch):
 
 
 def test_maps_of_a_real_run_are_compared(tiny_outcome):
-    found = tables.map_likeness(tiny_outcome, "ffpp", people=1)
+    found = measures.map_likeness(tiny_outcome, "ffpp", people=1)
     assert found["I_df with another face's I_df"].isna().all()  # one face a method
     known = found["I_df with I_dom"].dropna()
     assert len(found) == 5 and known.between(-1, 1).all()
@@ -281,47 +320,51 @@ def likeness(between, within):
     return pd.DataFrame({"I_df with I_dom": [between] * 2, "I_df with another face's I_df": [within] * 2})
 
 
+def maps_record(dom_low, df_low, between, within):
+    rows = [
+        {**row(f"{name} on {method}", "ffpp", 0.4, low, 0.5, metric="share inside the forged region"), "area": 0.3}
+        for name, low in (("I_dom", dom_low), ("I_df", df_low)) for method in ("Deepfakes", "FaceSwap")
+    ]  # fmt: skip
+    return a_record(rows, experiment="fig6_saliency", likeness=likeness(between, within))
+
+
 def test_the_sentences_of_fig_6_follow_the_tables():
-    said = tables.saliency_sentences(overlaps(0.35, 0.2), likeness(0.2, 0.6))
+    said = verdicts.saliency(maps_record(0.35, 0.2, 0.2, 0.6))
     assert "I_dom, which by the paper captures the forged region, puts 0.400 of its map" in said[0]
     assert "covers 0.300 of the crop; its interval lies above the area for 2 of 2 methods." in said[0]
     assert said[1].startswith("I_df, which by the paper is at what all") and "for 0 of 2 methods." in said[1]
     assert said[2] == (
         "The two maps of a face correlate by 0.200, less than the same map on two faces of a method (0.600)."
     )
-    other = tables.saliency_sentences(overlaps(0.2, 0.35), likeness(0.7, 0.6))
+    other = verdicts.saliency(maps_record(0.2, 0.35, 0.7, 0.6))
     assert "for 0 of 2 methods." in other[0] and "for 2 of 2 methods." in other[1]
     assert "correlate by 0.700, as much as, or more than, the same map" in other[2]
 
 
 def test_without_known_regions_or_with_empty_maps_fig_6_says_so():
-    (said,) = tables.saliency_sentences(None, likeness(0.2, 0.6))
+    def unknown(between, within):
+        rows = [row("DID", test, 0.7, 0.6, 0.8) for test in ("FF++", "CDF2")]
+        return a_record(rows, experiment="fig6_saliency", likeness=likeness(between, within))
+
+    (said,) = verdicts.saliency(unknown(0.2, 0.6))
     assert said.startswith("The two maps of a face correlate by 0.200")
-    assert tables.saliency_sentences(None, likeness(NAN, 0.6)) == [
+    assert verdicts.saliency(unknown(NAN, 0.6)) == [
         "One map of each face, or both, are 0 everywhere: nothing to compare."
     ]
-
-
-def test_saliency_as_rows_of_a_table(tiny_outcome):
-    found = tables.saliency_rows(overlaps(0.35, 0.2), tiny_outcome)
-    assert found.row.tolist() == [f"{name} on {of}" for name in ("I_dom", "I_df") for of in ("Deepfakes", "FaceSwap")]
-    first = found.iloc[0]
-    assert (first.test, first.ours, first.low, first.high, first.area) == ("ffpp", 0.4, 0.35, 0.5, 0.3)
-    assert found.paper.isna().all() and found.run_here.all() and (found.runs_on == "test_efficientnet").all()
-    assert tables.saliency_rows(None, tiny_outcome) is tiny_outcome.table
+    assert verdicts.maps_apart(unknown(0.2, 0.6)) == "Not tested: no forged region is known."
 
 
 # --- Fig. 7 -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def probed(tiny_runs, tiny_source):
-    """What a line reads from the features of all tiny runs."""
-    asked = {"runs": tiny_runs, "experiment": EXPERIMENTS["fig7_embeddings"], "source": lambda name: tiny_source}
-    return tables.probes(SimpleNamespace(**asked))
+def held(tiny_runs, tiny_source):
+    """What the features of all tiny runs hold."""
+    return measures.features(SimpleNamespace(runs=tiny_runs, source=lambda name: tiny_source))
 
 
-def test_every_run_is_probed(probed, tiny_runs, tiny_source):
+def test_every_run_is_probed(held, tiny_runs, tiny_source):
+    probed = held["probes"]
     found = set(probed[["row", "seed", "features"]].itertuples(index=False, name=None))
     of_did = {("DID", seed, name) for seed in (0, 1) for name in ("I_X", "I_df", "I_dom", "I_res")}
     assert found == {("BCE", 0, "I_X"), *of_did}
@@ -332,9 +375,9 @@ def test_every_run_is_probed(probed, tiny_runs, tiny_source):
     assert label.accuracy == pytest.approx(expected) and label.chance == 0.5
 
 
-def test_probes_as_rows_of_a_table(probed, tiny_outcome):
-    found = tables.probe_rows(probed, tiny_outcome).set_index(["row", "test"])
-    for (name, features, target), part in probed.groupby(["row", "features", "target"]):
+def test_probes_as_rows_of_a_table(held):
+    found = held["rows"].set_index(["row", "test"])
+    for (name, features, target), part in held["probes"].groupby(["row", "features", "target"]):
         values, mine = part.accuracy.tolist(), found.loc[(f"{name}: {target}", features)]
         assert mine.ours == pytest.approx(sum(values) / len(values), nan_ok=True)
         assert mine.seeds == len(values) and mine.chance == pytest.approx(part.chance.iloc[0], nan_ok=True)
@@ -345,36 +388,43 @@ def test_probes_as_rows_of_a_table(probed, tiny_outcome):
     assert (found.metric == "probe accuracy").all() and len(found) == 3 + 4 * 3
 
 
-def test_the_panels_of_fig_7(tiny_outcome, tiny_source):
-    panels = tables.embeddings(tiny_outcome)
-    assert list(panels) == ["(a) backbone trained with BCE", "(b) DID: I_df", "(c) DID: I_dom"]
+def test_the_panels_of_fig_7(held, tiny_outcome, tiny_source):
+    panels = measures.panels(tiny_outcome)
+    names = ["(a) backbone trained with BCE", "(b) DID: I_df", "(c) DID: I_dom"]
+    assert list(panels) == held["silhouettes"].features.tolist() == names
     faces = split_faces(tiny_source[1], tiny_outcome.runs["DID"][0].settings)["test"]
     of_did = explain.features(tiny_outcome.runs["DID"][0].task(), faces)
     of_bce = explain.features(tiny_outcome.runs["BCE"][0].task(), faces)
-    vectors = [of_bce["I_X"], of_did["I_df"], of_did["I_dom"]]
-    for panel, of in zip(panels.values(), vectors, strict=True):
-        assert panel["points"].shape == (40, 2)
-        assert panel["silhouette"] == pytest.approx(explain.silhouette(of, panel["labels"]))
     truth = ["real" if label == 0 else "fake" for label in faces.labels]
-    assert [panel["labels"].tolist() for panel in panels.values()] == [truth, truth, faces.rows.method.tolist()]
+    labels = [truth, truth, faces.rows.method.tolist()]
+    vectors = [of_bce["I_X"], of_did["I_df"], of_did["I_dom"]]
+    for name, of, known in zip(names, vectors, labels, strict=True):
+        points = held["points"][held["points"].features == name]
+        assert points.label.tolist() == known
+        assert points[["x", "y"]].to_numpy() == pytest.approx(explain.tsne(of), abs=0.006)
+        silhouette = held["silhouettes"].set_index("features").silhouette[name]
+        assert silhouette == pytest.approx(explain.silhouette(of, np.array(known)))
 
 
 def test_the_sentences_of_fig_7_follow_the_tables():
     def probes(domain):
-        rows = [("BCE", "I_X", "label", 0.85, 0.5), ("DID", "I_df", "label", 0.9, 0.5),
-                ("DID", "I_df", "domain", domain, 0.2), ("DID", "I_dom", "domain", 0.7, 0.2)]  # fmt: skip
-        return pd.DataFrame(rows, columns=["row", "features", "target", "accuracy", "chance"])
+        rows = [("BCE: label", "I_X", 0.85, 0.5), ("DID: label", "I_df", 0.9, 0.5),
+                ("DID: domain", "I_df", domain, 0.2), ("DID: domain", "I_dom", 0.7, 0.2)]  # fmt: skip
+        table = [
+            {**row(name, of, value, metric="probe accuracy"), "chance": chance} for name, of, value, chance in rows
+        ]
+        panels = {"features": ["(a)", "(b)"], "silhouette": [0.1234, -0.5]}
+        return a_record(table, experiment="fig7_embeddings", silhouettes=panels)
 
-    panels = {"(a)": {"silhouette": 0.1234}, "(b)": {"silhouette": -0.5}}
-    said = tables.probe_sentences(probes(0.6), panels)
+    said = verdicts.features(probes(0.6))
     assert said[0].startswith("Silhouettes in the features themselves: (a) 0.123, (b) -0.500. A line reads real from")
     assert "accuracy 0.900 from I_df and 0.850 from the features" in said[0]
     assert "domain with accuracy 0.600 (chance 0.200), from I_dom with 0.700" in said[1]
     assert said[1].endswith("I_df still tells the methods apart here.")
-    assert tables.probe_sentences(probes(0.25), panels)[1].endswith("little better than chance here.")
+    assert verdicts.features(probes(0.25))[1].endswith("little better than chance here.")
     # A tenth above chance is where it begins.
-    assert tables.probe_sentences(probes(0.29), panels)[1].endswith("little better than chance here.")
-    assert tables.probe_sentences(probes(0.31), panels)[1].endswith("I_df still tells the methods apart here.")
+    assert verdicts.features(probes(0.29))[1].endswith("little better than chance here.")
+    assert verdicts.features(probes(0.31))[1].endswith("I_df still tells the methods apart here.")
 
 
 # --- tables in words ------------------------------------------------------------------------------------------------
@@ -389,37 +439,39 @@ def test_the_sentences_of_fig_7_follow_the_tables():
     ],
 )
 def test_one_difference_in_words(ends, sentence):
-    table = pd.DataFrame([apart("DID", "BCE", "CDF2", sum(ends) / 2, *ends, 0.047), apart("DID", "BCE", "CDF2", 1, 1, 1,
-                                                                                         level="video")])  # fmt: skip
-    said = tables.compared(table)
+    table = [
+        apart("DID", "BCE", "CDF2", sum(ends) / 2, *ends, 0.047),
+        apart("DID", "BCE", "CDF2", 1, 1, 1, level="video"),
+    ]
+    said = verdicts.compared(a_record(differences=table))
     shown = f"{sum(ends) / 2:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}] (published: +0.047)"
     assert said == [f"AUC of DID less that of BCE, 3 seeds: on CDF2 {shown}.", sentence]
-    assert tables.compared(table.iloc[:0]) == []
+    assert verdicts.compared(a_record()) == []
 
 
 def test_many_differences_in_words():
     ends = [(0.01, 0.05), (-0.05, -0.01), (-0.05, 0.05), (-0.02, 0.01)]
-    table = pd.DataFrame([apart("DID", name, "CDF2", 0.0, *of, seeds=1) for name, of in zip("abcd", ends, strict=True)])
-    said = tables.compared(table)
+    table = [apart("DID", name, "CDF2", 0.0, *of, seeds=1) for name, of in zip("abcd", ends, strict=True)]
+    said = verdicts.compared(a_record(differences=table))
     assert said[0] == "AUC of DID less that of a, one seed: on CDF2 +0.000 [+0.010, +0.050]."
     assert said[1].startswith("Of the 4 differences compared here, 1 lie above 0 with their whole interval, 1 lie")
     assert "and 2 hold 0" in said[1]
     two_tests = [apart("DID", "a", test, 0.1, 0.01, 0.2) for test in ("FF++", "CDF2")]
-    assert "on FF++ +0.100 [+0.010, +0.200], on CDF2 +0.100" in tables.compared(pd.DataFrame(two_tests))[0]
+    assert "on FF++ +0.100 [+0.010, +0.200], on CDF2 +0.100" in verdicts.compared(a_record(differences=two_tests))[0]
 
 
-def told(tiny_outcome, name, table=(), differences=(), runs=None):
-    made = {"table": pd.DataFrame(table), "runs": runs or tiny_outcome.runs}
-    if differences:
-        made["differences"] = pd.DataFrame(differences)
-    return tables.sentences(dataclasses.replace(tiny_outcome, experiment=EXPERIMENTS[name], **made))
+def told(name, table=(), differences=(), runs=None):
+    """What an experiment says of a record with this table, these differences and the state of these runs."""
+    state = measures.final_state(runs or {}).rename_axis("row").reset_index()
+    record = a_record(table, differences, name, state=state)
+    return [sentence for say in EXPERIMENTS[name].sentences for sentence in say(record)]
 
 
-def test_table_1_says_how_far_each_falls(tiny_outcome):
+def test_table_1_says_how_far_each_falls():
     table = [row("BCE", "FF++", 0.95), row("BCE", "CDF2", 0.6), row("BCE", "CDF2", 0.1, level="video"),
              row("DIRE", "FF++", NAN, printed=0.994), row("DID", "FF++", 0.9), row("DID", "CDF2", 0.7)]  # fmt: skip
     differences = [apart("DID", "BCE", "CDF2", 0.1, 0.05, 0.15, 0.1)]
-    said = told(tiny_outcome, "table1_intra_cross", table, differences)
+    said = told("table1_intra_cross", table, differences)
     assert said[1] == "The interval lies above 0: the claim holds here."
     assert said[2] == "From FF++ to CDF2, AUC goes for BCE from 0.950 to 0.600, DID from 0.900 to 0.700."
 
@@ -427,51 +479,47 @@ def test_table_1_says_how_far_each_falls(tiny_outcome):
 @pytest.mark.parametrize(
     ("low", "high", "where"), [(0.55, 0.65, "above"), (0.4, 0.65, "not told from"), (0.3, 0.45, "below")]
 )
-def test_fig_4_says_where_alpha_0_ends_and_which_is_highest(tiny_outcome, low, high, where):
+def test_fig_4_says_where_alpha_0_ends_and_which_is_highest(low, high, where):
     table = [
         row("α = 0", "CDF2", (low + high) / 2, low, high, 0.380),
         row("α = 0.25", "CDF2", 0.8, 0.7, 0.9),
         row("α = 0.5", "CDF2", 0.7, 0.6, 0.8, 0.779),
         row("α = 1", "CDF2", 0.99, 0.9, 1, level="video"),
     ]
-    (said,) = told(tiny_outcome, "fig4_alpha", table)
+    (said,) = told("fig4_alpha", table)
     assert f"gives {(low + high) / 2:.3f} [{low:.3f}, {high:.3f}] on CDF2, {where} chance; published: 0.380" in said
     assert said.endswith("The highest mean is that of α = 0.25, 0.800.")
     table[2]["ours"] = 0.9
-    assert told(tiny_outcome, "fig4_alpha", table)[0].endswith("that of α = 0.5, 0.900.")
+    assert told("fig4_alpha", table)[0].endswith("that of α = 0.5, 0.900.")
 
 
 def test_table_4_says_whether_t_is_dead(tiny_outcome):
     runs = {"BCE": tiny_outcome.runs["BCE"], LITERAL: [fake_run(-1.45, 0.0001)], LIVING: [fake_run(-0.15, 0.25)]}
-    (said,) = told(tiny_outcome, "table4_ablation", runs=runs)
+    (said,) = told("table4_ablation", runs=runs)
     assert "T's own step × λ_dec: the estimate ends at -1.375, so that T sees nothing, and T's gradient at G is" in said
     assert "0.010% of C's. DID, T's own step × 1: the estimate ends at -0.075, so that T tells nearly every" in said
     assert said.endswith("is 25.000% of C's.")
-    turned = told(tiny_outcome, "table4_ablation", runs={LITERAL: [fake_run(-0.9)], LIVING: [fake_run(-1.5)]})[0]
+    turned = told("table4_ablation", runs={LITERAL: [fake_run(-0.9)], LIVING: [fake_run(-1.5)]})[0]
     assert "-0.825, so that T tells some" in turned and "-1.425, so that T sees nothing" in turned
-    assert told(tiny_outcome, "table4_ablation", runs={"BCE": tiny_outcome.runs["BCE"]}) == []
+    assert told("table4_ablation", runs={"BCE": tiny_outcome.runs["BCE"]}) == []
 
 
-def test_open_choices_name_those_that_differ_clearly(tiny_outcome):
+def test_open_choices_name_those_that_differ_clearly():
     differences = [apart("merge = product", "default", "CDF2", -0.1, -0.15, -0.05, seeds=1),
                    apart("pooling = flatten", "default", "CDF2", 0.1, -0.05, 0.25, seeds=1),
                    apart("pooling = flatten", "default", "CDF2", 0.1, 0.05, 0.25, level="video", seeds=1)]  # fmt: skip
-    said = told(tiny_outcome, "open_choices", differences=differences)
+    said = told("open_choices", differences=differences)
     assert said[0] == "merge = product on CDF2: -0.100 [-0.150, -0.050] against the default."
     assert len(said) == 2 and said[1].startswith("Of 2 differences from the default, 1 have intervals that do not")
     assert "about 0.1 would by chance. They are from one seed." in said[1]
     differences[0]["high"] = 0.01
-    (said,) = told(tiny_outcome, "open_choices", differences=differences)
+    (said,) = told("open_choices", differences=differences)
     assert said.startswith("Of 2 differences from the default, 0 have")
 
 
-def test_figures_without_a_comparison_have_sentences_of_their_own(tiny_outcome):
-    assert tables.sentences(tiny_outcome) == []
-
-
-def test_rows_on_other_backbones_say_which(tiny_outcome):
+def test_rows_on_other_backbones_say_which():
     table = [row("BCE", "CDF2", 0.6), {**row("Xception", "CDF2", 0.5), "runs_on": "lite1"}]
-    said = told(tiny_outcome, "table2_diffusion", table, [apart("BCE", "Xception", "CDF2", 0.1, 0.05, 0.15, 0.1)])
+    said = told("table2_diffusion", table, [apart("BCE", "Xception", "CDF2", 0.1, 0.05, 0.15, 0.1)])
     assert said[-1] == "What ran here: BCE on lite0; Xception on lite1."
 
 
@@ -585,18 +633,21 @@ def test_every_open_setting_is_listed_with_its_other_values():
         tables.open_choices("labtop")
 
 
+def choices_record(differences, preset="laptop"):
+    rows = [row("default", test, 0.7) for test in ("FF++", "CDF2")]
+    return a_record(rows, differences, "open_choices", preset)
+
+
 def test_choices_are_joined_with_what_was_measured():
     literal = "literal: the paper's values of all three"
-    table = pd.DataFrame(
-        [
-            apart("merge = product", "default", "FF++", -0.1, -0.2, -0.05),
-            apart("merge = product", "default", "CDF2", 0.1, -0.1, 0.2),
-            apart("merge = product", "default", "CDF2", 0.5, 0.4, 0.6, level="video"),
-            apart(literal, "default", "FF++", 0.1, 0.05, 0.2),
-            apart(literal, "default", "CDF2", 0.1, 0.05, 0.2),
-        ]
-    )
-    found = tables.measured_choices(table, "laptop").set_index(["setting", "tried"])
+    table = [
+        apart("merge = product", "default", "FF++", -0.1, -0.2, -0.05),
+        apart("merge = product", "default", "CDF2", 0.1, -0.1, 0.2),
+        apart("merge = product", "default", "CDF2", 0.5, 0.4, 0.6, level="video"),
+        apart(literal, "default", "FF++", 0.1, 0.05, 0.2),
+        apart(literal, "default", "CDF2", 0.1, 0.05, 0.2),
+    ]
+    found = tables.measured_choices(choices_record(table)).set_index(["setting", "tried"])
     assert found.loc["merge", "product"].tolist() == [
         "Fig. 3, left open", "sum", "-0.100 [-0.200, -0.050], behind", "0.100 [-0.100, 0.200], undecided"
     ]  # fmt: skip
@@ -604,15 +655,15 @@ def test_choices_are_joined_with_what_was_measured():
     assert set(found.loc["wiring", "sequential"][["on FF++", "on CDF2"]]) == {"not run"}
     assert found.index[-1] == ("the paper's values of all three", "literal")
     assert found.iloc[-1]["on CDF2"].endswith("ahead") and len(found) == found.index.nunique()
-    assert set(tables.measured_choices(table[:0], "laptop")["on CDF2"]) == {"not run", "not measured"}
+    assert set(tables.measured_choices(choices_record([]))["on CDF2"]) == {"not run", "not measured"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_row_of_the_experiment_has_its_place_in_the_table(preset):
     """None but the row that changes several settings is left for the end."""
     rows = [row.name for row in rows_of(EXPERIMENTS["open_choices"], preset) if row.name != "default"]
-    table = pd.DataFrame([apart(name, "default", test, 0.1, 0.05, 0.2) for name in rows for test in ("FF++", "CDF2")])
-    found = tables.measured_choices(table, preset)
+    table = [apart(name, "default", test, 0.1, 0.05, 0.2) for name in rows for test in ("FF++", "CDF2")]
+    found = tables.measured_choices(choices_record(table, preset))
     assert found["on CDF2"].str.endswith("ahead").sum() == len(rows)
     assert (found["on CDF2"] == "not run").sum() == 0
     assert set(found.setting[found["the paper"] == "-"]) <= {"the paper's values of all three"}

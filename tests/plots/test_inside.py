@@ -10,7 +10,6 @@ import torch
 from did import plots, standin
 from did.data import ffpp, prepare
 from did.data.loading import Faces
-from did.errors import DidError
 from did.evaluation import explain
 from did.method.model import DID
 from did.plots.inside import _same_people
@@ -194,7 +193,11 @@ def test_embeddings_tell_classes_by_colour_and_marker(whole):
     rng = np.random.default_rng(0)
     points = {name: rng.normal(size=(6, 2)) for name in ("I_X", "I_df", "I_dom", "I_res")}
     labels = {name: ["A", "A", "real", "B", "B", "B"] for name in points} | {"I_df": ["fake"] * 4 + ["real"] * 2}
-    plot = whole(plots.embeddings(points, labels, {"I_df": "silhouette 0.123"}, "the stamp"))
+    table = pd.concat([
+        pd.DataFrame(places, columns=["x", "y"]).assign(features=name, label=labels[name])
+        for name, places in points.items()
+    ], ignore_index=True)  # fmt: skip
+    plot = whole(plots.embeddings(table, {"I_df": "silhouette 0.123"}, "the stamp"))
     grid = np.array(plot.figure.axes)
     assert [axis.get_title() for axis in grid] == list(points)
     assert [axis.texts[0].get_text() for axis in grid] == ["", "silhouette 0.123", "", ""]
@@ -210,13 +213,8 @@ def test_embeddings_tell_classes_by_colour_and_marker(whole):
     assert all(len(one) == 1 for one in seen) and len(set.union(*seen)) == 4
     assert len(set(shapes)) == 4
     assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == ["real", "A", "B", "fake"]
-    assert list(plot.data.columns) == ["features", "x", "y", "label"] and len(plot.data) == 24
+    assert plot.data.equals(table) and len(plot.data) == 24
     assert "I_X: 1 real, 2 A, 3 B. I_df: 2 real, 4 fake; silhouette 0.123. I_dom" in plot.alt
-
-
-def test_each_point_has_a_class():
-    with pytest.raises(DidError, match="I_X has 3 points and 2 labels"):
-        plots.embeddings({"I_X": np.zeros((3, 2))}, {"I_X": ["real", "fake"]}, {}, "s")
 
 
 def test_probes_stand_beside_chance(whole):

@@ -94,45 +94,6 @@ def test_another_metric_and_another_level():
         plots.paper_against_ours(published_and_ours().assign(metric="auc"), "s")
 
 
-def compared():
-    columns = ["a", "b", "test", "level", "difference", "low", "high", "paper"]
-    rows = [
-        ("DID", "BCE", "CDF2", "frame", 0.03, -0.02, 0.08, 0.126),
-        ("DID", "w/o T", "CDF2", "frame", 0.05, 0.01, 0.09, NAN),
-        ("DID", "BCE", "FF++", "frame", -0.07, -0.1, -0.03, NAN),
-        ("DID", "BCE", "FF++", "video", -0.5, -0.6, -0.4, NAN),
-    ]
-    return pd.DataFrame(rows, columns=columns).assign(seeds=3)
-
-
-def test_differences_by_the_side_of_zero(whole):
-    plot = whole(plots.differences(compared(), "the stamp"))
-    (axis,) = plot.figure.axes
-    assert labels(axis) == ["DID − BCE on CDF2", "DID − w/o T on CDF2", "DID − BCE on FF++"]
-    assert points(axis, "o") == {(0.03, -0.13)}
-    assert points(axis, "^") == {(0.05, 0.87)}
-    assert points(axis, "v") == {(-0.07, 1.87)}
-    assert points(axis, "D") == {(0.126, 0.13)}
-    assert intervals(axis) == {(-0.02, 0.08, -0.13, -0.13), (0.01, 0.09, 0.87, 0.87), (-0.1, -0.03, 1.87, 1.87)}
-    assert "DID − BCE on CDF2: 0.030 [-0.020, 0.080], interval holds 0, published 0.126;" in plot.alt
-    assert plot.alt.endswith("DID − BCE on FF++: -0.070 [-0.100, -0.030], interval below 0.")
-
-
-def test_a_difference_without_an_interval_does_not_hold_zero():
-    plot = plots.differences(compared().assign(low=NAN, high=NAN), "s")
-    assert points(plot.figure.axes[0], "x") == {(0.03, -0.13), (0.05, 0.87), (-0.07, 1.87)}
-    assert "DID − BCE on CDF2: 0.030, no interval, published 0.126;" in plot.alt
-    assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == ["no interval", "as published"]
-
-
-def test_videos_are_compared_where_there_is_nothing_else():
-    videos = plots.differences(compared().query("level == 'video'"), "s")
-    assert len(videos.data) == 1 and "-0.500" in videos.alt
-    assert len(plots.differences(compared().drop(columns="level"), "s").data) == 4
-    with pytest.raises(DidError, match="no comparison to draw"):
-        plots.differences(compared()[:0], "s")
-
-
 def test_alpha_runs_along_x(whole):
     rows = [(1.0, 0.7, 0.763), (0.0, 0.4, 0.38), (0.25, 0.55, NAN), (NAN, 0.9, 0.9)]
     table = pd.DataFrame(rows, columns=["alpha", "ours", "paper"])

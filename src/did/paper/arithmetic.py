@@ -75,17 +75,11 @@ def recompute(gains: Iterable[Mapping[str, str]] = printed.GAINS) -> pd.DataFram
         pair = "none" if not quoted else "right" if quoted == [ours, theirs] else "others"
         rows.append(
             {
-                "quote": gain["quote"],
-                "where": gain["where"],
+                **{name: gain[name] for name in ("quote", "where")},
                 "compared": f"{gain['table']}, {gain['column']}: {gain['ours']} against {gain['theirs']}",
-                "ours": ours,
-                "theirs": theirs,
-                "printed": gain["printed"],
-                "over theirs": readings["theirs"],
-                "over ours": readings["ours"],
-                "matches": matches,
-                "pair": pair,
-                "verdict": _verdict(matches, pair),
+                **{"ours": ours, "theirs": theirs, "printed": gain["printed"]},
+                **{f"over {name}": value for name, value in readings.items()},
+                **{"matches": matches, "pair": pair, "verdict": _verdict(matches, pair)},
             }
         )
     return pd.DataFrame(rows)
@@ -123,17 +117,9 @@ def best_rivals() -> pd.DataFrame:
     for (table, column), of in columns.items():
         ours = of.pop("DID")
         best = max(of, key=of.__getitem__)
-        rows.append(
-            {
-                "table": table,
-                "column": column,
-                "DID": ours,
-                "best rival": best,
-                "its AUC": of[best],
-                "gain": relative_gain(ours, of[best], of[best]),
-            }
-        )
-    return pd.DataFrame(rows)
+        gain = relative_gain(ours, of[best], of[best])
+        rows.append((table, column, ours, best, of[best], gain))
+    return pd.DataFrame(rows, columns=["table", "column", "DID", "best rival", "its AUC", "gain"])
 
 
 def repeats() -> pd.DataFrame:

@@ -1,6 +1,8 @@
-"""Conduct an experiment: train what is missing, test it, and return the paper's table with our numbers beside it."""
+"""Conduct an experiment: train what is missing, test it, and write its record."""
 
 import dataclasses
+import functools
+import inspect
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +14,13 @@ from did import evaluation
 from did.data.store import FaceStore
 from did.data.table import REAL
 from did.errors import DidError
+from did.paper import records, verdicts
 from did.paper.experiments import BACKBONES, EXPERIMENTS, Experiment, Row
+from did.paper.records import Record, columns, plain
 from did.settings import Settings, nearest, of_preset
 from did.sources import STANDIN, Source, face_store, open_source
 from did.standin.drawn import DrawnBank
-from did.training.provenance import stamp
+from did.training.provenance import provenance, stamp
 from did.training.runs import Evaluation, Run, evaluate, run
 from did.utils.files import given_path
 
@@ -34,7 +38,8 @@ class Outcome:
         table: one row a (row, test, level, metric): row, runs_on (backbone), test, level, metric, ours (mean over
             seeds), std, low, high (95%, over videos and seeds), seeds, paper (NaN where nothing is printed), run_here.
         differences: one row a (a, b, test, level): AUC of a less AUC of b: difference, std, low, high, seeds, paper.
-        minutes: from the start to here.
+        started: when, by the monotonic clock.
+        options: of the experiment's own measure.
     """
 
     experiment: Experiment
@@ -46,38 +51,43 @@ class Outcome:
     table: pd.DataFrame
     differences: pd.DataFrame
     started: float
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    @property
-    def edition(self) -> str:
-        """`licensed` or `stand-in`: that of the training data."""
-        return next(iter(self.sources.values())).edition
-
-    @property
-    def label(self) -> str:
-        """Every data set in it, as figures and tables name them."""
-        return "; ".join(source.label for source in self.sources.values())
-
-    @property
-    def protocol(self) -> str:
-        """Edition, level, frames, crops, selection rule, seeds and intervals, in one line."""
-        first = next(iter(self.runs.values()))[0]
-        text = first.record["protocol"].rsplit("; seed ", 1)[0]
+    @functools.cached_property
+    def record(self) -> Record:
+        """What is kept of all this, see `did.paper.records.Record`; measured, said and decided once."""
+        what, edition = self.experiment, next(iter(self.sources.values())).edition
+        figures = what.measure(self, **self.options) if what.measure else {}
+        rows = figures.pop("rows", self.table)
+        data = {name: source.label for name, source in self.sources.items()}
+        protocol = next(iter(self.runs.values()))[0].record["protocol"].rsplit("; seed ", 1)[0]
         seeds = ", ".join(map(str, self.seeds))
-        return f"trained on {text}; seeds {seeds}; 95% intervals by bootstrap over videos and seeds"
-
-    @property
-    def stamp(self) -> str:
-        """What stands under every figure and table."""
+        entry: Record = {
+            "experiment": what.name,
+            "title": what.title,
+            "claim": dict(zip(("quote", "where"), what.claim, strict=True)),
+            "preset": self.preset,
+            "edition": edition,
+            "bank": self.bank,
+            "data": data,
+            "counts": {name: dict(of.counts) for name, of in self.sources.items() if of.counts.get("found")},
+            "protocol": f"trained on {protocol}; seeds {seeds}; 95% intervals by bootstrap over videos and seeds",
+            "seeds": self.seeds,
+            "setup": what.setup({name: of[0].settings for name, of in self.runs.items()}),
+            "rows": plain(rows),
+            "differences": plain(self.differences),
+            "figures": {name: columns(table) for name, table in figures.items()},
+        }
+        entry["verdict"] = verdicts.holds(entry, what.decide) if what.claim[0] else []
+        entry["sentences"] = [sentence for say in what.sentences for sentence in say(entry)]
+        entry["runs"] = {name: [one.folder.name for one in of] for name, of in self.runs.items()}
+        trained = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
+        minutes, before = (time.monotonic() - self.started) / 60, sum(trained.values())
+        said = f"{minutes:.1f} min (training its {len(trained)} runs, now or before: {before:.1f} min)"
         part = "A part of the licensed data. " if self.bank == "licensed-part" else ""
-        warning = part if self.edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
-        runs = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
-        minutes = f"{self.minutes:.1f} min (training its {len(runs)} runs, now or before: {sum(runs.values()):.1f} min)"
-        return stamp(warning + self.label, self.preset, self.seeds, minutes)
-
-    @property
-    def minutes(self) -> float:
-        """Since the experiment was opened."""
-        return (time.monotonic() - self.started) / 60
+        warning = part if edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
+        under = stamp(warning + "; ".join(data.values()), self.preset, self.seeds, said)
+        return entry | {"provenance": {**provenance(), "minutes": minutes, "minutes_runs": before, "stamp": under}}
 
     def source(self, name: str) -> tuple[Source, FaceStore]:
         """A source of this experiment with its crops at the preset's size."""
@@ -138,8 +148,10 @@ def conduct(
     seeds: Any = None,
     rows: Sequence[str] | None = None,
     progress: bool = True,
+    **options: Any,
 ) -> Outcome:
-    """Train and test what an experiment asks for; runs and tests that are there already are taken as they are.
+    """Train and test what an experiment asks for, and save its record; runs and tests that are there already are taken
+    as they are.
 
     Args:
         name: a key of `EXPERIMENTS`.
@@ -149,16 +161,22 @@ def conduct(
         data_root: a folder that holds ffpp/, cdf2/, dffd/, diff/; by default where `open_source` looks.
         seeds: see `seed_list`.
         rows: names of the rows to run; all by default.
+        progress: whether to show bars.
+        options: of the experiment's own measure, such as `people` of Fig. 6.
 
     Raises:
-        DidError: an unknown experiment, preset or row; seeds that are none; licensed data beside a stand-in; or what
-            data and training raise.
+        DidError: an unknown experiment, preset, row or option; seeds that are none; licensed data beside a stand-in; or
+            what data and training raise.
     """
     started = time.monotonic()
     what = experiment(name)
     of_preset(BACKBONES, preset)
     numbers = seed_list(seeds, 1 if preset == "smoke" else what.seeds)
     chosen = rows_of(what, preset, rows)
+    known = list(inspect.signature(what.measure).parameters)[1:] if what.measure else []
+    for option in options:
+        if option not in known:
+            raise DidError(f"unknown option '{option}' of {name}: {nearest(option, known)}")
     names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])
     sources = {each: _open(each, edition, faces, data_root, preset, progress) for each in names}
     if len(editions := {source.edition for source in sources.values()}) > 1:
@@ -180,7 +198,10 @@ def conduct(
     part = any(source.kind != source.edition for source in sources.values())
     whole = "licensed-part" if part else "licensed"
     bank = whole if editions == {"licensed"} else "drawn" if drawn else "portraits"
-    return Outcome(what, preset, numbers, bank, sources, runs, table, _differences(what, runs, scored), started)
+    apart = _differences(what, runs, scored)
+    outcome = Outcome(what, preset, numbers, bank, sources, runs, table, apart, started, options)
+    records.save(outcome.record)
+    return outcome
 
 
 def train_on_each(
@@ -267,8 +288,7 @@ def _differences(
             both = evaluation.difference_over_seeds(scored[a, source], scored[b, source], methods=[method])
             published = printed[a].get((test, "auc"), np.nan) - printed[b].get((test, "auc"), np.nan)
             for row in both.to_dict("records"):
-                found.append(
-                    {"a": a, "b": b, "test": test, **row, "paper": published if row["level"] == "frame" else np.nan}
-                )
+                paper = published if row["level"] == "frame" else np.nan
+                found.append({"a": a, "b": b, "test": test, **row, "paper": paper})
     columns = ["a", "b", "test", "level", "difference", "std", "low", "high", "seeds", "paper"]
     return pd.DataFrame(found, columns=columns)

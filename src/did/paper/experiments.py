@@ -3,14 +3,16 @@ parameters. The call ::
 
     outcome = conduct("table1_intra_cross", preset="laptop")
 
-trains what is not trained yet, tests it, and returns the paper's table with our numbers beside the published ones.
+trains what is not trained yet, tests it, and writes the record: our numbers beside the published ones. What is special
+about an experiment is in its definition here, and nothing else asks for its name.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from did.paper import published
+from did.paper import measures, published, verdicts
+from did.paper.records import Record
 from did.settings import Settings
 
 # Readings of the game between T and the features, as changes to a preset of small size: §3.3 and Eq. 12 contradict
@@ -88,6 +90,11 @@ class Experiment:
         compared: (a, b): rows whose difference the paper's claim is about.
         default: a row that every other one is compared with.
         seeds: how many, where none are named.
+        claim: the paper's words, and where they stand; empty if it claims nothing.
+        printed: numbers that the paper prints besides those of the rows, (row, test, metric) -> number.
+        measure: what it measures besides the metrics, see `did.paper.measures`; its keywords are `conduct`'s too.
+        sentences: what is said of the result, in this order, see `did.paper.verdicts`.
+        decide: whether the claim holds.
     """
 
     name: str
@@ -99,6 +106,27 @@ class Experiment:
     compared: tuple[tuple[str, str], ...] = ()
     default: str | None = None
     seeds: int = 1
+    claim: tuple[str, str] = ("", "")
+    printed: Mapping[tuple[str, str, str], float] = dataclasses.field(default_factory=dict)
+    measure: Callable[..., measures.Tables] | None = None
+    sentences: tuple[Callable[[Record], list[str]], ...] = (verdicts.compared, verdicts.backbones)
+    decide: Callable[[Record], str] = verdicts.ahead
+
+    @property
+    def published(self) -> dict[tuple[str, str, str], float]:
+        """Every number that the paper prints: (row, test, metric) -> number."""
+        of_rows = {(row.name, *place): number for row in self.rows for place, number in row.paper.items()}
+        return {**of_rows, **self.printed}
+
+    def setup(self, settings: Mapping[str, Settings]) -> dict[str, dict[str, str]]:
+        """Return what is run, row -> task, backbone, weights, trained on, changed; from the settings of those rows."""
+        rows = {row.name: row for row in self.rows if row.name in settings}
+        found = {}
+        for name, row in rows.items():
+            of, changed = settings[name], ", ".join(f"{key} = {value}" for key, value in row.changes.items())
+            found[name] = {"task": str(row.task), "backbone": of.backbone, "weights": of.pretrained,
+                           "trained on": of.source, "changed": changed or "nothing"}  # fmt: skip
+        return found
 
 
 def _printed(tests: Sequence[str], metric: str, numbers: Iterable[float | None]) -> dict[tuple[str, str], float]:
@@ -141,62 +169,38 @@ EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
     for each in (
         Experiment(
-            "table1_intra_cross",
-            "Table 1: trained on FF++, tested on FF++ and on CDF2",
-            "ffpp",
-            _TABLE_1,
-            (
-                _BCE,
-                *(_published(name, _printed(list(_TABLE_1), "auc", both)) for name, both in published.TABLE_1.items()),
-            ),
-            compared=(("DID", "BCE"), ("DID", "Xception"), ("DID", "F3-Net")),
-            seeds=3,
+            "table1_intra_cross", "Table 1: trained on FF++, tested on FF++ and on CDF2", "ffpp", _TABLE_1,
+            (_BCE, *(_published(name, _printed(list(_TABLE_1), "auc", both))
+                     for name, both in published.TABLE_1.items())),
+            compared=(("DID", "BCE"), ("DID", "Xception"), ("DID", "F3-Net")), seeds=3,
+            claim=published.CLAIMS["Table 1"], measure=measures.reliability,
+            sentences=(verdicts.compared, verdicts.drop, verdicts.backbones),
         ),
         Experiment(
-            "table2_diffusion",
-            "Table 2: trained on FF++, tested on DiFF",
-            "ffpp",
-            _TABLE_2,
-            (
-                _BCE,
-                *(_published(name, _printed(list(of), "auc", of.values())) for name, of in published.TABLE_2.items()),
-            ),
-            compared=(("DID", "BCE"), ("DID", "Xception"), ("DID", "F3-Net")),
-            seeds=3,
+            "table2_diffusion", "Table 2: trained on FF++, tested on DiFF", "ffpp", _TABLE_2,
+            (_BCE, *(_published(name, _printed(list(of), "auc", of.values()))
+                     for name, of in published.TABLE_2.items())),
+            compared=(("DID", "BCE"), ("DID", "Xception"), ("DID", "F3-Net")), seeds=3,
+            claim=published.CLAIMS["Table 2"],
         ),
         Experiment(
-            "table3_backbones",
-            "Table 3: trained on DFFD, tested on CDF2, two backbones",
-            "dffd",
-            _CDF2,
-            tuple(
-                Row(f"{backbone} + {head}", head.lower(), {}, "second" if backbone == "ResNet50" else "first",
-                _pair(numbers)) for (backbone, head), numbers in published.TABLE_3.items()
-            ),
-            metrics=("auc", "eer"),
-            compared=(
-                ("ResNet50 + DID", "ResNet50 + BCE"),
-                ("EfficientNet-v2-L + DID", "EfficientNet-v2-L + BCE"),
-            ),
-            seeds=3,
+            "table3_backbones", "Table 3: trained on DFFD, tested on CDF2, two backbones", "dffd", _CDF2,
+            tuple(Row(f"{backbone} + {head}", head.lower(), {}, "second" if backbone == "ResNet50" else "first",
+                      _pair(numbers)) for (backbone, head), numbers in published.TABLE_3.items()),
+            metrics=("auc", "eer"), seeds=3, claim=published.CLAIMS["Table 3"],
+            compared=(("ResNet50 + DID", "ResNet50 + BCE"), ("EfficientNet-v2-L + DID", "EfficientNet-v2-L + BCE")),
         ),
         Experiment(
-            "fig4_alpha",
-            "Fig. 4: the weight α of BCE against the AUC loss",
-            "ffpp",
-            _CDF2,
-            tuple(
-                Row(f"α = {alpha:g}", "did", {"alpha": alpha}, "first",
-                    {("CDF2", "auc"): published.FIGURE_4[alpha]} if alpha in published.FIGURE_4 else {})
-                for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)
-            ),
+            "fig4_alpha", "Fig. 4: the weight α of BCE against the AUC loss", "ffpp", _CDF2,
+            tuple(Row(f"α = {alpha:g}", "did", {"alpha": alpha}, "first",
+                      {("CDF2", "auc"): published.FIGURE_4[alpha]} if alpha in published.FIGURE_4 else {})
+                  for alpha in (0.0, 0.25, 0.5, 0.75, 1.0)),
             compared=(("α = 0.5", "α = 1"), ("α = 0.5", "α = 0")),
+            claim=published.CLAIMS["Fig. 4"], measure=measures.logits,
+            sentences=(verdicts.compared, verdicts.alpha_zero, verdicts.backbones),
         ),
         Experiment(
-            "table4_ablation",
-            "Table 4: without A_dom, without T",
-            "ffpp",
-            _CDF2,
+            "table4_ablation", "Table 4: without A_dom, without T", "ffpp", _CDF2,
             (
                 _BCE,
                 # What becomes of C̄ and L_dom is left open: both readings stand beside the paper's numbers.
@@ -208,30 +212,33 @@ EXPERIMENTS: dict[str, Experiment] = {
                 Row("DID, T's own step × λ_dec", "did", {"estimator_weight": "lambda_dec"}, "first", _FULL),
                 Row("DID, T's own step × 1", "did", {"estimator_weight": "one"}, "first", _FULL),
             ),
-            metrics=("auc", "eer"),
+            metrics=("auc", "eer"), seeds=3, claim=published.CLAIMS["Table 4"], measure=measures.game,
             compared=(
-                ("DID, T's own step × 1", "w/o A_dom"),
-                ("DID, T's own step × 1", "w/o A_dom and L_dom"),
-                ("DID, T's own step × 1", "w/o T"),
-                ("DID, T's own step × λ_dec", "w/o T"),
+                ("DID, T's own step × 1", "w/o A_dom"), ("DID, T's own step × 1", "w/o A_dom and L_dom"),
+                ("DID, T's own step × 1", "w/o T"), ("DID, T's own step × λ_dec", "w/o T"),
                 ("DID, T's own step × 1", "BCE"),
             ),
-            seeds=3,
+            sentences=(verdicts.compared, verdicts.estimates, verdicts.backbones),
         ),
-        Experiment("fig5_domains", "Fig. 5: what the domain classifier confuses", "ffpp", {}, (_DID,), seeds=3),
-        # Tested as in Table 1, so that both data sets are at hand.
-        Experiment("fig6_saliency", "Fig. 6: where M_df and M_dom look", "ffpp", _TABLE_1, (_DID,)),
-        Experiment("fig7_embeddings", "Fig. 7: what the features hold", "ffpp", {}, (_BCE, _DID), seeds=3),
         Experiment(
-            "open_choices",
-            "What the paper leaves open, one choice at a time",
-            "ffpp",
-            _TABLE_1,
-            _choices(),
-            default="default",
+            "fig5_domains", "Fig. 5: what the domain classifier confuses", "ffpp", {}, (_DID,), seeds=3,
+            claim=published.CLAIMS["Fig. 5"],
+            printed={(name, "Domains", "accuracy"): number for name, number in published.FIGURE_5.items()},
+            measure=measures.domains, sentences=(verdicts.domains,), decide=verdicts.domains_told,
+        ),
+        Experiment(  # tested as in Table 1, so that both data sets are at hand
+            "fig6_saliency", "Fig. 6: where M_df and M_dom look", "ffpp", _TABLE_1, (_DID,),
+            claim=published.CLAIMS["Fig. 6"],
+            measure=measures.saliency, sentences=(verdicts.saliency,), decide=verdicts.maps_apart,
+        ),
+        Experiment(
+            "fig7_embeddings", "Fig. 7: what the features hold", "ffpp", {}, (_BCE, _DID), seeds=3,
+            claim=published.CLAIMS["Fig. 7"],
+            measure=measures.features, sentences=(verdicts.features,), decide=verdicts.features_apart,
+        ),
+        Experiment(
+            "open_choices", "What the paper leaves open, one choice at a time", "ffpp", _TABLE_1, _choices(),
+            default="default", measure=measures.state, sentences=(verdicts.choices,),
         ),
     )
 }  # fmt: skip
-
-
-# --- the notebooks' parameters -------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""The ledger: one small JSON a finished table in `results/`, and all of them as one table, paper against ours.
+"""The ledger: one small JSON for each finished table or figure in `results/`, written by `conduct`.
 
-From the records alone, without a run at hand, the page *Paper against ours* is made: `summary` and `section`.
+A record is all that tables, sentences, verdicts, figures, pages and `did ledger` read; no run has to be at hand.
 """
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ import pandas as pd
 from did.data.layout import lacking
 from did.data.table import read_csv
 from did.errors import DidError
-from did.paper import published
-from did.paper.conduct import Outcome
 from did.sources import STANDIN
 from did.training.provenance import provenance
 from did.utils.files import alone, given_path, home, write_atomically
 
+#: experiment, title, claim (quote, where), preset, edition, bank (licensed, licensed-part, drawn or portraits), data,
+#: counts (of licensed data, found and published), protocol, seeds, setup (row -> what was run), rows, differences,
+#: figures (name -> columns of a table, see `part`), verdict, sentences, runs (row -> names), and provenance (commit,
+#: machine, date, minutes of this experiment, minutes that training its runs took, now or before, and the stamp).
+Record = dict[str, Any]
+#: Without these a file is not a record. What an older record lacks besides, `part` and the pages say.
 _PARTS = set(
     "experiment title preset edition bank data protocol seeds rows differences sentences runs provenance".split()
 )
@@ -27,53 +31,43 @@ _PARTS = set(
 SMOKE = "smoke"
 
 
-def record(outcome: Outcome, sentences: Sequence[str], table: pd.DataFrame | None = None) -> dict[str, Any]:
-    """An experiment's record.
-
-    Args:
-        outcome: what came of it.
-        sentences: what was said of it.
-        table: in place of the outcome's, for figures that have one of their own.
-
-    Returns:
-        experiment, title, claim, preset, edition, bank (licensed, licensed-part, drawn or portraits), data, counts (of
-        licensed data, found and published), protocol, seeds, rows, differences, sentences, runs (row -> names),
-        provenance (commit, machine, date, minutes of this notebook, minutes that the training of its runs took, now or
-        before).
-    """
-    made = {name: [one.record for one in of] for name, of in outcome.runs.items()}
-    training = {one["run"]: one["provenance"]["minutes"] for of in made.values() for one in of}
-    quote, where = published.CLAIMS.get(outcome.experiment.name, ("", ""))
-    return {
-        "experiment": outcome.experiment.name,
-        "title": outcome.experiment.title,
-        "claim": {"quote": quote, "where": where},
-        "preset": outcome.preset,
-        "edition": outcome.edition,
-        "bank": outcome.bank,
-        "data": {name: source.label for name, source in outcome.sources.items()},
-        "counts": {name: dict(source.counts) for name, source in outcome.sources.items() if source.counts.get("found")},
-        "protocol": outcome.protocol,
-        "seeds": outcome.seeds,
-        "rows": _plain(outcome.table if table is None else table),
-        "differences": _plain(outcome.differences),
-        "sentences": list(sentences),
-        "runs": {name: [one["run"] for one in of] for name, of in made.items()},
-        "provenance": {**provenance(), "minutes": outcome.minutes, "minutes_runs": sum(training.values())},
-    }
-
-
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows for JSON, which has no NaN; rounded to what a reader and a comparison need."""
+def plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows for JSON, which has no NaN; rounded to what a reader and a comparison need."""
     rows = table.to_dict("records")
-    return [{str(key): _value(value) for key, value in row.items()} for row in rows]
+    return [{str(key): _value(value, 6) for key, value in row.items()} for row in rows]
 
 
-def _value(value: Any) -> Any:
+def columns(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return a table's columns for JSON, not rounded; `part` makes the table again."""
+    return {str(name): [_value(value) for value in table[name]] for name in table}
+
+
+def _value(value: Any, decimals: int | None = None) -> Any:
     value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
-    return value
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else value if decimals is None else round(value, decimals)
+
+
+def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return rows of a record as a table, with NaN for null: a column of nothing but null would be one of objects."""
+    return pd.DataFrame([{name: _number(value) for name, value in row.items()} for row in rows])
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+def part(record: Record, name: str) -> pd.DataFrame:
+    """Return what an experiment measured besides its rows, such as the confusion matrix of Fig. 5.
+
+    Raises:
+        DidError: the record does not have it.
+    """
+    found = record.get("figures", {})
+    if name not in found:
+        raise DidError(f"the record of {record['experiment']} has no '{name}': make it again with this version")
+    return pd.DataFrame({column: [_number(value) for value in of] for column, of in found[name].items()})
 
 
 def folder() -> Path:
@@ -94,7 +88,7 @@ def nearest(named: str | Path | None = None) -> Path:
     return folder()
 
 
-def without_smoke(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_smoke(entries: Sequence[Record]) -> list[Record]:
     """The records whose numbers mean something: preset smoke runs in seconds and learns nothing.
 
     Raises:
@@ -106,13 +100,13 @@ def without_smoke(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def left_out(entries: Sequence[dict[str, Any]]) -> list[str]:
+def left_out(entries: Sequence[Record]) -> list[str]:
     """How many records `without_smoke` drops, in one sentence; none where it drops none."""
     number = sum(entry["preset"] == SMOKE for entry in entries)
     return [f"Left out, since their numbers mean nothing: {number} of preset {SMOKE}."] if number else []
 
 
-def save(entry: dict[str, Any], into: Path | None = None) -> Path:
+def save(entry: Record, into: Path | None = None) -> Path:
     """Write a record, in place of the one of the same experiment, preset and kind of data. Returns its file."""
     place = into or folder()
     place.mkdir(parents=True, exist_ok=True)
@@ -122,7 +116,7 @@ def save(entry: dict[str, Any], into: Path | None = None) -> Path:
     return file
 
 
-def load(place: Path | None = None) -> list[dict[str, Any]]:
+def load(place: Path | None = None) -> list[Record]:
     """All records, by name.
 
     Raises:
@@ -144,14 +138,14 @@ def load(place: Path | None = None) -> list[dict[str, Any]]:
     return found
 
 
-def kind(entry: dict[str, Any]) -> str:
+def kind(entry: Record) -> str:
     """`licensed`, `licensed, part` if less is found than published, or `STAND-IN` with what its faces are from."""
     if entry["edition"] != "licensed":
         return f"{STANDIN} ({entry['bank']})"
     return "licensed, part" if any(map(lacking, entry.get("counts", {}).values())) else "licensed"
 
 
-def completeness(entry: dict[str, Any]) -> str:
+def completeness(entry: Record) -> str:
     """Return for each data set how much of what is published was found, in words; "" for stand-ins."""
     said = []
     for name, counts in entry.get("counts", {}).items():
@@ -160,12 +154,32 @@ def completeness(entry: dict[str, Any]) -> str:
     return "; ".join(said)
 
 
-def _numbers(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a record with NaN for null: a column of nothing but null would be one of objects."""
-    return [{name: math.nan if value is None else value for name, value in row.items()} for row in rows]
+SIDES = ("ahead", "behind", "undecided")
 
 
-def table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def verdict(low: float, high: float) -> str:
+    """Return which of `SIDES` the interval of a difference says; `undecided` if it contains 0."""
+    return "ahead" if low > 0 else "behind" if high < 0 else "undecided"
+
+
+def comparisons(entries: Sequence[Record]) -> pd.DataFrame:
+    """Every compared difference of frame AUCs: experiment, of (its label), a, b, test, difference, std, low, high,
+    seeds, paper (the published difference, or NaN), kind, so (see `verdict`)."""
+    rows = [
+        {"experiment": entry["experiment"], "of": label(entry["title"]), **row, "kind": kind(entry)}
+        for entry in entries for row in entry["differences"] if row["level"] == "frame"
+    ]  # fmt: skip
+    names = "experiment of a b test difference std low high seeds paper kind".split()
+    found = frame(rows).reindex(columns=names)
+    return found.assign(so=[verdict(*ends) for ends in zip(found.low, found.high, strict=True)])
+
+
+def label(title: str) -> str:
+    """Return `Table 1` from the title of Table 1."""
+    return title.split(":")[0]
+
+
+def table(entries: Sequence[Record]) -> pd.DataFrame:
     """Paper against ours, one row a number: experiment, row, on (backbone), test, level, metric, paper, here, low,
     high, std, seeds, note, kind (see `kind`), preset, data, found (see `completeness`), protocol, commit, date."""
     rows = []
@@ -179,43 +193,13 @@ def table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
             "commit": entry["provenance"]["commit"],
             "date": entry["provenance"]["date"][:10],
         }
-        for row in _numbers(entry["rows"]):
+        for row in entry["rows"]:
             numbers = {"paper": row["paper"], "here": row["ours"]}
             numbers |= {name: row[name] for name in ("low", "high", "std", "seeds")}
             place = {key: row[key] for key in ("row", "runs_on", "test", "level", "metric")}
             note = "" if row["run_here"] else "not run here"
             rows.append({"experiment": entry["experiment"], **place, **numbers, "note": note, **common})
-    return pd.DataFrame(rows)
-
-
-def shown(entry: dict[str, Any]) -> str:
-    """One record for a terminal: its title and kind, protocol, rows with their kind, sentences, machine and minutes."""
-    rows = table([entry])
-    here = [
-        row.note or f"{row.here:.3f}" + (f" [{row.low:.3f}, {row.high:.3f}]" if row.low == row.low else "")
-        for row in rows.itertuples()
-    ]
-    names = ["kind", "row", "backbone", "test", "level", "metric", "paper"]
-    lean = rows.rename(columns={"runs_on": "backbone"})[names].assign(paper=_three(rows.paper), here=here)
-    lean["± seeds"] = _three(rows["std"])
-    where = entry["provenance"]
-    machine = f"{where['machine']['cores']} cores" + (f", {where['machine']['gpu']}" if where["machine"]["gpu"] else "")
-    return "\n".join(
-        [
-            f"{entry['title']}   [{rows.kind.iloc[0]}, preset {entry['preset']}]",
-            f"data: {'; '.join(entry['data'].values())}",
-            *([f"found: {found}"] if (found := completeness(entry)) else []),
-            f"protocol: {entry['protocol']}",
-            lean.to_string(index=False),
-            *(f"- {sentence}" for sentence in entry["sentences"]),
-            f"commit {where['commit']}, {where['date'][:10]}, {machine}, {where['minutes']:.1f} min, its runs "
-            f"{where['minutes_runs']:.1f} min",
-        ]
-    )
-
-
-def _three(values: pd.Series) -> list[str]:
-    return [f"{value:.3f}" if value == value else "-" for value in values.astype(float)]
+    return frame(rows)
 
 
 WALL = "wall.csv"
@@ -237,34 +221,18 @@ def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = N
     return file
 
 
-def timings(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def timings(entries: Sequence[Record]) -> pd.DataFrame:
     """One row a record: its notebook's minutes, those its runs took (now or before), machine, commit, date."""
-    rows = []
-    for entry in entries:
-        where = entry["provenance"]
-        rows.append(
-            {
-                "experiment": entry["experiment"],
-                "preset": entry["preset"],
-                "bank": entry["bank"],
-                "seeds": len(entry["seeds"]),
-                "minutes": where["minutes"],
-                "minutes of its runs": where["minutes_runs"],
-                "cores": where["machine"]["cores"],
-                "gpu": where["machine"]["gpu"],
-                "commit": where["commit"],
-                "date": where["date"][:10],
-            }
-        )
+    rows = [
+        {
+            **{name: entry[name] for name in ("experiment", "preset", "bank")},
+            "seeds": len(entry["seeds"]),
+            "minutes": (where := entry["provenance"])["minutes"],
+            "minutes of its runs": where["minutes_runs"],
+            **{name: where["machine"][name] for name in ("cores", "gpu")},
+            "commit": where["commit"],
+            "date": where["date"][:10],
+        }
+        for entry in entries
+    ]
     return pd.DataFrame(rows)
-
-
-# --- the page "Paper against ours" ---------------------------------------------------------------------------------
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _once(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))

@@ -4,12 +4,11 @@ that data."""
 from did.plots.base import PALETTE, Plot
 from did.plots.data import contact_sheet, mean_spectra
 from did.plots.inside import attention_overlay, embeddings, overlap_bars, probe_bars, saliency_sheet
-from did.plots.ledger import forest
 from did.plots.predictions import predictions
 from did.plots.scores import (
     alpha_curve,
     confusion_matrix,
-    differences,
+    forest,
     paper_against_ours,
     reliability_diagram,
     roc_curves,
@@ -25,7 +24,6 @@ __all__ = [
     "compare_histories",
     "confusion_matrix",
     "contact_sheet",
-    "differences",
     "embeddings",
     "forest",
     "loss_curves",

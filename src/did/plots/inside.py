@@ -15,7 +15,6 @@ from torch import nn
 from did.data.faces import MARGIN
 from did.data.loading import Faces
 from did.data.table import REAL
-from did.errors import DidError
 from did.evaluation.explain import overlap, saliency, true_region
 from did.plots.base import (
     GRAY,
@@ -254,35 +253,21 @@ def _bars(
     return place, 0.46 * width
 
 
-def embeddings(
-    points: Mapping[str, NDArray], labels: Mapping[str, Sequence[str]], notes: Mapping[str, str], stamp: str
-) -> Plot:
+def embeddings(data: pd.DataFrame, notes: Mapping[str, str], stamp: str) -> Plot:
     """Feature sets in the plane (Fig. 7), one panel each; a class has one colour and one marker in all of them.
 
     Args:
-        points: feature set -> (n, 2), from `did.evaluation.explain.tsne`.
-        labels: feature set -> n classes: real and fake, or the methods.
+        data: one row a point: features (the set), x, y (from `did.evaluation.explain.tsne`), label (real and fake, or
+            the methods).
         notes: feature set -> what stands under its title: silhouette and probe, as distances here mean nothing.
         stamp: where the faces and the run come from.
-
-    Raises:
-        DidError: a feature set whose labels are not as many as its points.
     """
-    frames = []
-    for name, places in points.items():
-        if len(labels[name]) != len(places):
-            raise DidError(
-                f"{name} has {len(places)} points and {len(labels[name])} labels: give the class of each point"
-            )
-        frames.append(
-            pd.DataFrame({"features": name, "x": places[:, 0], "y": places[:, 1], "label": list(labels[name])})
-        )
-    data = pd.concat(frames, ignore_index=True)
     classes = sorted(set(data.label), key=lambda name: (name != REAL, name))
-    columns = len(points) if len(points) < 4 else -(-len(points) // 2)
-    lines = -(-len(points) // columns)
+    sets = data.features.nunique()
+    columns = sets if sets < 4 else -(-sets // 2)
+    lines = -(-sets // columns)
     figure, axes = canvas(3.3 * columns + 0.2, 3.4 * lines + 0.4, lines, columns)
-    for axis in axes.ravel()[len(points) :]:
+    for axis in axes.ravel()[sets:]:
         axis.axis("off")
     handles = {}
     for axis, (name, part) in zip(axes.ravel(), data.groupby("features", sort=False), strict=False):

@@ -147,40 +147,54 @@ def _beside(data: pd.DataFrame) -> str:
     return "; ".join(said) if said else "nothing was run here"
 
 
-def differences(table: pd.DataFrame, stamp: str) -> Plot:
-    """Forest plot of differences of AUCs: one line a comparison, by marker and colour on which side of 0 it lies.
+_SIDES = {"ahead": PALETTE[6], "behind": PALETTE[5], "undecided": "#666666"}
+
+
+def forest(table: pd.DataFrame, stamp: str) -> Plot:
+    """Every compared difference of AUCs with its interval, in groups by table or figure, the published ones beside.
+
+    The marker says what kind of data a difference is from; it is filled where the interval does not hold 0.
 
     Args:
-        table: one row a comparison: a, b, test, level, difference, low, high, seeds, paper (the published difference,
-            or NaN). Where there are several levels, frames are drawn.
+        table: one row a comparison, as `did.paper.records.comparisons` gives: of (the group), a, b, test, difference,
+            low, high, paper (or NaN), kind, so (`ahead`, `behind`, `undecided`).
         stamp: where the numbers come from.
 
     Raises:
         DidError: nothing to draw.
     """
-    several = "level" in table and table.level.nunique() > 1
-    data = (table[table.level == "frame"] if several else table).reset_index(drop=True)
-    if not len(data):
-        raise DidError("there is no comparison to draw: give at least one, on frames where there are several levels")
-    sides = ["interval above 0", "interval below 0", "interval holds 0", "no interval"]
-    data["side"] = np.select([data.low > 0, data.high < 0, data.low.notna() & data.high.notna()], sides[:3], sides[3])
-    names = [f"{row.a} − {row.b} on {row.test}" for row in data.itertuples()]
-    figure, axes = canvas(7.6, 1.1 + 0.34 * len(data))
+    if not len(table):
+        raise DidError("there is no comparison to draw: no record has two rows that are compared")
+    data = table.reset_index(drop=True)
+    groups, kinds = in_order(data.of), markers(in_order(data.kind))
+    # A free line above each group holds its name.
+    place = data.index + 1 + data.of.map(groups.index)
+    figure, axes = canvas(7.8, 1.2 + 0.24 * (place.iloc[-1] + 1))
     axis = axes[0, 0]
-    for side, marker, colour in zip(sides, "^vox", (HERE, PALETTE[5], GRAY, "black"), strict=True):
-        part = data[data.side == side]
-        axis.hlines(part.index - 0.13, part.low, part.high, color=colour, lw=1.6)
-        axis.plot(part.difference, part.index - 0.13, marker, color=colour, ms=6, label=side if len(part) else None)
-    published = "as published" if data.paper.notna().any() else None
-    axis.plot(data.paper, data.index + 0.13, "D", color=PUBLISHED, mfc="none", ms=5, label=published)
+    for kind, marker in kinds.items():
+        for so, colour in _SIDES.items():
+            part = data[(data.kind == kind) & (data.so == so)]
+            if len(part):
+                at = place[part.index]
+                axis.hlines(at - 0.12, part.low, part.high, color=colour, lw=1.5)
+                face = "white" if so == "undecided" else colour
+                axis.plot(part.difference, at - 0.12, marker, color=colour, mfc=face, ms=6, label=f"{kind}, {so}")
+    if data.paper.notna().any():
+        axis.plot(data.paper, place + 0.18, "|", color=PUBLISHED, ms=9, mew=2, label="as published")
     axis.axvline(0, color="black", lw=0.8)
-    axis.set(xlabel="difference of AUCs, 95% interval", ylim=(len(data) - 0.5, -0.5))
-    axis.set_yticks(range(len(data)), names)
+    heads = [place[data.of == group].iloc[0] - 1 for group in groups]
+    names = [f"{row.a} − {row.b} on {row.test}" for row in data.itertuples()]
+    lines = [*zip(place, names, strict=True), *zip(heads, groups, strict=True)]
+    axis.set_yticks([at for at, _ in lines], [name for _, name in lines])
+    for tick in axis.get_yticklabels()[len(data) :]:
+        tick.set_fontweight("bold")
+    axis.tick_params(axis="y", length=0)
+    axis.set(xlabel="difference of AUCs, 95% interval", ylim=(place.iloc[-1] + 0.7, -0.7))
     sns.despine(ax=axis)
-    legend_above(figure, axes, 5)
+    legend_above(figure, axes, 3)
     put_stamp(figure, stamp)
     said = [
-        f"{name}: {in_words(row.difference, row.low, row.high)}, {row.side}"
+        f"{row.of}, {name}, {row.kind}: {in_words(row.difference, row.low, row.high)}, {row.so}"
         + ("" if pd.isna(row.paper) else f", published {row.paper:.3f}")
         for name, row in zip(names, data.itertuples(), strict=True)
     ]

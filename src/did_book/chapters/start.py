@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from did import evaluation
 from did.errors import DidError
-from did.paper.tables import digits, verdict
+from did.paper.records import verdict
+from did.paper.tables import digits
 from did.plots.base import Plot, canvas, in_order, in_words, put_stamp
 from did.training.runs import Evaluation
 
@@ -19,7 +20,7 @@ def method_heatmap(table: pd.DataFrame, stamp: str) -> Plot:
     """AUC by the method that a detector was trained on (rows) and tested on (columns); its own method has a frame.
 
     Args:
-        table: from `did.paper.tables.across_methods`: train, test, auc, low, high, kind (`own`, `other` or `all`).
+        table: from `across_methods`: train, test, auc, low, high, kind (`own`, `other` or `all`).
         stamp: where the numbers come from.
 
     Raises:
