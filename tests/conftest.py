@@ -77,15 +77,18 @@ def tiny_settings():
 def tiny_run(tiny_source, tiny_settings, tmp_path_factory):
     """A run on the tiny source, finished once for all tests."""
     source, store = tiny_source
-    return run(tiny_settings, source, store, runs=tmp_path_factory.mktemp("runs"), progress=False)
+    return run(source, tiny_settings, store=store, runs=tmp_path_factory.mktemp("runs"), progress=False)
 
 
 @pytest.fixture(scope="session")
 def tiny_runs(tiny_run, tiny_source, tiny_settings, tmp_path_factory):
     """The rows of Fig. 7 on the tiny source: BCE, and DID with two seeds, the first of them `tiny_run`."""
     place, short = tmp_path_factory.mktemp("more"), dataclasses.replace(tiny_settings, iterations=10)
-    other = run(dataclasses.replace(short, seed=1), *tiny_source, runs=place, progress=False)
-    return {"BCE": [run(short, *tiny_source, "bce", place, progress=False)], "DID": [tiny_run, other]}
+    other = run(tiny_source[0], dataclasses.replace(short, seed=1), store=tiny_source[1], runs=place, progress=False)
+    return {
+        "BCE": [run(tiny_source[0], short, "bce", store=tiny_source[1], runs=place, progress=False)],
+        "DID": [tiny_run, other],
+    }
 
 
 @pytest.fixture

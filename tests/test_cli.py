@@ -262,7 +262,7 @@ def test_a_run_is_refused_before_its_training(tiny_source, tiny_settings, read_o
     monkeypatch.setenv("DID_HOME", str(read_only))
     monkeypatch.setattr("did.training.runs.fit", None)
     with pytest.raises(DidError, match=r"Nothing can be written to .*/runs \(read-only .* \(DID_HOME names the"):
-        runs.run(tiny_settings, *tiny_source, progress=False)
+        runs.run(tiny_source[0], tiny_settings, store=tiny_source[1], progress=False)
 
 
 def test_finished_crops_are_taken_from_a_read_only_place(standin, read_only):
@@ -448,7 +448,7 @@ def test_train_gives_the_run_that_the_notebook_gives(standin, project):
     before = (folder / "record.json").stat().st_mtime_ns
     settings = train_settings("smoke", seed=3, options={"iterations": 2, "validate_every": 2, "alpha": 1.0})
     source = open_source("ffpp", "auto", standin, None, "smoke")
-    assert run(settings, source, face_store(source, settings, False), progress=False).folder == folder
+    assert run(source, settings, store=face_store(source, settings, False), progress=False).folder == folder
     assert did(*train(standin, "--seed", "3", "--set", "alpha=1"))[0] == 0
     assert (folder / "record.json").stat().st_mtime_ns == before
 

@@ -22,11 +22,11 @@ import psutil
 import pytest
 import torch
 
-from did import sources
 from did.data import ffpp
 from did.data.prepare import prepare
 from did.data.store import FaceStore
 from did.paper import conduct, records
+from did.presets import PRESETS
 from did.training import runs
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "table4_ablation.ipynb"
@@ -122,7 +122,7 @@ def perform(home: Path, data: dict[str, tuple] | None, number: int) -> None:
     os.environ.pop("DID_DATA", None)
     if data is None:
         size = {"people": {"train": 2, "val": 2, "test": 2}, "frames": 2}
-        sources.STANDIN_SIZES["smoke"] = dict.fromkeys(("ffpp", "cdf2"), size)
+        PRESETS["smoke"].standins = dict.fromkeys(("ffpp", "cdf2"), size)
     else:
         conduct.open_source = lambda name, *_: data[name][0]
         conduct.face_store = lambda source, *_: data[source.name][1]

@@ -24,7 +24,7 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(prepared):
-    return run(*prepared)
+    return run(prepared[1], prepared[0], store=prepared[2])
 
 
 def test_the_laptop_preset_tells_every_method_on_unseen_people(finished):
@@ -61,7 +61,7 @@ def test_taken_literally_t_dies(prepared):
     """Under λ_dec = .01 on its own step, coupled weight decay takes T's weights to 0."""
     _, source, store = prepared
     literal = train_settings("laptop", iterations=100, options=READINGS["literal"])
-    steps = run(literal, source, store).history
+    steps = run(source, literal, store=store).history
     last = steps[steps.cls.notna()].iloc[-10:]
     assert last.estimate.mean() == pytest.approx(-1.3863, abs=2e-3)
     assert last["gradient from T"].max() < 1e-6

@@ -8,8 +8,9 @@ from did import sources
 from did.data import table
 from did.data.layout import MARK
 from did.errors import DidError
-from did.settings import PRESETS, Settings
-from did.sources import LAYOUTS, STANDIN_SIZES, face_store, open_source
+from did.presets import PRESETS
+from did.settings import Settings
+from did.sources import LAYOUTS, face_store, open_source
 from did.standin import write
 from did.utils.files import home
 
@@ -45,15 +46,15 @@ TINY = {"people": {"train": 2, "val": 2, "test": 2}, "frames": 2}
 
 
 def test_every_preset_has_stand_ins_with_frames_and_people_enough():
-    assert set(STANDIN_SIZES) == set(PRESETS)
-    for preset, sizes in STANDIN_SIZES.items():
+    assert all(set(preset.standins) == set(LAYOUTS) for preset in PRESETS.values())
+    for preset, sizes in ((name, of.standins) for name, of in PRESETS.items()):
         assert set(sizes) == set(LAYOUTS)
         assert all(sizes[name]["frames"] >= Settings.preset(preset).frames for name in ("ffpp", "cdf2"))
         assert all(min(size["people"].values()) >= 2 and size["people"]["test"] >= 4 for size in sizes.values())
 
 
 def test_without_data_the_stand_in_is_written_once_and_says_so(project, monkeypatch, capsys):
-    monkeypatch.setitem(STANDIN_SIZES["smoke"], "ffpp", TINY)
+    monkeypatch.setitem(PRESETS["smoke"].standins, "ffpp", TINY)
     source = open_source("ffpp", preset="smoke", progress=False)
     assert source.edition == "stand-in"
     assert source.banner.startswith("STAND-IN, not the licensed data: stand-in for ")
@@ -156,7 +157,7 @@ def test_did_data_must_be_a_folder_and_its_tilde_is_expanded(project, licensed, 
 
 def test_the_folder_of_drawn_faces_keeps_its_name_and_portraits_go_by_content(project, tmp_path):
     # Pinned: with another name every stand-in would be written again.
-    assert sources._standin_root("ffpp", None, STANDIN_SIZES["laptop"]["ffpp"]).name == "ffpp-drawn-0a7b8c46"
+    assert sources._standin_root("ffpp", None, PRESETS["laptop"].standins["ffpp"]).name == "ffpp-drawn-0a7b8c46"
     (tmp_path / "portraits").mkdir()
     names = set()
     for content in (b"one", b"two", b"one"):

@@ -74,6 +74,24 @@ class _Folder(click.Path):
         return super().convert(os.path.expanduser(value), param, ctx)
 
 
+def _load_plugins(context: click.Context, option: click.Parameter, plugins: tuple[str, ...]) -> None:
+    from did.utils.plugins import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+
+
+_plugin = click.option(
+    "--plugin",
+    multiple=True,
+    metavar="FILE",
+    expose_value=False,
+    is_eager=True,
+    callback=_load_plugins,
+    help="A Python file, or a module, that registers a task or a layout of your own.",
+)
+
+
 def _source_options(command: Callable) -> Callable:
     """SOURCE and the options that say where it is."""
     for option in (
@@ -90,6 +108,7 @@ def _source_options(command: Callable) -> Callable:
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
         click.option("--root", type=_Folder(path_type=Path), help="Folder of the data set, as its authors ship it."),
         click.argument("source"),
+        _plugin,
     ):
         command = option(command)
     return command
@@ -182,7 +201,8 @@ def prepare(
 @main.command()
 @_source_options
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Any setting, as in --set alpha=1.0.")
-@click.option("--task", default="did", show_default=True, help="did, or a rival: bce, f3net.")
+@click.option("--task", default="did", show_default=True, help="did, a rival (bce, f3net), or one of a plugin.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the task's own.")
 @click.option("--seed", type=int, help="Seed of weights, batches and marginals.")
 @click.option("--devices", type=click.IntRange(1), help="Processes on each host, one a device; 1 by default.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Hosts.")
@@ -197,6 +217,7 @@ def train(
     allow_missing: bool,
     changes: tuple[str, ...],
     task: str,
+    options: tuple[str, ...],
     seed: int | None,
     devices: int | None,
     nodes: int,
@@ -209,13 +230,15 @@ def train(
     did)" train SOURCE` starts the processes too.
     """
     from did.paper.parameters import train_settings
-    from did.settings import Settings
+    from did.settings import Settings, assigned
     from did.sources import face_store, open_source
-    from did.training.runs import check_task, run
+    from did.task import options_of, task_named
+    from did.training.runs import run
     from did.utils import distributed
     from did.utils.files import home, writable
 
-    check_task(task)  # before any work
+    given = assigned(options)
+    options_of(task_named(task), given)  # before any work
     writable(home() / "runs")
     chosen = train_settings(preset, seed=seed, options=Settings.parse(changes), source=source)
     with _plain_warnings():
@@ -225,7 +248,7 @@ def train(
         fabric = distributed.launch(devices, nodes, accelerator)
         if fabric.is_global_zero:
             click.echo(opened.banner)
-        done = run(chosen, opened, store, task, fabric=fabric)
+        done = run(opened, chosen, task, options=given, store=store, fabric=fabric)
     if fabric.is_global_zero:
         click.echo(done.record["protocol"])
         click.echo(done.metrics.round(3).to_string(index=False))
@@ -233,6 +256,7 @@ def train(
 
 
 @main.command()
+@_plugin
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--run", "--detector", "detector", required=True, help="A run's folder or first digits, or an exported folder."
@@ -329,6 +353,7 @@ def predict(
 
 
 @main.command()
+@_plugin
 @click.argument("run")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--onnx", is_flag=True, help="Write detector.onnx too; needs did[onnx].")
@@ -384,6 +409,7 @@ def list_command() -> None:
 
 
 @runs.command()
+@_plugin
 @click.argument("run")
 def show(run: str) -> None:
     """Print the record of RUN: settings, data, protocol, metrics, provenance. The first digits of its name do."""
@@ -405,6 +431,7 @@ def rm(run: str) -> None:
 
 
 @main.command()
+@_plugin
 @click.option("--experiment", help="Only this one, such as table1_intra_cross.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write all rows to this file instead.")
 @click.option(

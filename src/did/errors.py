@@ -1,5 +1,8 @@
 """The one exception that `did` raises for something the user can mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class DidError(Exception):
     """One clear sentence that names the thing and says what to do about it.
@@ -10,3 +13,11 @@ class DidError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """The end of an error sentence: the valid word nearest to a mistyped one, and all of them."""
+    words = sorted(valid)
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}valid: {', '.join(words)}"

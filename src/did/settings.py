@@ -5,31 +5,14 @@ prints its table of open choices from here. Presets change fields of this table 
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from did.errors import DidError
-
-T = TypeVar("T")
-
-
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """The end of an error sentence: the valid word nearest to a mistyped one, and all of them."""
-    words = sorted(valid)
-    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}valid: {', '.join(words)}"
-
-
-def of_preset(table: Mapping[str, T], preset: str) -> T:
-    """What a table has for a preset. Raises DidError on one that it has not; the sentence names the nearest."""
-    if preset not in table:
-        raise DidError(f"unknown preset '{preset}': {nearest(preset, table)}")
-    return table[preset]
+from did.errors import DidError, nearest
+from did.presets import preset
 
 
 def _stated(default: Any, where: str, says: str, trials: tuple[Any, ...] = ()) -> Any:
@@ -55,6 +38,46 @@ def _machine(default: Any, says: str, options: tuple[str, ...] = ()) -> Any:
     says what else. At its default it is not part of a run's name."""
     more = {"options": options, "machine": True, "unnamed": True}
     return dataclasses.field(default=default, metadata={"where": "machine", "says": says, **more})
+
+
+def as_type(what: str, kind: type, value: Any) -> Any:
+    """Return a value as a field's type; a text, as a command line gives it, is read.
+
+    Args:
+        what: the field, for the error.
+        kind: bool, int, float, str, or tuple for numbers with commas between them.
+        value: a text, or what JSON gives back.
+
+    Raises:
+        DidError: it is not of this type.
+    """
+    try:
+        if isinstance(value, str) and kind is not str:
+            if kind is tuple:
+                return tuple(float(part) for part in value.split(","))
+            return {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
+        if (kind, type(value)) in ((float, int), (tuple, list)):
+            return kind(value)
+    except (ValueError, KeyError) as error:
+        raise DidError(f"{what} takes {kind.__name__}, got '{value}'") from error
+    if type(value) is not kind:
+        raise DidError(f"{what} takes {kind.__name__}, got {value!r}")
+    return value
+
+
+def assigned(assignments: Iterable[str]) -> dict[str, str]:
+    """Return texts such as `alpha=0.3` as names and values.
+
+    Raises:
+        DidError: a text without `=`.
+    """
+    values = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise DidError(f"'{text}' sets nothing: give name=value, as in alpha=0.3")
+        values[name] = value
+    return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +208,7 @@ class Settings:
         Raises:
             DidError: an unknown preset, field or value; the sentence names the nearest valid one.
         """
-        return cls.of({**of_preset(PRESETS, name), **changes})
+        return cls.of({**preset(name).settings, **changes})
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Settings":
@@ -200,19 +223,11 @@ class Settings:
     def parse(cls, assignments: Iterable[str]) -> dict[str, Any]:
         """Values by name from texts such as `alpha=0.3`, read as the field's type. Raises DidError on what is none."""
         kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        read: dict[type, Any] = {bool: {"true": True, "false": False}.__getitem__}
         values = {}
-        for text in assignments:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise DidError(f"'{text}' sets nothing: give name=value, as in alpha=0.3")
+        for name, value in assigned(assignments).items():
             if name not in kinds:
                 raise DidError(f"unknown setting '{name}': {nearest(name, kinds)}")
-            kind = kinds[name]
-            try:
-                values[name] = read.get(kind, kind)(value.lower() if kind is bool else value)
-            except (ValueError, KeyError) as error:
-                raise DidError(f"setting '{name}' takes {kind.__name__}, got '{value}'") from error
+            values[name] = as_type(f"setting '{name}'", kinds[name], value)
         return values
 
     def as_dict(self) -> dict[str, Any]:
@@ -231,39 +246,6 @@ class Settings:
             if not field.metadata.get("unnamed") or getattr(self, field.name) != field.default
         }
         return hashlib.sha256(json.dumps([named, *more], sort_keys=True).encode()).hexdigest()[:12]
-
-
-# `laptop` differs from the paper in size and, since the paper's literal settings let T die and M_df saturate at
-# this size (the train notebook shows both), in four open or stated choices that are named here and in the book.
-_LIVING: dict[str, Any] = {"estimator_weight": "one", "adaptive_pool": "mean", "attention_rate": 1.0}
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "laptop": {
-        **_LIVING,
-        "backbone": "tf_efficientnet_lite0",
-        "pretrained": "package",
-        "image_size": 112,
-        "frames": 4,
-        "lr": 1e-4,
-        "iterations": 200,
-        "validate_every": 50,
-    },
-    "smoke": {
-        **_LIVING,
-        "backbone": "test_efficientnet",
-        "pretrained": "none",
-        "image_size": 64,
-        "frames": 2,
-        "lr": 1e-3,
-        "attention_rate": 1.0,
-        "head_rate": 1.0,
-        "estimator_rate": 1.0,
-        "hidden": 16,
-        "estimator_channels": 16,
-        "iterations": 6,
-        "validate_every": 3,
-    },
-}
 
 
 def _shown(value: Any) -> str:

@@ -1,59 +1,79 @@
 """From a source's name to its table of videos: the licensed data where it is, else the stand-in, and which it was."""
 
 import dataclasses
+import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
+from did import presets
 from did.data import cdf2, dffd, diff, ffpp, folder, table
 from did.data.layout import MARK, counted, lacking, readable
 from did.data.prepare import prepare
 from did.data.store import FORMAT, FaceStore
-from did.errors import DidError
-from did.settings import Settings, nearest, of_preset
+from did.errors import DidError, nearest
+from did.settings import Settings
 from did.standin import GENERATOR, london, write
 from did.utils.files import alone, given_path, home, sha256
 
-#: The paper's data sets, each with its layout.
-LAYOUTS: dict[str, ModuleType] = {"ffpp": ffpp, "cdf2": cdf2, "dffd": dffd, "diff": diff}
-#: What a source may be called, for messages; ffpp:c40 is another compression, folder:PATH anybody's own data.
-SOURCES = (*LAYOUTS, *(f"ffpp:{name}" for name in ffpp.COMPRESSIONS), "folder:PATH")
-#: Those whose authors publish lists of the videos.
-LISTED = (ffpp.NAME, cdf2.NAME)
+#: Data sets by name, each with its layout: see `register_layout`.
+LAYOUTS: dict[str, Any] = {}
 EDITIONS = ("auto", "licensed", "stand-in")
 LONDON = "london"
 #: Stands on every figure, table and number that is no reproduction.
 STANDIN = "STAND-IN"
 
-# Sizes of the stand-ins: people a split, frames a clip. They follow the preset, as all sizes do. cdf2 and diff are
-# tested on only, so that most of their people are in the test split.
-STANDIN_SIZES: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {
-        "ffpp": {"people": {"train": 6, "val": 4, "test": 4}, "frames": 4},
-        "cdf2": {"people": {"train": 6, "val": 4, "test": 6}, "frames": 4},
-        "dffd": {"people": {"train": 6, "val": 4, "test": 4}, "frames": 1},
-        "diff": {"people": {"train": 2, "val": 4, "test": 6}, "frames": 1},
-    },
-    "laptop": {
-        "ffpp": {"people": {"train": 100, "val": 16, "test": 24}, "frames": 6},
-        "cdf2": {"people": {"train": 8, "val": 6, "test": 60}, "frames": 6},
-        "dffd": {"people": {"train": 200, "val": 30, "test": 40}, "frames": 1},
-        "diff": {"people": {"train": 2, "val": 10, "test": 60}, "frames": 1},
-    },
-    "paper": {
-        "ffpp": {"people": {"train": 200, "val": 40, "test": 40}, "frames": 64},
-        "cdf2": {"people": {"train": 40, "val": 20, "test": 100}, "frames": 64},
-        "dffd": {"people": {"train": 1000, "val": 100, "test": 200}, "frames": 1},
-        "diff": {"people": {"train": 10, "val": 100, "test": 400}, "frames": 1},
-    },
-}
+
+L = TypeVar("L")
+
+
+def register_layout(layout: L) -> L:
+    """Register the layout of a data set: a module, or as a decorator a class.
+
+    Args:
+        layout: has `NAME`, what the source is called; `TITLE`, what tables call it; and `index(root, strict)`, which
+            returns the table of its videos (see `did.data.table.make_table`). It may have `HOW_TO_GET`; `VARIANTS`,
+            such as {"compression": ("c23", "raw")}: a keyword of `index` and its values, the default first, which may
+            follow the name after a colon; and `LISTED`, True if `index` takes `allow_missing`.
+
+    Raises:
+        DidError: one of the three is missing, or another layout has the name.
+    """
+    if lacking := [name for name in ("NAME", "TITLE", "index") if not hasattr(layout, name)]:
+        raise DidError(f"the layout {layout!r} has no {lacking[0]}: see did.register_layout")
+    name = layout.NAME  # type: ignore[attr-defined]
+    if LAYOUTS.setdefault(name, layout).__name__ != layout.__name__:  # type: ignore[attr-defined]
+        raise DidError(f"two layouts are called '{name}': rename one")
+    LAYOUTS[name] = layout
+    return layout
+
+
+for _layout in (ffpp, cdf2, dffd, diff):
+    register_layout(_layout)
+
+
+@functools.cache
+def _load() -> None:
+    for point in importlib.metadata.entry_points(group="did.layouts"):
+        register_layout(point.load())
+
+
+def source_names() -> list[str]:
+    """Return what a source may be called: `ffpp:c40` is another compression, `folder:PATH` anybody's own data."""
+    _load()
+    variants = [f"{name}:{variant}" for name, of in LAYOUTS.items() for variant in _variants(of)[1]]
+    return [*LAYOUTS, *variants, "folder:PATH"]
+
+
+def _variants(layout: Any) -> tuple[str, tuple[str, ...]]:
+    return next(iter(getattr(layout, "VARIANTS", {"": ()}).items()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +81,7 @@ class Source:
     """A data set on disk.
 
     Attributes:
-        name: ffpp, cdf2, dffd, diff or folder.
+        name: of its layout, or folder.
         edition: `licensed` or `stand-in`; a folder of one's own counts as licensed: it is what it is.
         root: its folder.
         label: how every figure and table names it.
@@ -69,6 +89,7 @@ class Source:
         credit: attribution that the pictures ask for.
         counts: what is found and published (for a stand-in: nothing), and missing; see `did.data.layout.counted`.
         left_out: how many files of its folders are left out, by suffix (or another reason).
+        bank: what its faces are: `licensed`, `own`, or for a stand-in `drawn` or `portraits`.
     """
 
     name: str
@@ -79,6 +100,7 @@ class Source:
     credit: str = ""
     counts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    bank: str = "licensed"
 
     @property
     def kind(self) -> str:
@@ -128,18 +150,21 @@ def open_source(
             does not hold; `faces` together with licensed data.
     """
     if not isinstance(name, str):
-        raise DidError(f"source is {name!r}; it must be a name, as text: {nearest(name, SOURCES)}")
+        raise DidError(f"source is {name!r}; it must be a name, as text: {nearest(name, source_names())}")
     kind, _, variant = name.partition(":")
-    if kind not in (*LAYOUTS, folder.NAME) or (variant and kind not in (ffpp.NAME, folder.NAME)):
-        raise DidError(f"unknown source '{name}': {nearest(name, SOURCES)}")
+    _load()
+    layout = LAYOUTS.get(kind)
+    if (layout is None and kind != folder.NAME) or (layout is not None and variant and not hasattr(layout, "VARIANTS")):
+        raise DidError(f"unknown source '{name}': {nearest(name, source_names())}")
     if edition not in EDITIONS:
         raise DidError(f"unknown edition '{edition}': {nearest(edition, EDITIONS)}")
-    of_preset(STANDIN_SIZES, preset)
-    if allow_missing and kind not in LISTED:
-        raise DidError(f"allow_missing is for {' and '.join(LISTED)}, whose lists name their videos, not for {kind}")
-    if kind == folder.NAME:
+    sizes = presets.preset(preset).standins
+    if allow_missing and not getattr(layout, "LISTED", False):
+        listed = [each for each, of in LAYOUTS.items() if getattr(of, "LISTED", False)]
+        raise DidError(f"allow_missing is for {' and '.join(listed)}, whose lists name their videos, not for {kind}")
+    if layout is None:
         return _own_folder(variant, edition, data_root, faces, strict)
-    return _data_set(kind, variant, edition, data_root, faces, preset, progress, strict, allow_missing)
+    return _data_set(layout, variant, edition, data_root, faces, sizes.get(kind), progress, strict, allow_missing)
 
 
 def _own_folder(
@@ -152,38 +177,41 @@ def _own_folder(
     root = given_path(path, "the data set's folder")
     index = folder.index(root, strict)
     name = os.path.basename(os.path.abspath(root)) or str(root)  # "." and ".." have none, and "/" has none at all.
-    return Source(folder.NAME, "licensed", root, f"folder {name}", index, left_out=index.attrs["left_out"])
+    return Source(folder.NAME, "licensed", root, f"folder {name}", index, left_out=index.attrs["left_out"], bank="own")
 
 
 def _data_set(
-    name: str,
+    layout: Any,
     variant: str,
     edition: str,
     data_root: str | Path | None,
     faces: str | Path | None,
-    preset: str,
+    size: Mapping[str, Any] | None,
     progress: bool,
     strict: bool,
     allow_missing: bool,
 ) -> Source:
-    layout = LAYOUTS[name]
-    options: dict[str, Any] = {"compression": variant or "c23"} if name == ffpp.NAME else {}
-    title = f"{layout.TITLE} ({options['compression']})" if options else layout.TITLE
-    if name in LISTED:
+    name, (keyword, variants) = layout.NAME, _variants(layout)
+    options: dict[str, Any] = {keyword: variant or variants[0]} if variants else {}
+    title = f"{layout.TITLE} ({options[keyword]})" if options else layout.TITLE
+    if getattr(layout, "LISTED", False):
         options["allow_missing"] = allow_missing
-    root = None if edition == "stand-in" else _find(name, edition, data_root)
+    root = None if edition == "stand-in" else _find(layout, edition if size else "licensed", data_root)
     if root is not None and not (root / MARK).is_file():
         if faces is not None:
             raise DidError(f"faces={faces} makes a stand-in, but {root} holds licensed data: add edition=stand-in")
         index = layout.index(root, strict, **options)
-        noted = {name: index.attrs[name] for name in ("counts", "left_out")}
+        noted = {name: index.attrs.get(name, {}) for name in ("counts", "left_out")}
         return Source(name, "licensed", root, title, index, **noted)
+    if size is None:
+        raise DidError(f"there is no stand-in for {layout.TITLE}: name its folder by data_root")
     if root is None:
-        if variant not in ("", "c23"):
+        if variant and variant != variants[0]:
             raise DidError(
-                f"the stand-in for {layout.TITLE} has c23 only, not {variant}: name the licensed data's folder"
+                f"the stand-in for {layout.TITLE} has {variants[0]} only, not {variant}: name the licensed data's "
+                "folder"
             )
-        root = _write_standin(name, faces, preset, progress)
+        root = _write_standin(name, faces, size, progress)
     elif edition == "licensed":
         raise DidError(
             f"edition=licensed, but {root} is a stand-in that did wrote; name the licensed data by data_root"
@@ -192,17 +220,17 @@ def _data_set(
     label = f"stand-in for {title} from {sum(made['people'].values())} {made['bank']}"
     index = layout.index(root, strict, **options)
     counts = counted({}, {}, index.attrs["counts"]["missing"])  # A stand-in is smaller on purpose.
-    return Source(name, "stand-in", root, label, index, made["attribution"], counts)
+    bank = "portraits" if made["bank"] == "portraits" else "drawn"
+    return Source(name, "stand-in", root, label, index, made["attribution"], counts, bank=bank)
 
 
-def _write_standin(name: str, faces: str | Path | None, preset: str, progress: bool) -> Path:
+def _write_standin(name: str, faces: str | Path | None, size: Mapping[str, Any], progress: bool) -> Path:
     """The stand-in's folder, written now where it is not there."""
     portraits = None
     if faces == LONDON:
         portraits = london.fetch(home() / "data" / "portraits" / LONDON)
     elif faces is not None:
         portraits = given_path(faces, "faces")
-    size = STANDIN_SIZES[preset][name]
     root = _standin_root(name, portraits, size)
     if root.is_dir():
         return root
@@ -214,8 +242,8 @@ def _write_standin(name: str, faces: str | Path | None, preset: str, progress: b
     return root
 
 
-def _find(name: str, edition: str, data_root: str | Path | None) -> Path | None:
-    title = LAYOUTS[name].TITLE
+def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | None:
+    name, title = layout.NAME, layout.TITLE
     if data_root is not None:
         root = given_path(data_root, "data_root")
         if not root.is_dir():
@@ -235,8 +263,8 @@ def _find(name: str, edition: str, data_root: str | Path | None) -> Path | None:
     if edition == "licensed":
         looked = " and ".join(str(place) for place in places)
         raise DidError(
-            f"edition=licensed, but there is no {title} (looked in {looked}): {LAYOUTS[name].HOW_TO_GET}, then name "
-            "its folder by data_root"
+            f"edition=licensed, but there is no {title} (looked in {looked}): "
+            f"{getattr(layout, 'HOW_TO_GET', 'put it there')}, then name its folder by data_root"
         )
     return None
 

@@ -1,23 +1,35 @@
-"""A task joins a model and its losses: batch in, named loss terms out. The loop and the log know no more than that."""
+"""A task joins a model and its losses: batch in, named loss terms out. The loop and the log know no more than that.
+
+DID, the rivals, the extensions and a user's own detectors are tasks in one register. Another one is a class::
+
+    @did.register_task("mine")
+    class MyTask(did.Task):
+        def __init__(self, settings, num_domains, options=None): ...  # sets self.model
+        def forward(self, batch, progress, seed, details=False): ...  # returns a Step
+
+in a file of its own, which `--plugin FILE` or an entry point of the group `did.tasks` makes known.
+"""
 
 import dataclasses
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import inspect
 import math
+import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from did.errors import DidError
-from did.method.backbones import Machine
-from did.settings import Settings
+from did.errors import DidError, nearest
+from did.settings import Settings, as_type
+from did.utils import distributed
 
 
 @dataclasses.dataclass
@@ -69,6 +81,176 @@ class Step:
         return math.isfinite(self._numbers[0])
 
 
+@dataclasses.dataclass(frozen=True)
+class Wants:
+    """What a task wants of its batches.
+
+    Attributes:
+        channels: of `image`: 1 for gray, 3 for RGB.
+        transform: of a training image: ((channels, H, W) in [0, 1], generator) -> the same shape. Tests see none.
+        pairs: batches of real faces, each beside forgeries of the same target.
+        masks: `mask` in each batch, (n, 1, H, W): the share of each pixel that was forged. Stand-ins alone know it.
+        context: `context` in each batch: the same faces cut with this margin instead of the settings'.
+        frames: of one video that make up an item: then `image` is (n, frames, channels, H, W).
+    """
+
+    channels: int = 1
+    transform: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    pairs: bool = False
+    masks: bool = False
+    context: float | None = None
+    frames: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """The options of a task that has none."""
+
+
+class Task(nn.Module):
+    """A model with its losses, and the defaults of what the loop, scoring and predictions ask of it.
+
+    A subclass sets `model`, a module images -> scores or one with a `detector` of its own, and has a `forward`.
+
+    Attributes:
+        Options: a frozen dataclass of choices that are the task's own. They are part of a run's name.
+        wants: what its batches hold.
+        model: what is trained.
+
+    Args:
+        settings: the run's.
+        num_domains: k + 1, real included.
+        options: of the class `Options`; its defaults if None.
+    """
+
+    Options: ClassVar[type] = NoOptions
+    wants: Wants = Wants()
+    model: nn.Module
+
+    def __init__(self, settings: Settings, num_domains: int = 2, options: Any = None) -> None:
+        super().__init__()
+        self.settings = settings
+        self.num_domains = num_domains
+        self.options = self.Options() if options is None else options
+
+    def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
+        """Compute the losses of a batch.
+
+        Args:
+            batch: `image` (n, channels, H, W) in [0, 1], `label` (n,), `domain` (n,), and what `wants` asks for. Of
+                several processes, each gives its share, and `gather` joins what belongs together.
+            progress: share of the iterations done, in [0, 1].
+            seed: of whatever is random in it.
+            details: also log what takes longer to compute.
+        """
+        raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return Adam's groups: the model's backbone (G) at η_θ, all else (C) at the rate of C."""
+        return self.groups(G=([self.model.get_submodule("backbone")], 1.0))
+
+    def groups(self, **named: tuple[Sequence[nn.Module | None], float]) -> list[dict[str, Any]]:
+        """Return Adam's groups from modules and the factor of their rate over η_θ, by name; what is in none of them is
+        the group C, at the rate of C."""
+        found = {
+            name: ([p for module in modules if module is not None for p in module.parameters()], factor)
+            for name, (modules, factor) in named.items()
+        }
+        taken = {id(p) for parameters, _ in found.values() for p in parameters}
+        if rest := [p for p in self.parameters() if id(p) not in taken]:
+            found["C"] = (rest, self.settings.head_rate)
+        return [
+            {"name": name, "params": parameters, "lr": self.settings.lr * factor}
+            for name, (parameters, factor) in found.items()
+            if parameters
+        ]
+
+    def rate_factor(self, group: str, progress: float) -> float:
+        """Return what a group's rate is multiplied by at a share of the iterations in [0, 1]: 1."""
+        return 1.0
+
+    def detector(self) -> nn.Module:
+        """Return the test-time graph: images -> scores (n,), logits of fake."""
+        return self.model
+
+    def domain_graph(self) -> nn.Module | None:
+        """Return a graph images -> logits of the domains (n, k + 1), or None if the task knows no domains."""
+        return None
+
+    # What several processes share: see `did.utils.distributed`.
+    gather = staticmethod(distributed.gather)
+    share = staticmethod(distributed.share)
+    ranks = staticmethod(distributed.ranks)
+
+
+_REGISTER: dict[str, type[Task]] = {}
+T = TypeVar("T", bound=type[Task])
+
+
+def register_task(name: str) -> Callable[[T], T]:
+    """Register a task under a name, as a decorator of its class.
+
+    Raises:
+        DidError: another task has the name.
+    """
+
+    def register(task: T) -> T:
+        known = _REGISTER.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (task.__module__, task.__qualname__):
+            raise DidError(f"two tasks are called '{name}', of {known.__module__} and {task.__module__}: rename one")
+        _REGISTER[name] = task
+        return task
+
+    return register
+
+
+def task_names() -> list[str]:
+    """Return the names of all tasks: did's own, those of installed packages (entry points of the group `did.tasks`)
+    and those of plugins."""
+    _load()
+    return sorted(_REGISTER)
+
+
+def task_named(name: str) -> type[Task]:
+    """Return the class of a task.
+
+    Raises:
+        DidError: there is none of this name; the sentence gives the nearest.
+    """
+    if name not in _REGISTER:
+        _load()
+    if name not in _REGISTER:
+        raise DidError(f"unknown task '{name}': {nearest(name, _REGISTER)}")
+    return _REGISTER[name]
+
+
+@functools.cache
+def _load() -> None:
+    """Import what registers tasks: did's own modules, then the entry points."""
+    importlib.import_module("did.method.task")
+    rivals = importlib.import_module("did.rivals")
+    for module in pkgutil.iter_modules(rivals.__path__):
+        importlib.import_module(f"did.rivals.{module.name}")
+    for point in importlib.metadata.entry_points(group="did.tasks"):
+        point.load()
+
+
+def options_of(task: type[Task], values: Mapping[str, Any]) -> Any:
+    """Return a task's options from values by name; texts are read as the field's type.
+
+    Raises:
+        DidError: an unknown option, or a value of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(task.Options)}
+    read = {}
+    for name, value in values.items():
+        if name not in fields:
+            known = nearest(name, fields) if fields else "it has none"
+            raise DidError(f"unknown option '{name}' of {task.__name__}: {known}")
+        read[name] = as_type(f"option '{name}'", type(fields[name].default), value)
+    return task.Options(**read)
+
+
 def code_digest(task: type) -> str:
     """Return the SHA-256 of a task's source code if it is from outside the package, "" for one of did's own.
 
@@ -117,8 +299,3 @@ def _source(module: ModuleType, task: type) -> bytes:
         return "".join(map(inspect.getsource, classes)).encode()
     except (OSError, TypeError) as error:
         raise DidError(f"the source of the task {task.__qualname__} cannot be read: define it in a file") from error
-
-
-def machine(settings: Settings) -> Machine:
-    """How G is to compute in training."""
-    return Machine(settings.precision, settings.accumulate, settings.recompute, settings.compile)

@@ -15,14 +15,16 @@ from did.errors import DidError
 from did.paper import conduct as conduct_module
 from did.paper import published, records
 from did.paper.conduct import conduct, experiment, rows_of, seed_list
-from did.paper.experiments import BACKBONES, EXPERIMENTS, READINGS
+from did.paper.experiments import EXPERIMENTS, READINGS
 from did.paper.parameters import PARAMETERS, check_parameters, train_settings
 from did.paper.records import label
-from did.settings import PRESETS, Settings
-from did.sources import LAYOUTS, STANDIN_SIZES
+from did.presets import PRESETS
+from did.settings import Settings
+from did.sources import LAYOUTS
+from did.task import task_names
 from did.training import runs
 from did.training import runs as results
-from did.training.runs import TASKS, evaluate
+from did.training.runs import evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
 
@@ -91,10 +93,10 @@ def test_every_row_is_a_run_that_changes_what_it_says_and_nothing_else(what, pre
     for row in what.rows:
         if row.task is None:
             continue
-        assert row.task in TASKS
+        assert row.task in task_names()
         settings = row.settings(preset, 3, what.train)
         assert (settings.seed, settings.source) == (3, what.train)
-        assert (settings.backbone, settings.pretrained) == BACKBONES[preset][row.backbone]
+        assert (settings.backbone, settings.pretrained) == PRESETS[preset].backbones[row.backbone]
         found = settings.as_dict()
         assert {name: found[name] for name in row.changes} == row.changes
         changed = {name for name, value in found.items() if value != plain[name]}
@@ -116,9 +118,9 @@ def test_an_experiment_names_rows_and_sources_that_are_there(what):
 @each_preset
 def test_the_first_backbone_is_the_presets_own(preset):
     settings = Settings.preset(preset)
-    assert BACKBONES[preset]["first"] == (settings.backbone, settings.pretrained)
-    assert set(BACKBONES[preset]) == set(BACKBONES["paper"])
-    assert all(timm.is_model(name) for name, _ in BACKBONES[preset].values())
+    assert PRESETS[preset].backbones["first"] == (settings.backbone, settings.pretrained)
+    assert set(PRESETS[preset].backbones) == set(PRESETS["paper"].backbones)
+    assert all(timm.is_model(name) for name, _ in PRESETS[preset].backbones.values())
 
 
 def differing(what, preset):
@@ -346,7 +348,7 @@ def project(tmp_path_factory):
         patch.setattr(os, "cpu_count", lambda: 1)
         for name, test in people.items():
             size = {"people": {"train": 2, "val": 2, "test": test}, "frames": 1 if name == "diff" else 2}
-            patch.setitem(STANDIN_SIZES["smoke"], name, size)
+            patch.setitem(PRESETS["smoke"].standins, name, size)
         yield
 
 

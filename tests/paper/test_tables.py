@@ -13,7 +13,8 @@ from did.evaluation import explain
 from did.paper import measures, records, tables, verdicts
 from did.paper.conduct import rows_of
 from did.paper.experiments import EXPERIMENTS
-from did.settings import PRESETS, Settings
+from did.presets import PRESETS
+from did.settings import Settings
 from did.training.runs import split_faces
 from did_book.chapters import start as start_module
 

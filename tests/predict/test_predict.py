@@ -68,7 +68,7 @@ def store(clips, settings, home):
 
 @pytest.fixture(scope="module")
 def trained(clips, store, settings, home):
-    return run(settings, clips, store, runs=home / "runs", progress=False)
+    return run(clips, settings, store=store, runs=home / "runs", progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,9 @@ def detector(trained):
 
 @pytest.fixture(scope="module")
 def rivals(clips, store, settings, home):
-    return {task: run(settings, clips, store, task, home / "runs", progress=False) for task in ("bce", "f3net")}
+    return {
+        task: run(clips, settings, task, store=store, runs=home / "runs", progress=False) for task in ("bce", "f3net")
+    }
 
 
 @pytest.fixture(scope="module")

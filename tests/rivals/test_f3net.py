@@ -6,10 +6,9 @@ from scipy.fft import dctn
 from did.errors import DidError
 from did.method.backbones import Backbone
 from did.rivals.f3net import (
-    BANDS,
-    FAD_BANDS,
     Decomposition,
     F3Net,
+    F3NetOptions,
     F3NetTask,
     LocalStatistics,
     MixBlock,
@@ -51,7 +50,9 @@ def test_bands_are_stripes_of_the_spectrum():
     assert high == [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]]
 
 
-@pytest.mark.parametrize(("size", "ends"), [(224, FAD_BANDS), (64, FAD_BANDS), (10, [k / BANDS for k in range(7)])])
+@pytest.mark.parametrize(
+    ("size", "ends"), [(224, F3NetOptions().fad_bands), (64, F3NetOptions().fad_bands), (10, [k / 6 for k in range(7)])]
+)
 def test_bands_hold_every_frequency_once_and_none_is_empty(size, ends):
     filters = band_filters(size, ends)
     assert torch.equal(filters.sum(0), torch.ones(size, size))
@@ -67,14 +68,15 @@ def test_fads_bands_are_the_papers():
 
 def test_the_other_reading_of_fads_shares_is_relative_to_the_side():
     """A sixteenth and an eighth of 224: the stripes 0 to 13 and 14 to 27; the last band goes on to the end."""
-    filters = Decomposition(224, share="side").filters.base
+    side = F3NetOptions(fad_share="side")
+    filters = Decomposition(224, side).filters.base
     assert filters.sum((1, 2)).tolist() == [14 * 15 / 2, 28 * 29 / 2 - 14 * 15 / 2, 224 * 224 - 28 * 29 / 2]
     assert torch.equal(filters.sum(0), torch.ones(224, 224))
     torch.manual_seed(0)
-    assert torch.equal(F3Net("test_efficientnet", fad_share="side", image_size=64).decomposition.filters.base,
-                       band_filters(64, FAD_BANDS, "side"))  # fmt: skip
+    found = F3Net("test_efficientnet", image_size=64, options=side).decomposition.filters.base
+    assert torch.equal(found, band_filters(64, side.fad_bands, "side"))
     with pytest.raises(DidError, match="unknown share of the spectrum 'sid': did you mean 'side'"):
-        band_filters(64, FAD_BANDS, "sid")
+        F3NetOptions(fad_share="sid")
 
 
 def test_the_squash_is_the_papers_and_does_not_overflow():

@@ -13,7 +13,7 @@ from did.data import cdf2, dffd, diff, ffpp, video
 from did.data.faces import detect
 from did.data.layout import MARK
 from did.errors import DidError
-from did.sources import STANDIN_SIZES
+from did.presets import PRESETS
 from did.standin import GENERATOR, drawn, made, mask, write
 from did.standin import camera as cameras
 from did.standin.animate import animate
@@ -223,7 +223,7 @@ def test_no_drawn_person_of_a_set_to_test_on_is_in_a_set_to_train_on_at_the_real
     """Each person by what their face is drawn from; nothing is drawn. Nobody is in two splits either."""
     monkeypatch.setattr(drawn, "draw", lambda rng: tuple(rng.bit_generator.seed_seq.entropy))
     whom: dict[str, set] = {"seen": set(), "unseen": set()}
-    for preset, sizes in STANDIN_SIZES.items():
+    for preset, sizes in ((name, of.standins) for name, of in PRESETS.items()):
         assert {LAYOUTS[name].part for name in ("ffpp", "dffd")} == {"seen"}, "these are trained on"
         for name, layout in LAYOUTS.items():
             plan, bank = layout.plan(sizes[name]["people"]), DrawnBank(0, layout.part)

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from did import evaluation
+from did import task as tasks
 from did.data import table
 from did.data.store import FaceStore
 from did.errors import DidError
@@ -24,7 +25,7 @@ from did.settings import Settings
 from did.training import loop, provenance, runs
 from did.training import loop as training
 from did.training.loop import BEST, RESUME, score
-from did.training.runs import TASKS, Run, evaluate, find_run, list_runs, remove_run, run, split_faces
+from did.training.runs import Run, evaluate, find_run, list_runs, remove_run, run, split_faces
 from did.utils import checkpoints
 from did.utils.files import sha256
 
@@ -118,10 +119,15 @@ def test_asking_again_returns_the_run(tiny_run, tiny_source, tiny_settings, monk
         raise AssertionError("trained again")
 
     monkeypatch.setattr(runs, "fit", never)
-    again = run(tiny_settings, *tiny_source, runs=tiny_run.folder.parent)
+    again = run(tiny_source[0], tiny_settings, store=tiny_source[1], runs=tiny_run.folder.parent)
     assert again.folder == tiny_run.folder
     with pytest.raises(AssertionError, match="trained again"):
-        run(Settings.of({**tiny_settings.as_dict(), "seed": 1}), *tiny_source, runs=tiny_run.folder.parent)
+        run(
+            tiny_source[0],
+            Settings.of({**tiny_settings.as_dict(), "seed": 1}),
+            store=tiny_source[1],
+            runs=tiny_run.folder.parent,
+        )
 
 
 def test_other_crops_are_another_run(tiny_run, tiny_source, tiny_settings, tmp_path):
@@ -130,7 +136,7 @@ def test_other_crops_are_another_run(tiny_run, tiny_source, tiny_settings, tmp_p
     shutil.copytree(store.root, copy)
     manifest = (copy / "manifest.csv").read_text().replace("faces/real/000/0000.png", "faces/real/000/0001.png")
     (copy / "manifest.csv").write_text(manifest)
-    other = run(tiny_settings, source, runs.FaceStore(copy), runs=tmp_path / "runs", progress=False)
+    other = run(source, tiny_settings, store=runs.FaceStore(copy), runs=tmp_path / "runs", progress=False)
     assert other.folder.name != tiny_run.folder.name
 
 
@@ -140,12 +146,12 @@ def test_a_run_that_failed_does_not_count_as_done(tiny_run, tiny_source, tiny_se
 
     monkeypatch.setattr(runs.evaluation, "report", fails)
     with pytest.raises(KeyboardInterrupt):
-        run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
+        run(tiny_source[0], tiny_settings, store=tiny_source[1], runs=tmp_path, progress=False)
     (left,) = tmp_path.glob("[!.]*")  # beside the lock
     assert left.name.endswith(".part")
     assert (left / RESUME).is_file()
     monkeypatch.undo()
-    again = run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
+    again = run(tiny_source[0], tiny_settings, store=tiny_source[1], runs=tmp_path, progress=False)
     assert [p.name for p in tmp_path.glob("[!.]*")] == [again.folder.name]
     assert again.record["metrics"] == tiny_run.record["metrics"]
     assert again.scores.equals(tiny_run.scores)
@@ -159,9 +165,9 @@ def test_the_minutes_are_those_of_all_sittings(tiny_source, tiny_settings, tmp_p
         slow.setattr(training, "_validate", lambda *given: time.sleep(0.5) or validate(*given))
         slow.setattr(runs.evaluation, "report", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            run(short, *tiny_source, "bce", tmp_path, progress=False)
+            run(tiny_source[0], short, "bce", store=tiny_source[1], runs=tmp_path, progress=False)
     started = time.monotonic()
-    made = run(short, *tiny_source, "bce", tmp_path, progress=False).record["provenance"]
+    made = run(tiny_source[0], short, "bce", store=tiny_source[1], runs=tmp_path, progress=False).record["provenance"]
     last = time.monotonic() - started
     assert 60 * made["minutes"] > 60 * made["minutes_training"] > 1.5
     assert 60 * made["minutes"] < last + 10  # and not the time between them, or one of them twice
@@ -170,7 +176,7 @@ def test_the_minutes_are_those_of_all_sittings(tiny_source, tiny_settings, tmp_p
 def test_a_folder_without_a_record_is_no_run(tiny_run, tiny_source, tiny_settings, tmp_path):
     empty = tmp_path / tiny_run.folder.name
     empty.mkdir()
-    done = run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
+    done = run(tiny_source[0], tiny_settings, store=tiny_source[1], runs=tmp_path, progress=False)
     assert done.folder == empty
     assert json.loads((empty / "record.json").read_text())["run"] == empty.name
 
@@ -184,7 +190,7 @@ def test_what_killed_processes_left_is_swept_before_training(
         (part / name).write_bytes(b"gigabytes")
     monkeypatch.setattr(runs, "fit", lambda *_: sorted(part.iterdir()) == [] and 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(tiny_settings, *tiny_source, runs=tmp_path, progress=False)
+        run(tiny_source[0], tiny_settings, store=tiny_source[1], runs=tmp_path, progress=False)
 
 
 def test_weights_from_a_file_count_by_their_content(tiny_source, tiny_settings, tmp_path):
@@ -196,7 +202,7 @@ def test_weights_from_a_file_count_by_their_content(tiny_source, tiny_settings, 
         return dataclasses.replace(tiny_settings, iterations=2, validate_every=2, pretrained=str(file))
 
     def trained(settings):
-        return run(settings, *tiny_source, "bce", tmp_path / "runs", progress=False)
+        return run(tiny_source[0], settings, "bce", store=tiny_source[1], runs=tmp_path / "runs", progress=False)
 
     (tmp_path / "elsewhere").mkdir()
     first = trained(weights(0, tmp_path / "w.safetensors"))
@@ -239,8 +245,8 @@ def test_a_task_from_outside_counts_by_its_code(tiny_source, tiny_settings, tmp_
         for name in ("mine", "mine_losses"):
             monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
-        monkeypatch.setitem(TASKS, "mine", importlib.import_module("mine").Mine)
-        return run(short, *tiny_source, "mine", tmp_path / "runs", progress=False)
+        monkeypatch.setitem(tasks._REGISTER, "mine", importlib.import_module("mine").Mine)
+        return run(tiny_source[0], short, "mine", store=tiny_source[1], runs=tmp_path / "runs", progress=False)
 
     sys.dont_write_bytecode, before = True, sys.dont_write_bytecode  # Two writings in one second have one .pyc.
     try:
@@ -256,7 +262,7 @@ def test_a_task_from_outside_counts_by_its_code(tiny_source, tiny_settings, tmp_
             first.task()
         with pytest.raises(DidError, match="the code of the task 'mine' is not the one"):
             Detector.load(card)
-        monkeypatch.delitem(TASKS, "mine")
+        monkeypatch.delitem(tasks._REGISTER, "mine")
         with pytest.raises(DidError, match="unknown task 'mine'"):
             first.task()
     finally:
@@ -281,7 +287,7 @@ def test_a_store_that_does_not_fit_is_refused(tiny_run, tiny_source, tiny_settin
     other = FaceStore(tmp_path / "store")
     said = rf"the face store .*store does not fit the settings \({named}\): take the store of"
     with pytest.raises(DidError, match=said):
-        run(tiny_settings, source, other, runs=tmp_path / "runs", progress=False)
+        run(source, tiny_settings, store=other, runs=tmp_path / "runs", progress=False)
     with pytest.raises(DidError, match=said):
         evaluate(tiny_run, source, other, progress=False)
     if "index" not in change:
@@ -292,12 +298,12 @@ def test_a_store_that_does_not_fit_is_refused(tiny_run, tiny_source, tiny_settin
 
 def test_an_unknown_task_is_refused(tiny_source, tiny_settings, tmp_path):
     with pytest.raises(DidError, match="unknown task 'dida': did you mean 'did'"):
-        run(tiny_settings, *tiny_source, task="dida", runs=tmp_path)
+        run(tiny_source[0], tiny_settings, store=tiny_source[1], task="dida", runs=tmp_path)
 
 
 @pytest.mark.parametrize("task", ["bce", "f3net"])
 def test_a_rival_has_a_record_too(tiny_source, tiny_settings, tmp_path, task):
-    done = run(tiny_settings, *tiny_source, task=task, runs=tmp_path, progress=False)
+    done = run(tiny_source[0], tiny_settings, store=tiny_source[1], task=task, runs=tmp_path, progress=False)
     assert done.record["task"] == task
     assert "domain_accuracy" not in done.record["metrics"]
     assert isinstance(done, Run)
@@ -343,7 +349,7 @@ def test_names_that_look_like_missing_values_go_through_to_the_metrics(tiny_sour
     manifest.loc[manifest.video == "real/012", "video"] = "None"
     table.save(manifest, tmp_path / "store/manifest.csv")
     short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
-    done = run(short, source, FaceStore(tmp_path / "store"), "bce", tmp_path / "runs", progress=False)
+    done = run(source, short, "bce", store=FaceStore(tmp_path / "store"), runs=tmp_path / "runs", progress=False)
     scores, metrics = done.scores, done.metrics
     assert {*ODD.values(), "real"} == set(scores.method)
     assert {"nan", "null", "N/A", "nan+null"} <= set(scores.identity) and "None" in set(scores.video)
@@ -362,7 +368,7 @@ def test_a_part_of_licensed_data_says_so_in_every_record(tiny_source, tiny_setti
     counts = {"found": {"videos": 7}, "published": {"videos": 1000}, "missing": 1}
     part = dataclasses.replace(source, edition="licensed", label="FF++", counts=counts)
     short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
-    record = run(short, part, store, "bce", tmp_path, progress=False).record
+    record = run(part, short, "bce", store=store, runs=tmp_path, progress=False).record
     assert (record["data"]["edition"], record["data"]["counts"]) == ("licensed, part", counts)
     assert record["protocol"].startswith("FF++; licensed, part; frames and videos")
     assert list_runs(tmp_path).edition.tolist() == ["licensed, part"]
@@ -392,7 +398,13 @@ def test_runs_are_listed_found_and_removed(tiny_source, tiny_settings, tmp_path)
     names = []
     for seed in (0, 1):
         names.append(
-            run(dataclasses.replace(short, seed=seed), *tiny_source, runs=tmp_path, progress=False).folder.name
+            run(
+                tiny_source[0],
+                dataclasses.replace(short, seed=seed),
+                store=tiny_source[1],
+                runs=tmp_path,
+                progress=False,
+            ).folder.name
         )
     (tmp_path / "half.part").mkdir()
     (tmp_path / "half.part" / "record.json").write_text("{}")

@@ -234,7 +234,7 @@ def whole_run(source: Any, store: Any, settings: Settings, runs: Path) -> dict[s
     strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group=dist.new_group(backend="gloo"))
     fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
     fabric.launch()
-    done = runs.run(settings, source, store, runs=runs, progress=False, fabric=fabric)
+    done = runs.run(source, settings, store=store, runs=runs, progress=False, fabric=fabric)
     faces = runs.split_faces(store, settings)["test"]
     return {"scores": done.scores.score.tolist(), "domains": runs.domain_predictions(done.task(), faces).tolist(),
             "history": done.history.to_dict("list"), "record": done.record["metrics"]}  # fmt: skip
@@ -242,7 +242,7 @@ def whole_run(source: Any, store: Any, settings: Settings, runs: Path) -> dict[s
 
 def test_a_run_over_a_group_of_gpus_ends_as_on_one_device(tmp_path, tiny_source, tiny_settings):
     settings = dataclasses.replace(tiny_settings, iterations=4, validate_every=2)
-    alone = runs.run(settings, *tiny_source, runs=tmp_path / "alone", progress=False)
+    alone = runs.run(tiny_source[0], settings, store=tiny_source[1], runs=tmp_path / "alone", progress=False)
     first, second = on_two(tmp_path, whole_run, *tiny_source, settings, tmp_path / "runs", backend=GPUS_ONLY)
     assert first["scores"] == second["scores"] and first["domains"] == second["domains"]
     np.testing.assert_allclose(first["scores"], alone.scores.score, atol=1e-3)

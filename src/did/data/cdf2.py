@@ -30,6 +30,7 @@ from did.errors import DidError
 
 NAME = "cdf2"
 TITLE = "Celeb-DF v2"
+LISTED = True
 METHODS = ("Celeb-synthesis",)
 # The explicit maps: from folder to method, from method to label, from the list's first column to label.
 FOLDERS = {"Celeb-real": tables.REAL, "YouTube-real": tables.REAL, "Celeb-synthesis": "Celeb-synthesis"}

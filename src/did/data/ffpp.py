@@ -26,6 +26,8 @@ from did.errors import DidError
 NAME = "ffpp"
 TITLE = "FaceForensics++"
 COMPRESSIONS = ("raw", "c23", "c40")
+VARIANTS = {"compression": ("c23", "raw", "c40")}
+LISTED = True
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 # The explicit map of labels; FaceShifter came later and is in no split of the paper.
 LABELS = {tables.REAL: 0, "Deepfakes": 1, "Face2Face": 1, "FaceSwap": 1, "NeuralTextures": 1, "FaceShifter": 1}

@@ -14,9 +14,16 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from did.data import table as tables
+from did.data.faces import MARGIN
+from did.data.layout import MARK
+from did.data.masks import true_region
 from did.errors import DidError
+from did.task import Wants
 from did.utils.processes import spawn
 from did.utils.workers import check_start
+
+#: What a task wants that says nothing: gray crops.
+PLAIN = Wants()
 
 
 def domain_names(table: pd.DataFrame) -> list[str]:
@@ -31,15 +38,23 @@ class Faces(Dataset):
         rows: rows of the store's manifest.
         store: root folder of the store.
         size: side in pixels that the crops are brought to; larger crops are averaged over areas.
-        gray: one channel, by ITU-R 601 luma as Pillow's mode "L"; else three.
         domains: names in the order of their numbers; by default `domain_names(rows)`. Give those of the training
             data to every split, so that a number means the same method in each.
+        wants: what the task wants of its batches.
+        data: folder of the data set; asked for if masks are wanted.
+        context: root folder of the store with the wider crops of the same faces; asked for if they are wanted.
+        margin: of the crops.
+        training: whether images go through the task's transform.
 
-    Each item is a dict: image, float32 (1 or 3, size, size) in [0, 1]; label, 0 real and 1 fake; domain, number of the
-    method; index, the position in `rows`. A crop that cannot be read raises DidError; none ever stands in for it.
+    Each item is a dict: image, float32 (channels, size, size) in [0, 1], gray by ITU-R 601 luma as Pillow's mode "L",
+    or (frames, channels, size, size): the frames of the video around this one, of which the first or last is repeated
+    at its ends; label, 0 real and 1 fake; domain, number of the method; index, the position in `rows`; mask and context
+    as `did.task.Wants` has them. A crop that cannot be read raises DidError; none ever stands in for it.
+
+    An index may come with the seed of its transform, as `batches` gives it.
 
     Raises:
-        DidError: no rows, or a method that is not among the domains.
+        DidError: no rows, a method that is not among the domains, or masks or context without their folder.
     """
 
     def __init__(
@@ -47,15 +62,25 @@ class Faces(Dataset):
         rows: pd.DataFrame,
         store: str | Path,
         size: int,
-        gray: bool = True,
         domains: Sequence[str] | None = None,
+        *,
+        wants: Wants = PLAIN,
+        data: str | Path | None = None,
+        context: str | Path | None = None,
+        margin: float = MARGIN,
+        training: bool = False,
     ) -> None:
         if len(rows) == 0:
             raise DidError("There are no face crops to load; check the split and the methods asked for.")
         self.rows = rows.reset_index(drop=True)
         self.store = Path(store)
         self.size = size
-        self.gray = gray
+        self.wants, self.margin, self.training = wants, margin, training
+        self.data, self.context = (None if root is None else Path(root) for root in (data, context))
+        if wants.masks and (self.data is None or not (self.data / MARK).is_file()):
+            raise DidError("The task wants masks of what was forged, which only stand-ins have; take edition=stand-in.")
+        if wants.context is not None and self.context is None:
+            raise DidError(f"The task wants crops of margin {wants.context:g} beside its own; give their store.")
         self.domain_names = list(domains) if domains is not None else domain_names(rows)
         unknown = sorted(set(rows["method"]) - set(self.domain_names))
         if unknown:
@@ -66,25 +91,46 @@ class Faces(Dataset):
         self.labels = self.rows["label"].to_numpy(dtype=np.int64)
         self.domains = np.array([numbers[method] for method in self.rows["method"]], dtype=np.int64)
         self._files = self.rows["face"].tolist()
+        self._around = _windows(self.rows, wants.frames) if wants.frames > 1 else None
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {
-            "image": self._image(self.store / self._files[index]),
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
+        index, seed = key if isinstance(key, tuple) else (key, 0)
+        item: dict[str, Any] = {
             "label": int(self.labels[index]),
             "domain": int(self.domains[index]),
             "index": int(index),
         }
+        around = [index] if self._around is None else self._around[index]
+        images = [self._image(self.store / self._files[each]) for each in around]
+        if self.training and self.wants.transform is not None:
+            images = [self.wants.transform(image, torch.Generator().manual_seed(seed)) for image in images]
+        item["image"] = images[0] if self._around is None else torch.stack(images)
+        if self.wants.masks and self.data is not None:
+            region = true_region(self.data, self.rows.iloc[index], self.size, self.margin)
+            item["mask"] = torch.zeros(1, self.size, self.size) if region is None else torch.from_numpy(region)[None]
+        if self.wants.context is not None and self.context is not None:
+            item["context"] = self._image(self.context / self._files[index])
+        return item
 
     def _image(self, file: Path) -> torch.Tensor:
         try:
             with Image.open(file) as opened:
-                image = opened.convert("L" if self.gray else "RGB")
+                image = opened.convert("L" if self.wants.channels == 1 else "RGB")
         except (OSError, SyntaxError, ValueError) as error:  # What Pillow raises for missing, cut and damaged files.
             raise DidError(f"The face crop {file} cannot be read; prepare the data again in a new folder.") from error
         return to_tensor(image, self.size)
+
+
+def _windows(rows: pd.DataFrame, frames: int) -> np.ndarray:
+    """(n, frames) positions of the rows around each row in its video, in the order of time."""
+    found = np.empty((len(rows), frames), dtype=np.int64)
+    for _, part in rows.reset_index(drop=True).sort_values("frame", kind="stable").groupby("video", sort=False):
+        at = np.arange(len(part))[:, None] + np.arange(frames) - frames // 2
+        found[part.index] = part.index.to_numpy()[at.clip(0, len(part) - 1)]
+    return found
 
 
 def to_tensor(crop: Image.Image, size: int) -> torch.Tensor:
@@ -185,6 +231,54 @@ class UniformBatches(_Batches):
         return rng.choice(len(self.domains), size=self.batch_size, replace=False)
 
 
+class PairedBatches(_Batches):
+    """Batches of real faces, each beside one forgery by each method of the same target, as far as there are.
+
+    Args:
+        domains: (n,) the domain number of each sample; 0 is real.
+        targets: (n,) who is the target of each sample.
+        batch_size, iterations, seed, start: as `BalancedBatches`.
+
+    Raises:
+        DidError: no target has both a real face and a forgery, or a batch of less than 2.
+    """
+
+    def __init__(
+        self, domains: Sequence[int] | np.ndarray, targets: Sequence[Any], batch_size: int, iterations: int, seed: int,
+        start: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(domains, batch_size, iterations, seed, start)
+        found = pd.DataFrame({"domain": self.domains, "target": targets})
+        groups = [{d: part.index.to_numpy() for d, part in of.groupby("domain")} for _, of in found.groupby("target")]
+        self._groups = [group for group in groups if 0 in group and len(group) > 1]
+        if not self._groups or batch_size < 2:
+            raise DidError("Pairs need a real face and a forgery of the same target; take a data set that has both.")
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        rows: list[int] = []
+        while len(rows) < self.batch_size:
+            for number in rng.permutation(len(self._groups)):
+                group = self._groups[number]
+                forged = rng.permutation([domain for domain in group if domain])
+                rows += [int(rng.choice(group[domain])) for domain in (0, *forged)]
+        return np.array(rows[: self.batch_size])
+
+
+class _Seeded(Sampler[list[tuple[int, int]]]):
+    """The batches of another sampler, each index with the seed of its image's transform."""
+
+    def __init__(self, whole: _Batches) -> None:
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for iteration, rows in enumerate(self.whole, start=self.whole.start):
+            seeds = np.random.default_rng([self.whole.seed, iteration, 1]).integers(2**62, size=len(rows))
+            yield list(zip(rows, seeds.tolist(), strict=True))
+
+
 def batches(
     faces: Faces,
     batch_size: int,
@@ -198,8 +292,13 @@ def batches(
 
     Raises DidError as the samplers and, with workers, `did.utils.workers.check_start`.
     """
-    sampler = BalancedBatches if balanced else UniformBatches
-    return _loader(faces, num_workers, batch_sampler=sampler(faces.domains, batch_size, iterations, seed, start=start))
+    drawn: _Batches
+    if faces.wants.pairs:
+        targets = faces.rows["identity"].str.split("+").str[0].tolist()
+        drawn = PairedBatches(faces.domains, targets, batch_size, iterations, seed, start)
+    else:
+        drawn = (BalancedBatches if balanced else UniformBatches)(faces.domains, batch_size, iterations, seed, start)
+    return _loader(faces, num_workers, batch_sampler=drawn if faces.wants.transform is None else _Seeded(drawn))
 
 
 def ordered(faces: Faces, batch_size: int, num_workers: int = 0) -> DataLoader:

@@ -7,12 +7,16 @@ all of a pixel was replaced, 0 where nothing was.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from did.data.video import read_image
+from did.data.faces import MARGIN, align
+from did.data.layout import IMAGE_SUFFIXES
+from did.data.store import LANDMARKS
+from did.data.video import count_frames, read_image, stream_frames
 from did.errors import DidError
 from did.utils.files import write_atomically
 
@@ -59,3 +63,40 @@ def mask(root: str | Path, path: str, frame: int = 0) -> Masks | None:
     if not 0 <= frame < count:
         raise DidError(f"The file {path} has the frames 0 to {count - 1}; it has no frame {frame}.")
     return strip[:, frame * SIDE : (frame + 1) * SIDE].astype(np.float32) / np.float32(255)
+
+
+def true_region(root: str | Path, row: Any, size: int, margin: float = MARGIN) -> NDArray[Any] | None:
+    """Return where a crop of a stand-in was forged: the mask of its frame, aligned by the crop's landmarks.
+
+    A mask has 64 pixels a side for the whole frame: that is how fine a region is. The manifest rounds landmarks to
+    .001 pixel.
+
+    Args:
+        root: folder of the stand-in.
+        row: a row of the store's manifest: path, frame and the landmarks.
+        size, margin: of the crops; the store's `info` has the margin.
+
+    Returns:
+        (size, size) float32 in [0, 1], the share of each pixel that was replaced; None if the file is real.
+
+    Raises:
+        DidError: no such file or frame in the stand-in.
+    """
+    number = int(row.frame)
+    changed = mask(root, row.path, number)
+    if changed is None:
+        return None
+    shape = _frame(Path(root) / row.path, number).shape
+    large = cv2.resize(changed, shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    picture = np.repeat(np.round(255 * large).astype(np.uint8)[..., None], 3, axis=2)
+    landmarks = np.array([getattr(row, name) for name in LANDMARKS]).reshape(5, 2)
+    crop = align(picture, landmarks, size, margin)
+    return crop[..., 0].astype(np.float32) / np.float32(255)
+
+
+def _frame(file: Path, number: int) -> NDArray[Any]:
+    """One frame of a clip, or a picture: RGB uint8 (h, w, 3)."""
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        return read_image(file)
+    # A stand-in's clips are short: all frames are decoded.
+    return dict(stream_frames(file, count_frames(file)))[number]

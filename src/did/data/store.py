@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 
 from did.data import table as tables
-from did.errors import DidError
-from did.settings import nearest
+from did.errors import DidError, nearest
 
 #: The five landmarks of a face in the pixels of its frame, in the order of `did.data.faces.Face`.
 LANDMARKS = tuple(f"landmark_{axis}{number}" for number in range(5) for axis in "xy")

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -19,18 +18,13 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from did.data import video
-from did.data.faces import MARGIN, align
-from did.data.layout import IMAGE_SUFFIXES
+from did.data.faces import MARGIN
 from did.data.loading import Faces, ordered
-from did.data.masks import mask
-from did.data.store import LANDMARKS
+from did.data.masks import true_region
 from did.data.table import REAL
-from did.errors import DidError
+from did.errors import DidError, nearest
 from did.evaluation import low_high, mean_draws
 from did.method.backbones import evaluating
-from did.method.model import DID
-from did.settings import nearest
 from did.utils.distributed import device_of, loader_workers
 
 #: The maps of Fig. 2 that `saliency` takes, and their names in `did.method.model.Decomposed`.
@@ -69,7 +63,7 @@ def saliency(model: nn.Module, images: Tensor, name: str = "I_df", targets: Arra
     module puts out; here they are named, and what is left is a dozen lines of autograd.
 
     Args:
-        model: `DID`, or a detector with `backbone`.
+        model: one that can `decompose` images, as `did.method.model.DID` does, or a detector with `backbone`.
         images: (n, 1, H, W) in [0, 1].
         name: a key of `MAPS`.
         targets: (n,) numbers of the domains whose logits are taken for M_dom and I_dom; the likeliest by default.
@@ -100,7 +94,7 @@ def saliency(model: nn.Module, images: Tensor, name: str = "I_df", targets: Arra
 def _map_and_score(model: Any, images: Tensor, name: str, targets: ArrayLike | None) -> tuple[Tensor, Tensor]:
     """The map (n, c, h, w) and the scores (n,) that depend on it. G's own activations are not kept: no gradient goes
     below its map."""
-    if not isinstance(model, DID):
+    if not hasattr(model, "decompose"):
         if name != "I_X" or not hasattr(model, "backbone"):
             raise DidError(f"A {type(model).__name__} has no map {name}; take a run of DID, or I_X of one backbone.")
         with _graph_above(model.backbone) as seen:
@@ -109,7 +103,7 @@ def _map_and_score(model: Any, images: Tensor, name: str, targets: ArrayLike | N
     if name == "M_dom" and model.domain_attention is None:
         raise DidError("This run has no A_dom, so that M_dom is 1 everywhere; take I_dom.")
     with _graph_above(model.backbone):
-        out = model(images)
+        out = model.decompose(images)
     score = out.score
     if name.endswith("dom"):
         if out.domain_logits is None:
@@ -150,43 +144,6 @@ def _grad_cam(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> NDAr
     cam = nn.functional.interpolate(cam, size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
     top = cam.amax((1, 2), keepdim=True)
     return (cam / torch.where(top > 0, top, 1)).clamp(0, 1).cpu().numpy()
-
-
-def true_region(root: str | Path, row: Any, size: int, margin: float = MARGIN) -> NDArray | None:
-    """Return where a crop of a stand-in was forged: the mask of its frame, aligned by the crop's landmarks.
-
-    A mask has 64 pixels a side for the whole frame: that is how fine a region is. The manifest rounds landmarks to
-    .001 pixel.
-
-    Args:
-        root: folder of the stand-in.
-        row: a row of the store's manifest: path, frame and the landmarks.
-        size, margin: of the crops; the store's `info` has the margin.
-
-    Returns:
-        (size, size) float32 in [0, 1], the share of each pixel that was replaced; None if the file is real.
-
-    Raises:
-        DidError: no such file or frame in the stand-in.
-    """
-    number = int(row.frame)
-    changed = mask(root, row.path, number)
-    if changed is None:
-        return None
-    shape = _frame(Path(root) / row.path, number).shape
-    large = cv2.resize(changed, shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    picture = np.repeat(np.round(255 * large).astype(np.uint8)[..., None], 3, axis=2)
-    landmarks = np.array([getattr(row, name) for name in LANDMARKS]).reshape(5, 2)
-    crop = align(picture, landmarks, size, margin)
-    return crop[..., 0].astype(np.float32) / np.float32(255)
-
-
-def _frame(file: Path, number: int) -> NDArray:
-    """One frame of a clip, or a picture: RGB uint8 (h, w, 3)."""
-    if file.suffix.lower() in IMAGE_SUFFIXES:
-        return video.read_image(file)
-    # A stand-in's clips are short: all frames are decoded.
-    return dict(video.stream_frames(file, video.count_frames(file)))[number]
 
 
 def overlap(maps: NDArray, regions: Sequence[NDArray | None]) -> pd.DataFrame:
@@ -267,7 +224,7 @@ def overlap_table(
         raise DidError(
             "There are no forged faces whose regions could be compared; give faces of a split with forgeries."
         )
-    forged = Faces(rows, faces.store, faces.size, faces.gray, faces.domain_names)
+    forged = Faces(rows, faces.store, faces.size, faces.domain_names, wants=faces.wants)
     regions = [true_region(root, row, faces.size, margin) for row in rows.itertuples()]
     tables = []
     for name in names:
@@ -311,19 +268,20 @@ def features(task: Any, faces: Faces, batch_size: int = 64) -> dict[str, NDArray
         batch_size: faces at a time.
 
     Returns:
-        Feature set -> (n, d) float32 in the order of the rows: means over places of I_X, I_df, I_dom and I_res for a
-        DID run; for any other model what its `classifier` is given, as I_X.
+        Feature set -> (n, d) float32 in the order of the rows: means over places of I_X, I_df, I_dom and I_res if the
+        model can `decompose`; for any other model what its `classifier` is given, as I_X.
     """
     model = task.model
     parts: list[dict[str, Tensor]] = []
     given: list[Tensor] = []
-    hook = (
-        None if isinstance(model, DID) else model.classifier.register_forward_pre_hook(lambda m, x: given.append(x[0]))
-    )
+    hook = None
+    if not hasattr(model, "decompose"):
+        hook = model.classifier.register_forward_pre_hook(lambda m, x: given.append(x[0]))
     try:
         with evaluating(model):
             for batch in _batches(faces, model, batch_size):
-                out = model(batch["image"].to(device_of(model)))
+                images = batch["image"].to(device_of(model))
+                out = model(images) if hook else model.decompose(images)
                 found = {"I_X": given.pop()} if hook else {name: getattr(out, key) for name, key in FEATURES.items()}
                 parts.append({name: (x.mean((2, 3)) if x.ndim == 4 else x).float().cpu() for name, x in found.items()})
     finally:

@@ -8,9 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from did.errors import DidError
+from did.errors import DidError, nearest
 from did.evaluation.metrics import METRICS, Array, _area, _checked, _curves, _ranking, auc, by_video, eer
-from did.settings import nearest
 
 
 def interval(

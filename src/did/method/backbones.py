@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from did.errors import DidError
-from did.settings import nearest
+from did.errors import DidError, nearest
+from did.settings import Settings
 from did.utils.files import given_path
 
 # ImageNet weights inside packages: timm's name -> (package, file in it, blocks of each stage).
@@ -55,6 +55,11 @@ class Machine:
     accumulate: int = 1
     recompute: bool = False
     compile: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Machine":
+        """Return how the settings of a run say it."""
+        return cls(settings.precision, settings.accumulate, settings.recompute, settings.compile)
 
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """`function(images)`, computed so.

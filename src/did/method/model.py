@@ -1,6 +1,7 @@
 """Fig. 2: `DID`, the training graph in which each quantity has a name, and `DetectionGraph`, that of the test phase."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -9,7 +10,13 @@ from torch import Tensor, nn
 
 from did.method.backbones import Backbone, evaluating
 from did.method.layers import Attention, gradient_reversal
-from did.utils.distributed import gather
+
+#: Joins the rows of several processes; one process has them all.
+Gather = Callable[[Tensor], Tensor]
+
+
+def _alone(rows: Tensor) -> Tensor:
+    return rows
 
 
 @dataclasses.dataclass
@@ -55,8 +62,8 @@ class Estimator(nn.Module):
     convolutions, so each half is convolved once and the marginal pairs only permute the second result; this is
     exact and halves the cost of the widest layer. `estimator_input="pooled"` shows T the means over places only.
 
-    With several processes, `partner` points into the batch of all of them, and the second results are what they
-    exchange: c is a thousand where they have 64 channels.
+    With several processes, `partner` points into the batch of all of them, and `gather` joins the second results of
+    all: they have 64 channels, and c is a thousand.
 
     Shapes: I_df and I_os (n, c, h, w), partner (n,) -> joint scores (n,), marginal scores (n,).
 
@@ -73,7 +80,9 @@ class Estimator(nn.Module):
         self.conv3 = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2)
         self.fc = nn.Linear(hidden, 1)
 
-    def forward(self, deepfake: Tensor, other: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, deepfake: Tensor, other: Tensor, partner: Tensor, gather: Gather = _alone
+    ) -> tuple[Tensor, Tensor]:
         if self.inputs == "pooled":
             deepfake, other = deepfake.mean((2, 3), True), other.mean((2, 3), True)
         first, second = self.deepfake(deepfake), self.other(other)
@@ -95,6 +104,19 @@ class DetectionGraph(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features = self.backbone(images)
         return self.classifier(self.deepfake_attention(features) * features).squeeze(1)
+
+
+class DomainGraph(nn.Module):
+    """G, A_df, A_dom and C̄: images (n, 1, H, W) in [0, 1] -> logits of the domains (n, k + 1)."""
+
+    def __init__(self, model: "DID") -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.model(images).domain_logits
+        assert logits is not None
+        return logits
 
 
 class DID(nn.Module):
@@ -145,13 +167,16 @@ class DID(nn.Module):
         self.domain_classifier = Head(channels, num_domains, hidden, cells) if domain_branch == "kept" else None
         self.estimator = Estimator(channels, estimator_channels, estimator_input) if decorrelation else None
 
-    def forward(self, images: Tensor, partner: Tensor | None = None, beta: float = 1.0) -> Decomposed:
+    def forward(
+        self, images: Tensor, partner: Tensor | None = None, beta: float = 1.0, gather: Gather = _alone
+    ) -> Decomposed:
         """Decompose, classify and, with a partner for each image, score the pairs of Eq. 4.
 
         Args:
             images: (n, 1, H, W) in [0, 1].
             partner: (n,) from `did.method.losses.marginal_permutation`, or None outside training.
             beta: factor of the gradient that T sends back to G and A_df, reversed (§3.3).
+            gather: joins the rows of several processes into those of the whole batch.
         """
         features = self.backbone(images)
         deepfake_map = self.deepfake_attention(features)
@@ -162,7 +187,7 @@ class DID(nn.Module):
         joint = marginal = None
         if self.estimator is not None and partner is not None:
             reversed_deepfake, reversed_other = gradient_reversal(deepfake, beta), gradient_reversal(other, beta)
-            joint, marginal = self.estimator(reversed_deepfake, reversed_other, partner)
+            joint, marginal = self.estimator(reversed_deepfake, reversed_other, partner, gather)
         return Decomposed(
             features=features,
             deepfake_map=deepfake_map,
@@ -176,6 +201,10 @@ class DID(nn.Module):
             joint_scores=joint,
             marginal_scores=marginal,
         )
+
+    def decompose(self, images: Tensor) -> Decomposed:
+        """Decompose and classify images (n, 1, H, W), without T: what maps and probes are taken from."""
+        return self(images)
 
     def detector(self) -> DetectionGraph:
         """The test-time graph; it shares its weights with this model and gives the same scores."""

@@ -1,4 +1,4 @@
-"""A task joins a model and its losses: batch in, named loss terms out. The loop and the log know no more than that."""
+"""DID as a task: Eq. 11 and 12, with the game between T and the features (§3.3)."""
 
 import math
 from typing import Any
@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from did.method.backbones import Backbone
+from did.method.backbones import Backbone, Machine
 from did.method.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
-from did.method.model import DID, Decomposed, statistics_on_device
+from did.method.model import DID, Decomposed, DomainGraph, statistics_on_device
 from did.settings import Settings
-from did.task import Step, machine
-from did.utils.distributed import gather, ranks, share
+from did.task import Step, Task, register_task
 
 
 def beta(progress: float) -> float:
@@ -43,19 +42,19 @@ def adversary_scales(settings: Settings, progress: float) -> tuple[float, float,
     return (weight, towards_features * now, 1.0) if settings.adversary == "grl" else (weight, towards_features, now)
 
 
-class DIDTask(nn.Module):
+@register_task("did")
+class DIDTask(Task):
     """DID with Eq. 11: λ_cls·L_cls + λ_dom·L_dom, and T against the features.
 
-    Args:
-        settings: the run's.
-        num_domains: k + 1.
+    Its own choices are those of `did.settings.Settings`, since they are the paper's.
     """
 
-    def __init__(self, settings: Settings, num_domains: int) -> None:
-        super().__init__()
-        self.settings = settings
+    model: DID
+
+    def __init__(self, settings: Settings, num_domains: int, options: Any = None) -> None:
+        super().__init__(settings, num_domains, options)
         self.model = DID(
-            Backbone(settings.backbone, settings.pretrained, machine=machine(settings)),
+            Backbone(settings.backbone, settings.pretrained, machine=Machine.of(settings)),
             num_domains,
             **{name: getattr(settings, name) for name in _MODEL_SETTINGS},
         )
@@ -72,12 +71,13 @@ class DIDTask(nn.Module):
         """
         s = self.settings
         weight, reversal, _ = adversary_scales(s, progress)
+        gather = self.gather
         labels, domains = gather(batch["label"]), gather(batch["domain"])
         partner = None
         if self.model.estimator is not None:
             n = len(labels)
-            partner = marginal_permutation(n, torch.Generator().manual_seed(seed)).to(labels.device)[share(n)]
-        out: Decomposed = self.model(batch["image"], partner, reversal)
+            partner = marginal_permutation(n, torch.Generator().manual_seed(seed)).to(labels.device)[self.share(n)]
+        out: Decomposed = self.model(batch["image"], partner, reversal, gather)
         scores = gather(out.score)
         logits = None if out.domain_logits is None else gather(out.domain_logits)
         terms = {"cls": s.lambda_cls * classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power)}
@@ -103,39 +103,36 @@ class DIDTask(nn.Module):
     def _details(self, out: Decomposed, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
         for name, attention_map in (("M_df", out.deepfake_map), ("M_dom", out.domain_map)):
-            found = statistics_on_device(gather(attention_map.detach()))
+            found = statistics_on_device(self.gather(attention_map.detach()))
             values |= {f"{name} {key}": value for key, value in found.items()}
         for name, sender in (("cls", "C"), ("dom", "C̄"), ("dec", "T")):
             if name in terms and out.features.requires_grad:
                 (gradient,) = torch.autograd.grad(terms[name], out.features, retain_graph=True)
                 # Each process has the gradient of all processes' losses, which are one and the same.
-                values[f"gradient from {sender}"] = gather(gradient).norm() / ranks()
+                values[f"gradient from {sender}"] = self.gather(gradient).norm() / self.ranks()
         return values
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Adam's groups with the rates of Eq. 12: η_θ for G, and multiples of it for A, for C and C̄, and for T."""
         s, m = self.settings, self.model
-        attention: list[nn.Module] = [a for a in (m.deepfake_attention, m.domain_attention) if a is not None]
-        heads: list[nn.Module] = [c for c in (m.classifier, m.domain_classifier) if c is not None]
-        groups: dict[str, tuple[list[nn.Module], float]] = {
-            "G": ([m.backbone], 1.0),
-            "A": (attention, s.attention_rate),
-            "C": (heads, s.head_rate),
-            "T": ([m.estimator] if m.estimator is not None else [], s.estimator_rate),
-        }
-        return [
-            {"name": name, "params": [p for module in modules for p in module.parameters()], "lr": s.lr * factor}
-            for name, (modules, factor) in groups.items()
-            if modules
-        ]
+        return self.groups(
+            G=([m.backbone], 1.0),
+            A=([m.deepfake_attention, m.domain_attention], s.attention_rate),
+            C=([m.classifier, m.domain_classifier], s.head_rate),
+            T=([m.estimator], s.estimator_rate),
+        )
 
     def rate_factor(self, group: str, progress: float) -> float:
         """What a group's rate is multiplied by at this point: 1, but for T under Eq. 12 as printed."""
         return adversary_scales(self.settings, progress)[2] if group == "T" else 1.0
 
     def detector(self) -> nn.Module:
-        """The test-time graph: images -> scores."""
+        """Return the test-time graph of §3.5.1: images -> scores."""
         return self.model.detector()
+
+    def domain_graph(self) -> nn.Module | None:
+        """Return C̄ as a graph: images -> logits of the domains (n, k + 1); None without C̄."""
+        return None if self.model.domain_classifier is None else DomainGraph(self.model)
 
 
 _MODEL_SETTINGS = (

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from did import evaluation
+from did import evaluation, presets
 from did.data.store import FaceStore
 from did.data.table import REAL
-from did.errors import DidError
+from did.errors import DidError, nearest
 from did.paper import records, verdicts
-from did.paper.experiments import BACKBONES, EXPERIMENTS, Experiment, Row
+from did.paper.experiments import EXPERIMENTS, Experiment, Row
 from did.paper.records import Record, columns, plain
-from did.settings import Settings, nearest, of_preset
+from did.settings import Settings
 from did.sources import STANDIN, Source, face_store, open_source
-from did.standin.drawn import DrawnBank
 from did.training.provenance import provenance, stamp
 from did.training.runs import Evaluation, Run, evaluate, run
 from did.utils.files import given_path
@@ -170,7 +169,7 @@ def conduct(
     """
     started = time.monotonic()
     what = experiment(name)
-    of_preset(BACKBONES, preset)
+    presets.preset(preset)
     numbers = seed_list(seeds, 1 if preset == "smoke" else what.seeds)
     chosen = rows_of(what, preset, rows)
     known = list(inspect.signature(what.measure).parameters)[1:] if what.measure else []
@@ -186,18 +185,24 @@ def conduct(
         )
     runs = {
         row.name: [
-            _run(row.settings(preset, seed, what.train), sources[what.train], row.task, progress) for seed in numbers
+            run(
+                sources[what.train],
+                row.settings(preset, seed, what.train),
+                row.task,
+                options=row.options,
+                progress=progress,
+            )
+            for seed in numbers
         ]
         for row in chosen
         if row.task
     }
-    scored = {(row, source): [_test(each, sources[source], progress).scores for each in of]
+    scored = {(row, source): [evaluate(each, sources[source], progress=progress).scores for each in of]
               for row, of in runs.items() for source in {source for source, _ in what.tests.values()}}  # fmt: skip
     table = _table(what, chosen, runs, scored)
-    drawn = all(source.credit == DrawnBank.attribution for source in sources.values())
+    banks = {source.bank for source in sources.values()}
     part = any(source.kind != source.edition for source in sources.values())
-    whole = "licensed-part" if part else "licensed"
-    bank = whole if editions == {"licensed"} else "drawn" if drawn else "portraits"
+    bank = "portraits" if len(banks) > 1 else f"{banks.pop()}{'-part' if part else ''}"
     apart = _differences(what, runs, scored)
     outcome = Outcome(what, preset, numbers, bank, sources, runs, table, apart, started, options)
     records.save(outcome.record)
@@ -229,7 +234,7 @@ def train_on_each(
     parts = {method: (f"{source.label}, {method} alone", store.only(method)) for method in methods}
     found = {}
     for name, (label, part) in {**parts, "all": (source.label, store)}.items():
-        one = run(settings, dataclasses.replace(source, label=label), part, "bce", progress=progress)
+        one = run(dataclasses.replace(source, label=label), settings, "bce", store=part, progress=progress)
         found[name] = one, evaluate(one, source, store, progress)
     return found
 
@@ -237,14 +242,6 @@ def train_on_each(
 def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:
     folder = None if data_root is None or edition == "stand-in" else given_path(data_root, "data_root") / name
     return open_source(name, edition, folder, faces, preset, progress)
-
-
-def _run(settings: Settings, source: Source, task: str, progress: bool) -> Run:
-    return run(settings, source, face_store(source, settings, progress), task, progress=progress)
-
-
-def _test(one: Run, source: Source, progress: bool) -> Evaluation:
-    return evaluate(one, source, face_store(source, one.settings, progress), progress)
 
 
 def _table(

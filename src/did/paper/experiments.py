@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from did import presets
 from did.paper import measures, published, verdicts
 from did.paper.records import Record
 from did.settings import Settings
@@ -29,27 +30,6 @@ READINGS: dict[str, dict[str, Any]] = {
     "without T": {"decorrelation": False},
 }
 
-# The backbone of each place in the paper, by preset: (timm's name, where its weights are from). Below `paper` those
-# whose ImageNet weights come in packages (`laptop`), or small ones without (`smoke`): they stand in the paper's
-# places, and every row names what it ran on.
-BACKBONES: dict[str, dict[str, tuple[str, str]]] = {
-    "paper": {
-        "first": ("tf_efficientnetv2_l", "hub"),
-        "second": ("resnet50", "hub"),
-        "xception": ("legacy_xception", "hub"),
-    },
-    "laptop": {
-        "first": ("tf_efficientnet_lite0", "package"),
-        "second": ("tf_efficientnet_lite1", "package"),
-        "xception": ("tf_efficientnet_lite1", "package"),
-    },
-    "smoke": {
-        "first": ("test_efficientnet", "none"),
-        "second": ("test_resnet", "none"),
-        "xception": ("test_resnet", "none"),
-    },
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -57,9 +37,10 @@ class Row:
 
     Attributes:
         name: as the paper has it.
-        task: `did`, `bce` or `f3net`; None for a system that is not run here, whose published numbers stand alone.
+        task: its name; None for a system that is not run here, whose published numbers stand alone.
         changes: to the preset.
-        backbone: the place of its backbone, a key of `BACKBONES[preset]`.
+        options: the task's own, by name.
+        backbone: the place of its backbone, a key of `did.presets.Preset.backbones`.
         paper: the published numbers, (test, metric) -> number.
     """
 
@@ -68,10 +49,11 @@ class Row:
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     backbone: str = "first"
     paper: Mapping[tuple[str, str], float] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def settings(self, preset: str, seed: int, source: str) -> Settings:
         """The settings of this row's run."""
-        backbone, pretrained = BACKBONES[preset][self.backbone]
+        backbone, pretrained = presets.preset(preset).backbones[self.backbone]
         changes = {"backbone": backbone, "pretrained": pretrained, **self.changes}
         return Settings.preset(preset, source=source, seed=seed, **changes)
 

@@ -4,9 +4,9 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from did.errors import DidError
+from did.errors import DidError, nearest
 from did.paper.conduct import seed_list
-from did.settings import Settings, nearest
+from did.settings import Settings
 
 _COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
 

@@ -4,7 +4,7 @@ the training data, so that a score here is the score that the run's tables are m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import nn
+from torch import Tensor, nn
 
 from did.data.faces import NO_FACE, SMALLEST_FRAME, align, detect, in_batches
 from did.data.faces import Face as FoundFace
@@ -23,8 +23,9 @@ from did.data.video import MOST_PIXELS, as_rgb
 from did.errors import DidError
 from did.evaluation import probability
 from did.method.model import DetectionGraph
-from did.predict import exporting
+from did.predict import card
 from did.settings import Settings
+from did.task import Wants
 from did.training.runs import RECORD, Run, find_run
 from did.utils import distributed
 
@@ -105,16 +106,18 @@ class Detector:
     """A trained detector with its calibration.
 
     Attributes:
-        module: gray crops (n, 1, H, W) in [0, 1] -> logits (n,).
+        module: crops (n, channels, H, W) in [0, 1], and what else `wants` says -> logits (n,).
         settings: of the run that trained it.
         about: run, task, domains, data, protocol, metrics, calibration, provenance; see `did.training.runs.Run.record`.
         reader: opens files; it holds the limit of seconds.
+        wants: what the task wants of a face: channels, context, frames.
     """
 
     module: nn.Module
     settings: Settings
     about: dict[str, Any]
     reader: Reader = dataclasses.field(default_factory=Reader)
+    wants: Wants = dataclasses.field(default_factory=Wants)
 
     def __post_init__(self) -> None:
         if "calibration" not in self.about:
@@ -138,13 +141,14 @@ class Detector:
             DidError: no such run; one without calibration; weights or files that are damaged, foreign or do not fit.
         """
         folder = Path(path)
-        if (folder / exporting.CARD).is_file():
-            module, card = exporting.load(folder)
-            return cls(module, Settings.of(card["settings"]), card)
+        if (folder / card.CARD).is_file():
+            module, known, wants = card.load(folder)
+            return cls(module, Settings.of(known["settings"]), known, wants=wants)
         if folder.is_dir() and not (folder / RECORD).is_file():
-            raise DidError(f"the folder {folder} holds neither a run ({RECORD}) nor a detector ({exporting.CARD})")
+            raise DidError(f"the folder {folder} holds neither a run ({RECORD}) nor a detector ({card.CARD})")
         run = Run(folder) if folder.is_dir() else find_run(str(path), runs)
-        return cls(run.task().detector(), run.settings, run.record)
+        task = run.task()
+        return cls(task.detector(), run.settings, run.record, wants=task.wants)
 
     def predict(self, image: NDArray | Image.Image | str | Path, all_faces: bool = False) -> Answer:
         """Score a picture: its largest face, for which the run's numbers are, or all of its faces.
@@ -257,21 +261,28 @@ class Detector:
     def _score(
         self, pictures: list[NDArray], found: list[list[FoundFace]], maps: bool
     ) -> tuple[NDArray, NDArray | None]:
-        s, module = self.settings, self.module
-        crops = [
-            to_tensor(Image.fromarray(self.crop(image, face.landmarks)).convert("L"), s.image_size)
-            for image, faces in zip(pictures, found, strict=True)
-            for face in faces
-        ]
-        if not crops:
+        module, wants = self.module, self.wants
+        every = [(image, face) for image, faces in zip(pictures, found, strict=True) for face in faces]
+        if not every:
             return np.empty(0), None
+        given = [self._crops(every, self.settings.crop_margin)]
+        if wants.frames > 1:  # Around each frame, as in training; a window ends where the frames read at once end.
+            at = torch.arange(len(every))[:, None] + torch.arange(wants.frames) - wants.frames // 2
+            given = [given[0][at.clamp(0, len(every) - 1)]]
+        if wants.context is not None:
+            given.append(self._crops(every, wants.context))
         scores, seen = [], []
-        for batch in torch.stack(crops).split(_CROPS_AT_ONCE):
-            batch = batch.to(self.device)
-            scores.append(module(batch).float().cpu())
+        for batch in zip(*(part.split(_CROPS_AT_ONCE) for part in given), strict=True):
+            batch = tuple(part.to(self.device) for part in batch)
+            scores.append(module(*batch).float().cpu())
             if maps and isinstance(module, DetectionGraph):
-                seen.append(module.deepfake_attention(module.backbone(batch)).mean(1).float().cpu())
+                seen.append(module.deepfake_attention(module.backbone(batch[0])).mean(1).float().cpu())
         return torch.cat(scores).numpy(), torch.cat(seen).numpy() if seen else None
+
+    def _crops(self, every: Sequence[tuple[NDArray, FoundFace]], margin: float) -> Tensor:
+        size, mode = self.settings.image_size, "L" if self.wants.channels == 1 else "RGB"
+        crops = (Image.fromarray(align(image, face.landmarks, size, margin)) for image, face in every)
+        return torch.stack([to_tensor(crop.convert(mode), size) for crop in crops])
 
     def crop(self, image: NDArray, landmarks: Any) -> NDArray:
         """The aligned face that the network sees, RGB uint8, before it is made gray."""

@@ -1,44 +1,27 @@
-"""`export`: a detector alone, in a folder that can be passed on: weights, a readable card, and ONNX where wanted.
-
-detector.safetensors   the tensors of the test phase: for DID G, A_df and C, nothing of the training
-detector.json          settings, domains, what it was trained on, calibration, the weights' SHA-256, provenance
-detector.onnx          the same function as an ONNX graph, checked against PyTorch
-"""
+"""Export a detector alone into a folder that can be passed on: weights, a readable card, and ONNX if asked for."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
-import json
 import logging
 import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from did.errors import DidError
-from did.settings import Settings
-from did.training.runs import TASKS, check_code
+from did.predict import card
+from did.predict.card import CARD, GRAPH, WEIGHTS
+from did.predict.detector import Detector
 from did.utils import checkpoints
-from did.utils.files import sha256, write_atomically, writing
+from did.utils.files import write_atomically, writing
 
-if TYPE_CHECKING:
-    from did.predict.detector import Detector
-
-CARD, WEIGHTS, GRAPH = "detector.json", "detector.safetensors", "detector.onnx"
-#: Of the folder; a later did may read older ones.
-FORMAT = 1
 #: What ONNX Runtime's scores may differ by from PyTorch's.
 TOLERANCE = 1e-4
-_KEYS = {"format", "run", "task", "settings", "domains", "data", "protocol", "calibration", "provenance", "weights"}
-_MEND = "export the detector again"
-INPUT = "gray crops, float32 (n, 1, {0}, {0}) in [0, 1], aligned as did.data.prepare.align does, margin {1:g}"
-CAUTION = "A score is evidence at best, never proof about a person. Look at what the detector was trained on."
 
 
 def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
@@ -53,14 +36,17 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
         The folder.
 
     Raises:
-        DidError: the folder holds something else; `onnx` without the packages of did[onnx]; a graph that cannot be
-            written as ONNX or gives other scores.
+        DidError: the folder holds something else; `onnx` without the packages of did[onnx], or of a task that sees
+            several crops; a graph that cannot be written as ONNX or gives other scores.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).is_file())):
         raise DidError(f"{folder} is not empty and holds no exported detector: give a new folder")
     if onnx:
         check_onnx()
+        if detector.wants.frames > 1 or detector.wants.context is not None:
+            task = detector.about["task"]
+            raise DidError(f"the task {task} sees more than one crop of a face, which no ONNX graph is written for")
     # Written in a folder inside, then moved out: an export that fails leaves the one before as it was.
     draft = folder / f".{os.getpid()}.tmp"
     with writing(folder):
@@ -81,58 +67,8 @@ def _write(detector: Detector, folder: Path, onnx: bool) -> None:
     settings, about = detector.settings, detector.about
     checkpoints.save(folder / WEIGHTS, detector.module.state_dict(), {"run": about["run"], "task": about["task"]})
     if onnx:
-        write_onnx(detector.module, settings.image_size, folder / GRAPH)
-    files = {"weights": WEIGHTS} | ({"onnx": GRAPH} if onnx else {})
-    card = {
-        "format": FORMAT,
-        **{key: about[key] for key in ("run", "task", "domains", "data", "protocol", "calibration", "provenance")},
-        "contents": about.get("contents", {}),
-        "metrics": about.get("metrics"),
-        "settings": settings.as_dict(),
-        "input": INPUT.format(settings.image_size, settings.crop_margin),
-        "output": "score, float32 (n,): a logit, higher for fake; probability = sigmoid(score / temperature)",
-        "caution": CAUTION,
-        **{key: {"file": name, "sha256": sha256(folder / name)} for key, name in files.items()},
-    }
-    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    (folder / CARD).write_text(text, encoding="utf-8")
-
-
-def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The detector's module and card of an exported folder.
-
-    Raises:
-        DidError: the card or the weights are damaged, foreign, of a later format, or not of one another.
-    """
-    card = _read_card(folder / CARD)
-    weights = folder / WEIGHTS
-    tensors, _ = checkpoints.load(weights, mend=_MEND)
-    if sha256(weights) != card["weights"]["sha256"]:
-        raise DidError(f"the weights {weights} are not those that {CARD} names (another SHA-256): {_MEND}")
-    try:
-        check_code(card)
-        settings = dataclasses.replace(Settings.of(card["settings"]), pretrained="none")
-        module = TASKS[card["task"]](settings, len(card["domains"])).detector()
-    except (DidError, KeyError, TypeError) as error:
-        raise DidError(f"{folder / CARD} describes no detector that this did knows ({error}): {_MEND}") from error
-    checkpoints.put(module, tensors, weights, mend=_MEND)
-    return module.eval(), card
-
-
-def _read_card(file: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(card, dict) or _KEYS - set(card):
-            raise ValueError("it is no card of a detector")
-        if card["format"] != FORMAT:
-            raise ValueError(f"its format is {card['format']}, and this did reads {FORMAT}")
-        for level in ("frame", "video"):
-            for key in ("temperature", "threshold"):
-                float(card["calibration"][level][key])
-        card["weights"]["sha256"].lower()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DidError(f"{file} cannot be read ({_first_line(error)}): {_MEND}") from error
-    return card
+        write_onnx(detector.module, settings.image_size, folder / GRAPH, detector.wants.channels)
+    card.write(folder, about, settings, detector.wants)
 
 
 def _first_line(error: Exception) -> str:
@@ -153,14 +89,14 @@ def check_onnx() -> None:
         raise DidError(f"ONNX needs packages that are not installed ({error.name}): pip install 'did[onnx]'") from error
 
 
-def write_onnx(module: nn.Module, size: int, file: Path) -> None:
-    """Write images (n, 1, size, size) -> scores (n,) as an ONNX graph for any n, once it gives PyTorch's scores.
+def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> None:
+    """Write images (n, channels, size, size) -> scores (n,) as an ONNX graph for any n, once it gives PyTorch's scores.
 
     Raises:
         DidError: the graph cannot be written as ONNX, or ONNX Runtime's scores differ by more than `TOLERANCE`.
     """
     module = copy.deepcopy(module).eval().cpu()  # the detector stays where it is, and in its mode
-    example = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(0))
+    example = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
     try:
         # The exporter logs and warns at length about what does not matter here.
         logging.disable(logging.WARNING)
@@ -178,7 +114,7 @@ def write_onnx(module: nn.Module, size: int, file: Path) -> None:
 
     def write(path: Path) -> None:
         program.save(path, external_data=False)
-        worst = max(difference(module, path, images) for images in trial_images(size))
+        worst = max(difference(module, path, images) for images in trial_images(size, channels))
         if not worst <= TOLERANCE:
             raise DidError(f"the ONNX graph gives other scores than PyTorch, by up to {worst:.2g}; it is not written")
 
@@ -198,9 +134,9 @@ def difference(module: nn.Module, file: Path, images: Tensor) -> float:
     return float(np.abs(theirs - ours).max())
 
 
-def trial_images(size: int) -> list[Tensor]:
+def trial_images(size: int, channels: int = 1) -> list[Tensor]:
     """What an export is checked on: noise in batches of several sizes, black, white, and a smooth picture."""
     random = torch.Generator().manual_seed(1)
-    ramp = torch.linspace(0, 1, size).expand(1, 1, size, size)
-    flat = torch.stack([torch.zeros(1, size, size), torch.ones(1, size, size)])
-    return [*(torch.rand(n, 1, size, size, generator=random) for n in (1, 2, 5)), flat, ramp.clone()]
+    ramp = torch.linspace(0, 1, size).expand(1, channels, size, size)
+    flat = torch.stack([torch.zeros(channels, size, size), torch.ones(channels, size, size)])
+    return [*(torch.rand(n, channels, size, size, generator=random) for n in (1, 2, 5)), flat, ramp.clone()]

@@ -15,8 +15,8 @@ from PIL import Image
 
 from did.data.layout import UNREADABLE_SUFFIXES
 from did.data.video import CONVERT
+from did.predict.card import CAUTION
 from did.predict.detector import Answer, Detector
-from did.predict.exporting import CAUTION
 from did.predict.inputs import Judged
 from did.utils.files import write_atomically
 from did.utils.words import plain

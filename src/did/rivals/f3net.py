@@ -1,9 +1,10 @@
-"""F3-Net, a rival that looks for forgeries in the frequencies, behind the interface of `did.method.task.DIDTask`.
+"""F3-Net, a rival that looks for forgeries in the frequencies, behind the interface of `did.task.Task`.
 
 Source: Qian, Yin, Sheng, Chen and Shao (2020), "Thinking in frequency: face forgery detection by mining
 frequency-aware clues", ECCV, arXiv:2007.09355. Written from the paper; no other implementation was used.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,20 +13,50 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from did.errors import DidError
+from did.errors import DidError, nearest
 from did.method.backbones import PLAIN, Backbone, Machine, cut, evaluating, widen
-from did.settings import Settings, nearest
-from did.task import Step, machine
-from did.utils.distributed import gather
+from did.settings import Settings
+from did.task import Step, Task, register_task
 
-#: Ends of FAD's three bands, as shares of the spectrum: low, middle, high.
-FAD_BANDS = (0, 1 / 16, 1 / 8, 1)
 #: What a share of the spectrum may be a share of: the greatest u + v, 2·side - 2 (`diagonal`), or the side (`side`).
 SHARES = ("diagonal", "side")
-#: LFS: side and step of the windows in pixels, and number of bands, M.
-WINDOW, STEP, BANDS = 10, 2, 6
 #: What is added to LFS's sums before the logarithm: a gray level, so that a flat window gives no -inf.
 FLOOR = 1 / 255
+
+
+@dataclasses.dataclass(frozen=True)
+class F3NetOptions:
+    """What F3-Net's paper states, and how it is read.
+
+    Attributes:
+        fad_bands: ends of FAD's bands, as shares of the spectrum: low, middle, high.
+        fad_share: what they are shares of, one of `SHARES`.
+        window, step: of LFS's sliding windows, in pixels.
+        bands: of LFS, M.
+        reduction: channels over hidden channels of a MixBlock.
+
+    Raises:
+        DidError: an unknown share, or sizes that fit no window.
+    """
+
+    fad_bands: tuple[float, ...] = (0, 1 / 16, 1 / 8, 1)
+    fad_share: str = "diagonal"
+    window: int = 10
+    step: int = 2
+    bands: int = 6
+    reduction: int = 8
+
+    def __post_init__(self) -> None:
+        if self.fad_share not in SHARES:
+            raise DidError(f"unknown share of the spectrum '{self.fad_share}': {nearest(self.fad_share, SHARES)}")
+        if self.step not in (1, 2) or self.window < self.step or self.bands < 1 or self.reduction < 1:
+            raise DidError(
+                f"step is {self.step}, window {self.window}, bands {self.bands}, reduction {self.reduction}; step is 1 "
+                "or 2, window at least step, the others at least 1"
+            )
+
+
+DEFAULT = F3NetOptions()
 
 
 def dct_matrix(size: int) -> Tensor:
@@ -48,11 +79,7 @@ def band_filters(size: int, ends: tuple[float, ...], share: str = "diagonal") ->
     Returns:
         (len(ends) - 1, size, size).
 
-    Raises:
-        DidError: another share.
     """
-    if share not in SHARES:
-        raise DidError(f"unknown share of the spectrum '{share}': {nearest(share, SHARES)}")
     u = torch.arange(size)
     position = (u[:, None] + u) / (2 * size - 1 if share == "diagonal" else size)
     upper = (*ends[1:-1], math.inf)
@@ -93,10 +120,10 @@ class Decomposition(nn.Module):
 
     dct: Tensor
 
-    def __init__(self, size: int, share: str = "diagonal") -> None:
+    def __init__(self, size: int, options: F3NetOptions = DEFAULT) -> None:
         super().__init__()
         self.register_buffer("dct", dct_matrix(size), persistent=False)
-        self.filters = Filters(size, FAD_BANDS, share=share)
+        self.filters = Filters(size, options.fad_bands, share=options.fad_share)
 
     def forward(self, images: Tensor) -> Tensor:
         spectrum = self.dct @ images @ self.dct.T
@@ -111,20 +138,22 @@ class LocalStatistics(nn.Module):
 
     basis: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, options: F3NetOptions = DEFAULT) -> None:
         super().__init__()
-        matrix = dct_matrix(WINDOW)
+        self.options = options
+        window, bands = options.window, options.bands
+        matrix = dct_matrix(window)
         # (100, 1, 10, 10): convolving with the products of two cosines gives the windows' coefficients at once.
-        basis = torch.einsum("ui,vj->uvij", matrix, matrix).reshape(-1, 1, WINDOW, WINDOW)
+        basis = torch.einsum("ui,vj->uvij", matrix, matrix).reshape(-1, 1, window, window)
         self.register_buffer("basis", basis, persistent=False)
         # At exactly 0, as outside a fixed band, an absolute value has no slope and a filter would never learn.
-        self.filters = Filters(WINDOW, tuple(band / BANDS for band in range(BANDS + 1)), spread=1e-3)
+        self.filters = Filters(window, tuple(band / bands for band in range(bands + 1)), spread=1e-3)
 
     def forward(self, images: Tensor) -> Tensor:
-        rim = (WINDOW - STEP) // 2
-        coefficients = F.conv2d(F.pad(images, (rim,) * 4, mode="reflect"), self.basis, stride=STEP)
+        rim, step = (self.options.window - self.options.step) // 2, self.options.step
+        coefficients = F.conv2d(F.pad(images, (rim,) * 4, mode="reflect"), self.basis, stride=step)
         # |a·h| = |a|·|h|: the sums over a band are a 1×1 convolution of the absolute coefficients.
-        sums = F.conv2d(coefficients.abs(), self.filters().abs().reshape(BANDS, -1, 1, 1))
+        sums = F.conv2d(coefficients.abs(), self.filters().abs().reshape(self.options.bands, -1, 1, 1))
         return torch.log10(sums + FLOOR)
 
 
@@ -165,11 +194,12 @@ class F3Net(nn.Module):
     - Gray images: one channel, hence 3 parts and 6 statistics.
     - A band is a stripe along u + v = constant in the spectrum. "The first 1/16 of the spectrum" is read as 1/16 of
       the greatest u + v, 2·side - 2: at 224 px the low band is u + v < 28. Relative to the side
-      (`fad_share="side"`) it would be u + v < 14. Runs take the first reading.
+      (option `fad_share=side`) it would be u + v < 14. Runs take the first reading.
     - The learnt filters start at 0, LFS's next to it.
     - FAD's stem uses the pretrained gray kernel for each part. The branch starts as the plain backbone.
-    - LFS's map has half the image's side, so its stem has stride 1 and the branches' maps are alike in size. Its
-      kernels are the gray ones too, and it is not normalised: the batch normalisation after the stem does that.
+    - LFS's map has half the image's side (at a step of 2), so its stem has stride 1 and the branches' maps are alike
+      in size. Its kernels are the gray ones too, and it is not normalised: the batch normalisation after the stem does
+      that.
     - The form of the attention (see `MixBlock`); where other backbones are mixed (see `did.method.backbones.cut`).
     - The fusion: average pooling of each branch, concatenation and one linear layer, with one logit for two classes.
 
@@ -178,10 +208,10 @@ class F3Net(nn.Module):
         pretrained: see `did.method.backbones.Backbone`.
         image_size: side of the images; FAD's filters have as many places.
         machine: how both branches compute in training.
-        fad_share: what FAD's 1/16 and 1/8 are shares of, one of `SHARES`.
+        options: bands, windows and readings.
 
     Raises:
-        DidError: as `did.method.backbones.Backbone` and `did.method.backbones.cut`; another share.
+        DidError: as `did.method.backbones.Backbone` and `did.method.backbones.cut`.
     """
 
     mean: Tensor
@@ -193,19 +223,19 @@ class F3Net(nn.Module):
         pretrained: str = "none",
         image_size: int = 224,
         machine: Machine = PLAIN,
-        fad_share: str = "diagonal",
+        options: F3NetOptions = DEFAULT,
     ) -> None:
         super().__init__()
         self.machine, self.in_evaluation = machine, PLAIN
         fad, lfs = Backbone(backbone, pretrained), Backbone(backbone, pretrained)
-        self.decomposition = Decomposition(image_size, fad_share)
-        self.statistics = LocalStatistics()
+        self.decomposition = Decomposition(image_size, options)
+        self.statistics = LocalStatistics(options)
         self.register_buffer("mean", fad.mean, persistent=False)
         self.register_buffer("std", fad.std, persistent=False)
-        widen(fad, len(FAD_BANDS) - 1)
-        widen(lfs, BANDS, stride=1)
+        widen(fad, len(options.fad_bands) - 1)
+        widen(lfs, options.bands, stride=2 // options.step)
         self.fad, self.lfs = nn.ModuleList(cut(fad)), nn.ModuleList(cut(lfs))
-        self.mix = nn.ModuleList(MixBlock(channels) for channels in _widths(self.fad))
+        self.mix = nn.ModuleList(MixBlock(channels, options.reduction) for channels in _widths(self.fad))
         self.classifier = nn.Linear(fad.channels + lfs.channels, 1)
         if machine.compile:
             for part in [*self.fad, *self.lfs]:
@@ -231,7 +261,7 @@ class F3Net(nn.Module):
 
 def _widths(parts: nn.ModuleList) -> list[int]:
     """Channels at the two cuts."""
-    widths, x = [], torch.zeros(1, len(FAD_BANDS) - 1, 64, 64)
+    widths, x = [], torch.zeros(1, next(parts.parameters()).shape[1], 64, 64)
     with torch.no_grad(), evaluating(parts):
         for part in parts[:2]:
             x = part(x)
@@ -239,22 +269,26 @@ def _widths(parts: nn.ModuleList) -> list[int]:
     return widths
 
 
-class F3NetTask(nn.Module):
+@register_task("f3net")
+class F3NetTask(Task):
     """F3-Net with binary cross-entropy, trained as the other rivals are: Adam at the rates of DID.
 
     The paper's own recipe (SGD with a cosine schedule) is not followed, so that rows of one table differ in the
     model only.
     """
 
-    def __init__(self, settings: Settings, num_domains: int = 2) -> None:
-        super().__init__()
-        self.settings = settings
-        self.model = F3Net(settings.backbone, settings.pretrained, settings.image_size, machine(settings))
+    Options = F3NetOptions
+    model: F3Net
+
+    def __init__(self, settings: Settings, num_domains: int = 2, options: F3NetOptions | None = None) -> None:
+        super().__init__(settings, num_domains, options)
+        s = settings
+        self.model = F3Net(s.backbone, s.pretrained, s.image_size, Machine.of(s), self.options)
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
-        """As `DIDTask.forward`; progress and seed change nothing here, details also log what has been learnt so far:
-        the mean absolute values of the squashed filters and of the MixBlocks' gates, next to 0 at the start."""
-        scores, labels = gather(self.model(batch["image"])), gather(batch["label"])
+        """Compute the loss; `details` also log what has been learnt so far: the mean absolute values of the squashed
+        filters and of the MixBlocks' gates, next to 0 at the start."""
+        scores, labels = self.gather(self.model(batch["image"])), self.gather(batch["label"])
         terms = {"bce": F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype))}
         return Step(terms, self._details() if details else {})
 
@@ -268,23 +302,10 @@ class F3NetTask(nn.Module):
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Adam's groups: both backbones (G) at η_θ; filters (F), MixBlocks (M) and classifier (C) at the rate of C."""
-        s, m = self.settings, self.model
-        groups: dict[str, tuple[list[nn.Module], float]] = {
-            "G": ([m.fad, m.lfs], 1.0),
-            "F": ([m.decomposition, m.statistics], s.head_rate),
-            "M": ([m.mix], s.head_rate),
-            "C": ([m.classifier], s.head_rate),
-        }
-        return [
-            {"name": name, "params": [p for module in modules for p in module.parameters()], "lr": s.lr * factor}
-            for name, (modules, factor) in groups.items()
-        ]
-
-    def rate_factor(self, group: str, progress: float) -> float:
-        """What a group's rate is multiplied by: always 1."""
-        return 1.0
-
-    def detector(self) -> nn.Module:
-        """The test-time graph: images -> scores."""
-        return self.model
+        """Return Adam's groups: both backbones (G) at η_θ; filters (F), MixBlocks (M) and classifier (C) at the rate of
+        C."""
+        m, rate = self.model, self.settings.head_rate
+        return self.groups(
+            G=([m.fad, m.lfs], 1.0), F=([m.decomposition, m.statistics], rate), M=([m.mix], rate),
+            C=([m.classifier], rate),
+        )  # fmt: skip

@@ -20,8 +20,7 @@ from tqdm import tqdm
 from did.data import masks
 from did.data.layout import MARK
 from did.data.table import read_csv
-from did.errors import DidError
-from did.settings import nearest
+from did.errors import DidError, nearest
 from did.standin import camera
 from did.standin.animate import animate
 from did.standin.drawn import DrawnBank

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from did.data.loading import Faces, batches, ordered
 from did.errors import DidError
 from did.method.backbones import evaluating, steady_statistics
 from did.settings import Settings
-from did.task import Step
+from did.task import Step, Task
 from did.utils import checkpoints, distributed
 
 RESUME = "resume.safetensors"
@@ -32,22 +32,6 @@ MINUTES_BETWEEN_STATES = 10.0
 #: Images at a time that a GPU scores, or more. On the CPU larger batches are no faster, and would move scores by
 #: rounding.
 GPU_BATCH = 256
-
-
-class Task(Protocol):
-    """What the loop asks of a task; `did.method.task.DIDTask` and the rivals in `did.rivals.bce` have it."""
-
-    settings: Settings
-
-    def __call__(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step: ...
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Adam's groups, each with its rate."""
-
-    def rate_factor(self, group: str, progress: float) -> float:
-        """What a group's rate is multiplied by at a share of the iterations in [0, 1]."""
-
-    def detector(self) -> nn.Module:
-        """The test-time graph: images -> scores."""
 
 
 def optimizer_for(task: Task) -> torch.optim.Adam:
@@ -237,7 +221,7 @@ def score(
     Several processes share the faces, and each gets all scores: all of them have to ask.
 
     Args:
-        detector: images (m, 1, H, W) in [0, 1] -> scores (m, ...).
+        detector: images (m, channels, H, W) in [0, 1], and the context if that is wanted -> scores (m, ...).
         faces: n of them.
         batch_size: images at a time, at least 32; at least `GPU_BATCH` on a GPU.
         precision: of the detector's backbones, as in `did.settings.Settings`. What follows them is float32.
@@ -253,5 +237,6 @@ def score(
     loader = ordered(part, at_once, distributed.loader_workers(device))
     bar = tqdm(loader, desc="scoring", unit="batch", disable=not progress)
     with evaluating(detector, precision):
-        scores = torch.cat([detector(batch["image"].to(device)).float() for batch in bar])
+        given = [name for name in ("image", "context") if name == "image" or faces.wants.context is not None]
+        scores = torch.cat([detector(*(batch[name].to(device) for name in given)).float() for batch in bar])
     return distributed.gather(scores).cpu().numpy()

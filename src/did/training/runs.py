@@ -14,28 +14,24 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
-import did
 from did import evaluation
 from did.data.loading import Faces, domain_names
 from did.data.store import FaceStore, open_store
 from did.data.table import COLUMNS, fingerprint, read_csv
-from did.errors import DidError
+from did.errors import DidError, nearest
 from did.method.backbones import weights_file
-from did.method.task import DIDTask
-from did.rivals.bce import BCETask
-from did.rivals.f3net import F3NetTask
-from did.settings import Settings, nearest
-from did.sources import Source
-from did.task import code_digest
+from did.settings import Settings
+from did.sources import Source, face_store
+from did.task import Task, Wants, code_digest, options_of, task_named
 from did.training.loop import BEST, RESUME, STATE_MEND, fit, score
 from did.training.provenance import provenance
 from did.utils import checkpoints, distributed
 from did.utils.files import alone, home, sha256, write_atomically
 
-TASKS = {"did": DIDTask, "bce": BCETask, "f3net": F3NetTask}
 RECORD = "record.json"
+#: Part of every run's name. Raised when what a run computes changes, and by nothing else: a release renames no run.
+RUN_FORMAT = 2
 #: The columns of `scores.csv` that hold text.
 NAMES = (*(name for name in COLUMNS if name not in ("label", "frame")), "face", "sha256")
 
@@ -48,7 +44,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """run, task, settings, contents, domains, data, protocol, metrics, calibration, provenance.
+        """run, task, options, settings, contents, domains, data, protocol, metrics, calibration, provenance.
 
         Raises:
             DidError: the record is damaged.
@@ -75,7 +71,7 @@ class Run:
         """One row a frame of the test split: the manifest's columns and `score`, a logit."""
         return Evaluation(self.folder).scores
 
-    def task(self) -> DIDTask | BCETask | F3NetTask:
+    def task(self) -> Task:
         """The trained task with the selected weights, in evaluation mode, on `did.utils.distributed.device`.
 
         Raises:
@@ -83,9 +79,7 @@ class Run:
                 here, or whose code has changed.
         """
         record = self.record
-        check_code(record)
-        settings = dataclasses.replace(self.settings, pretrained="none")
-        task: DIDTask | BCETask | F3NetTask = TASKS[record["task"]](settings, len(record["domains"]))
+        task = task_of(record)
         weights = self.folder / BEST
         mend = f"remove the run (`did runs rm {self.folder.name}`) and train it again"
         checkpoints.put(task, checkpoints.load(weights, mend=mend)[0], weights, mend)
@@ -125,12 +119,6 @@ def _read_record(file: Path) -> dict[str, Any]:
     return record
 
 
-def check_task(task: str) -> None:
-    """Raises DidError where there is no such task; the sentence names the nearest."""
-    if task not in TASKS:
-        raise DidError(f"unknown task '{task}': {nearest(task, TASKS)}")
-
-
 def contents(settings: Settings, task: str) -> dict[str, str]:
     """Return the SHA-256 of what decides a run beside settings and crops: `weights` of a file that `pretrained` names,
     and `code` of a task from outside the package. Empty for neither.
@@ -138,22 +126,24 @@ def contents(settings: Settings, task: str) -> dict[str, str]:
     Raises:
         DidError: the file is not there, or the code cannot be read.
     """
-    weights, code = weights_file(settings.pretrained), code_digest(TASKS[task])
+    weights, code = weights_file(settings.pretrained), code_digest(task_named(task))
     return ({"weights": sha256(weights)} if weights else {}) | ({"code": code} if code else {})
 
 
-def check_code(record: Mapping[str, Any]) -> None:
-    """Check that the task of a record, or of an exported detector's card, is the one that was trained.
+def task_of(record: Mapping[str, Any]) -> Task:
+    """Return the task of a run's record, or of an exported detector's card, with random weights.
 
     Raises:
         DidError: the task is not known here, or its code has changed since.
     """
-    check_task(record["task"])
-    if record.get("contents", {}).get("code", "") != code_digest(TASKS[record["task"]]):
+    task = task_named(record["task"])
+    if record.get("contents", {}).get("code", "") != code_digest(task):
         raise DidError(
             f"the code of the task '{record['task']}' is not the one that the run {record['run']} was trained with: "
             "put that code back, or train anew"
         )
+    settings = dataclasses.replace(Settings.of(record["settings"]), pretrained="none")
+    return task(settings, len(record["domains"]), options_of(task, record.get("options", {})))
 
 
 def check_store(store: FaceStore, settings: Settings, source: Source | None = None) -> None:
@@ -183,11 +173,28 @@ def check_store(store: FaceStore, settings: Settings, source: Source | None = No
         )
 
 
+def run_name(settings: Settings, task: str, options: Mapping[str, Any], content: Mapping[str, str], data: str) -> str:
+    """Return the name of a run: 12 hexadecimal digits of all that decides it.
+
+    Args:
+        settings: of the run.
+        task: its name.
+        options: the task's, as far as they are not the defaults.
+        content: see `contents`: weights that are named by a path count by their content, wherever they lie.
+        data: the fingerprint of the crops.
+    """
+    named = dataclasses.replace(settings, pretrained="file") if "weights" in content else settings
+    chosen = [f"{name} = {value}" for name, value in sorted(options.items())]
+    return named.digest(task, data, f"format {RUN_FORMAT}", *chosen, *(f"{key}: {it}" for key, it in content.items()))
+
+
 def run(
-    settings: Settings,
     source: Source,
-    store: FaceStore,
+    settings: Settings,
     task: str = "did",
+    *,
+    options: Mapping[str, Any] | None = None,
+    store: FaceStore | None = None,
     runs: Path | None = None,
     progress: bool = True,
     fabric: Fabric | None = None,
@@ -195,28 +202,29 @@ def run(
     """Train on the source's train split, select on its validation split, test on its test split; or return the run
     that did so before.
 
-    The name of a run is the hash of its task, settings, the fingerprint of its crops, the package's version and
-    `contents`: weights that are named by a path count by their content, wherever they lie. The folder gets that name
-    only when all is written: a run that was interrupted is taken up again, never taken for done.
+    Cached: the same inputs return the finished run, see `run_name`. The folder gets that name only when all is written:
+    an interrupted run is resumed, never taken for done.
 
     Args:
+        source: the data.
         settings: of the run.
-        source, store: the data and its crops.
-        task: `did`, `bce` or `f3net`.
+        task: name of a task, see `did.task.task_names`.
+        options: the task's own, by name.
+        store: the crops; by default those of `did.sources.face_store`, prepared now if they are not there.
         runs: folder of the runs; `runs/` in the project by default.
         progress: show bars.
         fabric: from `did.utils.distributed.launch`, if several processes train the run together; all of them call this.
 
     Raises:
-        DidError: an unknown task, weights that cannot be had, a store that does not fit settings or source, or what
-            training and evaluation raise.
+        DidError: an unknown task or option, weights that cannot be had, a store that does not fit settings or source,
+            or what training and evaluation raise.
     """
-    check_task(task)
+    chosen = _chosen(task, options or {})
+    if store is None:
+        store = face_store(source, settings, progress)
     check_store(store, settings, source)
-    data, content = fingerprint(store.manifest), contents(settings, task)
-    named = dataclasses.replace(settings, pretrained="file") if "weights" in content else settings
-    name = named.digest(task, data, did.__version__, *(f"{what}: {digest}" for what, digest in content.items()))
-    folder = (runs or home() / "runs") / name
+    content = contents(settings, task)
+    folder = (runs or home() / "runs") / run_name(settings, task, chosen, content, store.fingerprint)
     first = distributed.rank() == 0
     # Two that want the same run train it once.
     # What is finished needs no lock, which a read-only place could not have.
@@ -224,9 +232,15 @@ def run(
         return Run(folder)
     with alone(folder) if first else contextlib.nullcontext():
         if not distributed.of_first((folder / RECORD).is_file()):
-            _train(settings, source, store, task, folder, data, content, progress and first, fabric)
+            _train(settings, source, store, task, chosen, folder, content, progress and first, fabric)
     distributed.wait()
     return Run(folder)
+
+
+def _chosen(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are not the task's defaults, checked."""
+    found, default = (dataclasses.asdict(options_of(task_named(task), given)) for given in (options, {}))
+    return {name: value for name, value in found.items() if value != default[name]}
 
 
 def _train(
@@ -234,8 +248,8 @@ def _train(
     source: Source,
     store: FaceStore,
     task: str,
+    options: dict[str, Any],
     folder: Path,
-    data: str,
     content: dict[str, str],
     progress: bool,
     fabric: Fabric | None,
@@ -248,10 +262,10 @@ def _train(
     # A run that goes on counts the sittings before: what led to the state that it goes on from.
     before = checkpoints.about(part / RESUME, STATE_MEND).get("seconds", 0.0) if (part / RESUME).is_file() else 0.0
     started = time.monotonic() - before
-    splits = split_faces(store, settings)
+    splits = split_faces(store, settings, task_named(task).wants, source, progress)
     domains = splits["train"].domain_names
     torch.manual_seed(settings.seed)
-    model = TASKS[task](settings, len(domains))
+    model = task_named(task)(settings, len(domains), options_of(task_named(task), options))
     history = fit(model, splits["train"], splits["val"], part, progress, None, fabric)
     trained = time.monotonic()
     validation, test = splits["val"], splits["test"]
@@ -259,8 +273,7 @@ def _train(
         score=score(model.detector(), validation, precision=settings.precision, progress=progress)
     )
     scored = test.rows.assign(score=score(model.detector(), test, precision=settings.precision, progress=progress))
-    has_domains = isinstance(model, DIDTask) and model.model.domain_classifier is not None
-    extra = {"domain_accuracy": domain_accuracy(model, test)} if has_domains else {}
+    extra = {"domain_accuracy": domain_accuracy(model, test)} if model.domain_graph() is not None else {}
     if distributed.rank() > 0:
         return
     metrics = evaluation.report(scored)
@@ -269,10 +282,11 @@ def _train(
     record = {
         "run": folder.name,
         "task": task,
+        "options": options,
         "settings": settings.as_dict(),
         "contents": content,
         "domains": domains,
-        "data": _data(source, store, data, {split: len(faces) for split, faces in splits.items()}),
+        "data": _data(source, store, {split: len(faces) for split, faces in splits.items()}),
         "protocol": protocol(settings, source),
         "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict() | extra,
         "calibration": evaluation.calibrate(validated),
@@ -302,21 +316,23 @@ def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: di
     write_atomically(folder / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) -> Evaluation:
+def evaluate(run: Run, source: Source, store: FaceStore | None = None, progress: bool = True) -> Evaluation:
     """The run's detector on the test split of another source; or the evaluation that was made before.
 
     Nothing is chosen on that source: the checkpoint is the one that the run selected on its own validation split.
 
     Args:
         run: a finished run.
-        source, store: the data and its crops, at the run's size of crops.
+        source: the data.
+        store: its crops, at the run's size of crops; by default those of `did.sources.face_store`.
 
     Raises:
         DidError: the source has no test split, or a store that does not fit the run's settings or the source.
     """
+    if store is None:
+        store = face_store(source, run.settings, progress)
     check_store(store, run.settings, source)
-    manifest = store.manifest
-    data = fingerprint(manifest)
+    manifest, data = store.manifest, store.fingerprint
     if data == run.record["data"]["fingerprint"]:
         return Evaluation(run.folder)
     folder = run.folder / f"on-{source.name}-{data[:12]}"
@@ -326,13 +342,15 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
         if not (folder / RECORD).is_file():
             started = time.monotonic()
             settings = run.settings
-            faces = Faces(manifest[manifest.split == "test"], store.root, settings.image_size)
+            wants = task_named(run.record["task"]).wants
+            more = _wanted(wants, settings, source, progress)
+            faces = Faces(manifest[manifest.split == "test"], store.root, settings.image_size, wants=wants, **more)
             scores = score(run.task().detector(), faces, precision=settings.precision, progress=progress)
             scored = faces.rows.assign(score=scores)
             metrics = evaluation.report(scored)
             record = {
                 "run": run.folder.name,
-                "data": _data(source, store, data, {"test": len(faces)}),
+                "data": _data(source, store, {"test": len(faces)}),
                 "protocol": f"trained on {run.record['protocol']}. Tested on {source.label}; {source.kind}",
                 "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict(),
                 "provenance": {**provenance(), "minutes": (time.monotonic() - started) / 60},
@@ -341,14 +359,14 @@ def evaluate(run: Run, source: Source, store: FaceStore, progress: bool = True) 
     return Evaluation(folder)
 
 
-def _data(source: Source, store: FaceStore, fingerprint: str, crops: dict[str, int]) -> dict[str, Any]:
+def _data(source: Source, store: FaceStore, crops: dict[str, int]) -> dict[str, Any]:
     return {
         "source": source.name,
         "edition": source.kind,
         "label": source.label,
         "counts": dict(source.counts),
         "left_out": dict(source.left_out),
-        "fingerprint": fingerprint,
+        "fingerprint": store.fingerprint,
         "crops": crops,
         "quarantined": len(store.quarantine),
     }
@@ -404,15 +422,44 @@ def remove_run(name: str, runs: Path | None = None) -> Path:
     return run.folder
 
 
-def split_faces(store: FaceStore, settings: Settings) -> dict[str, Faces]:
-    """The faces of each split, with the domain numbers of the train split. Raises DidError as `check_store`."""
+def split_faces(
+    store: FaceStore,
+    settings: Settings,
+    wants: Wants | None = None,
+    source: Source | None = None,
+    progress: bool = True,
+) -> dict[str, Faces]:
+    """Return the faces of each split, with the domain numbers of the train split.
+
+    Args:
+        store, settings: of the run.
+        wants: of its task; gray crops by default.
+        source: the data, if the task wants more than the crops.
+        progress: show bars.
+
+    Raises:
+        DidError: the crops are not those of the settings, or do not have what is wanted.
+    """
     check_store(store, settings)
-    manifest = store.manifest
+    wants = wants or Wants()
+    manifest, more = store.manifest, _wanted(wants, settings, source, progress)
     domains = domain_names(manifest[manifest.split == "train"])
     return {
-        split: Faces(manifest[manifest.split == split], store.root, settings.image_size, domains=domains)
+        split: Faces(
+            manifest[manifest.split == split], store.root, settings.image_size, domains,
+            wants=wants, training=split == "train", **more,
+        )
         for split in ("train", "val", "test")
-    }
+    }  # fmt: skip
+
+
+def _wanted(wants: Wants, settings: Settings, source: Source | None, progress: bool) -> dict[str, Any]:
+    """What `Faces` needs beside the crops for what a task wants."""
+    found: dict[str, Any] = {"margin": settings.crop_margin, "data": None if source is None else source.root}
+    if wants.context is not None and source is not None:
+        wider = dataclasses.replace(settings, crop_margin=wants.context)
+        found["context"] = face_store(source, wider, progress).root
+    return found
 
 
 def protocol(settings: Settings, source: Source) -> str:
@@ -426,21 +473,19 @@ def protocol(settings: Settings, source: Source) -> str:
 
 
 @torch.inference_mode()
-def domain_predictions(task: nn.Module, faces: Faces) -> np.ndarray:
-    """The domain that C̄ takes each face for, (n,): numbers in the order of the run's domains."""
-    return score(_DomainLogits(task.model), faces, precision=task.settings.precision).argmax(1)  # type: ignore[arg-type,union-attr]
+def domain_predictions(task: Task, faces: Faces) -> np.ndarray:
+    """Return the domain that the task takes each face for, (n,): numbers in the order of the run's domains.
+
+    Raises:
+        DidError: the task names no domains.
+    """
+    graph = task.domain_graph()
+    if graph is None:
+        raise DidError(f"a {type(task).__name__} names no domains: take a run of did with its domain branch")
+    return score(graph, faces, precision=task.settings.precision).argmax(1)
 
 
-def domain_accuracy(task: nn.Module, faces: Faces) -> float:
+def domain_accuracy(task: Task, faces: Faces) -> float:
     """Share of faces whose domain C̄ names rightly, each domain counting alike (chance: 1 / (k + 1))."""
     confusion = evaluation.confusion(faces.domains, domain_predictions(task, faces), faces.domain_names)
     return evaluation.mean_accuracy(confusion)
-
-
-class _DomainLogits(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.model(images).domain_logits

@@ -18,9 +18,8 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-from did.errors import DidError
+from did.errors import DidError, nearest
 from did.paper.parameters import PARAMETERS
-from did.settings import nearest
 from did.utils.files import write_atomically
 from did_book.build import equations, page
 from did_book.build.checkout import TOC, ready

@@ -23,7 +23,7 @@ from did.method.layers import gradient_reversal
 from did.method.losses import auc_loss, classification_loss, jsd_mutual_information, marginal_permutation
 from did.method.model import Estimator
 from did.method.task import beta
-from did.settings import of_preset
+from did.presets import of_preset
 from did.training import provenance
 
 #: What the chapters take at a preset. Sizes only.

@@ -19,7 +19,8 @@ from torch.nn.functional import softplus
 from did.data.loading import BalancedBatches, UniformBatches
 from did.method.task import DIDTask, adversary_scales, beta
 from did.plots.base import GRAY, HATCHES, PALETTE, Plot, canvas, legend_above, put_stamp
-from did.settings import Settings, of_preset
+from did.presets import of_preset
+from did.settings import Settings
 from did.training.loop import optimizer_for, train_step
 
 #: Sizes of the chapter's experiments: batches drawn, iterations of Algorithm 2, steps of the chain of weights.
