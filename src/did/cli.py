@@ -15,6 +15,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,16 @@ class _Commands(click.Group):
                 raise
             named = f"{error.filename!r} cannot be read or written" if error.filename else "the system refuses"
             raise click.ClickException(f"{named} ({(error.strerror or str(error)).lower()}).") from error
+
+    # Commands of other packages: entry points of the group `did.commands`.
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group="did.commands").names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        known = super().get_command(ctx, cmd_name)
+        for point in () if known else entry_points(group="did.commands", name=cmd_name):
+            return point.load()
+        return known
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -442,9 +453,8 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
 
     Rows from stand-ins say STAND-IN: they reproduce no number of the paper.
     """
-    from did.errors import DidError
+    from did.errors import DidError, nearest
     from did.paper import records, tables
-    from did.settings import nearest
     from did.utils.files import writable_file, write_atomically
 
     if csv_file:
@@ -465,53 +475,6 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
     click.echo("\n\n".join(tables.shown(entry) for entry in entries))
     click.echo("\nMinutes")
     _show(records.timings(entries).round(1))
-
-
-@main.group()
-def book() -> None:
-    """The book, in a checkout: execute its notebooks, build it, check it."""
-
-
-@book.command()
-@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
-@click.option("--source", default="ffpp", show_default=True, help="Data set of the first chapters.")
-@click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
-@click.option("--committed", is_flag=True, help="From the committed notebooks, at preset smoke, executing none.")
-@click.option("--student", is_flag=True, help="Without solutions.")
-@click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
-def build(preset: str, source: str, faces: str | None, committed: bool, student: bool, repository: str) -> None:
-    """Execute what is stale, write the pages, build them, check what was built."""
-    from did.utils.files import home, writable
-    from did_book.build.book import build as build_book
-
-    for place in ("_build", "book/executed", *(() if committed else ("runs/book", "data", "results"))):
-        writable(home() / place)
-    given = {"preset": preset, "source": source} | ({"faces": faces} if faces else {})
-    html = build_book(home(), given, committed, student, repository)
-    click.echo(f"The book: {html / 'index.html'}")
-
-
-@book.command()
-@click.argument("file", type=click.Path(path_type=Path), default="_build/did.pdf")
-def pdf(file: Path) -> None:
-    """Print the built book into FILE (_build/did.pdf), with Chromium."""
-    from did.utils.files import home, writable_file
-    from did_book.build.pdf import write_pdf
-
-    writable_file(file)
-    pages = write_pdf(home(), file)
-    click.echo(f"{pages} pages: {file}")
-
-
-@book.command()
-@click.argument("notebooks", nargs=-1)
-def refresh(notebooks: tuple[str, ...]) -> None:
-    """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
-    from did.utils.files import home, writable
-    from did_book.build.notebooks import refresh as refresh_notebooks
-
-    writable(home() / "notebooks")
-    refresh_notebooks(home(), notebooks)
 
 
 if __name__ == "__main__":

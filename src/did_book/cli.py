@@ -1,0 +1,65 @@
+"""`did book`: what a terminal offers for the book. The command line of did finds it by its entry point."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from did.errors import DidError
+
+
+class _Book(click.Group):
+    """Says which packages are missing."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            raise DidError(f"the book needs {error.name}, which is not installed: pip install 'did[book]'") from error
+
+
+@click.group(cls=_Book)
+def book() -> None:
+    """The book, in a checkout: execute its notebooks, build it, check it."""
+
+
+@book.command()
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--source", default="ffpp", show_default=True, help="Data set of the first chapters.")
+@click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
+@click.option("--committed", is_flag=True, help="From the committed notebooks, at preset smoke, executing none.")
+@click.option("--student", is_flag=True, help="Without solutions.")
+@click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
+def build(preset: str, source: str, faces: str | None, committed: bool, student: bool, repository: str) -> None:
+    """Execute what is stale, write the pages, build them, check what was built."""
+    from did.utils.files import home, writable
+    from did_book.build.book import build as build_book
+
+    for place in ("_build", "book/executed", *(() if committed else ("runs/book", "data", "results"))):
+        writable(home() / place)
+    given = {"preset": preset, "source": source} | ({"faces": faces} if faces else {})
+    html = build_book(home(), given, committed, student, repository)
+    click.echo(f"The book: {html / 'index.html'}")
+
+
+@book.command()
+@click.argument("file", type=click.Path(path_type=Path), default="_build/did.pdf")
+def pdf(file: Path) -> None:
+    """Print the built book into FILE (_build/did.pdf), with Chromium."""
+    from did.utils.files import home, writable_file
+    from did_book.build.pdf import write_pdf
+
+    writable_file(file)
+    pages = write_pdf(home(), file)
+    click.echo(f"{pages} pages: {file}")
+
+
+@book.command()
+@click.argument("notebooks", nargs=-1)
+def refresh(notebooks: tuple[str, ...]) -> None:
+    """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
+    from did.utils.files import home, writable
+    from did_book.build.notebooks import refresh as refresh_notebooks
+
+    writable(home() / "notebooks")
+    refresh_notebooks(home(), notebooks)
