@@ -220,7 +220,7 @@ def task_named(name: str) -> type[Task]:
     if name not in _REGISTER:
         _load()
     if name not in _REGISTER:
-        raise DidError(f"unknown task '{name}': {nearest(name, _REGISTER)}")
+        raise DidError(f"unknown task '{name}': {nearest(name, _REGISTER)}; --plugin FILE makes your own known")
     return _REGISTER[name]
 
 

@@ -53,11 +53,13 @@ class DIDTask(Task):
 
     def __init__(self, settings: Settings, num_domains: int, options: Any = None) -> None:
         super().__init__(settings, num_domains, options)
-        self.model = DID(
-            Backbone(settings.backbone, settings.pretrained, machine=Machine.of(settings)),
-            num_domains,
-            **{name: getattr(settings, name) for name in _MODEL_SETTINGS},
-        )
+        chosen = {name: getattr(settings, name) for name in _MODEL_SETTINGS}
+        self.model = DID(self.backbone(), num_domains, **chosen)
+
+    def backbone(self) -> nn.Module:
+        """Return G: `channels`, and images (n, 1, H, W) in [0, 1] -> a map (n, channels, h, w)."""
+        s = self.settings
+        return Backbone(s.backbone, s.pretrained, machine=Machine.of(s))
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
         """The losses of a batch by Eq. 11, with T's by the reading that the settings name.
