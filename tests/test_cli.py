@@ -183,7 +183,9 @@ def test_runs_are_listed_shown_and_removed(tiny_run, project):
 def commands(group: click.Group, before: str = "") -> set[str]:
     """The names of all commands, "runs rm" for one in a group."""
     found: set[str] = set()
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         found |= commands(command, f"{before}{name} ") if isinstance(command, click.Group) else {before + name}
     return found
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "src/did"
 # Dotted name -> file, of all modules and packages.
 MODULES = {
-    ".".join(("did", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): file
-    for file in sorted(PACKAGE.rglob("*.py"))
+    ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__"): file
+    for file in sorted((ROOT / "src").rglob("*.py"))
 }
 Public = ast.FunctionDef | ast.ClassDef
 

@@ -122,10 +122,10 @@ def perform(home: Path, data: dict[str, tuple] | None, number: int) -> None:
     os.environ.pop("DID_DATA", None)
     if data is None:
         size = {"people": {"train": 2, "val": 2, "test": 2}, "frames": 2}
-        PRESETS["smoke"].standins = dict.fromkeys(("ffpp", "cdf2"), size)
+        PRESETS["smoke"].standins.update(dict.fromkeys(("ffpp", "cdf2"), size))
     else:
         conduct.open_source = lambda name, *_: data[name][0]
-        conduct.face_store = lambda source, *_: data[source.name][1]
+        runs.face_store = lambda source, *_: data[source.name][1]
     fit = runs.fit
 
     def noted(*arguments: Any) -> Any:

@@ -218,9 +218,9 @@ def test_each_shows_its_record(notebook):
     code = "\n".join(cells)
     assert len(re.findall(r"^record, stamp = outcome\.record, outcome\.record\[", code, re.MULTILINE)) == 1
     (said,) = [cell for cell in cells if 'record["sentences"]' in cell]
-    assert calls(said, "Words")
+    assert calls(said, "words.bullets")
     assert (calls(code, "tables.against") or calls(code, "part")) and "save(" not in code + last
-    assert last.splitlines()[-1] == "Words(stamp)"
+    assert last.splitlines()[-1] == "words.line(stamp)"
 
 
 def test_what_is_not_our_own_text_is_quoted():

@@ -207,13 +207,14 @@ def manifest(people: int, frames: int) -> pd.DataFrame:
 
 def drawn(rows: pd.DataFrame, root) -> dict[str, plots.Plot]:
     store = SimpleNamespace(manifest=rows, root=root)
-    names = {"(a)": rows.method.tolist()}
     return {
         "contact_sheet": plots.contact_sheet(store, "stamp", split="test"),
         "mean_spectra": plots.mean_spectra(store, "stamp", size=16, crops=20),
         "roc_curves": plots.roc_curves(rows, "stamp"),
         "score_histograms": plots.score_histograms(rows, "stamp"),
-        "embeddings": plots.embeddings({"(a)": rows[["score", "score"]].to_numpy()}, names, {}, "stamp"),
+        "embeddings": plots.embeddings(
+            pd.DataFrame({"features": "(a)", "x": rows.score, "y": rows.score, "label": rows.method}), {}, "stamp"
+        ),
     }
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from did.data import loading
 from did.errors import DidError
+from did.task import Wants
 
 METHODS = ["real", "FaceSwap", "Deepfakes"]
 
@@ -61,13 +62,13 @@ def test_gray_is_pillows_and_rec_601(store, faces):
 
 
 def test_colour(store):
-    image = loading.Faces(store[0], store[1], size=64, gray=False)[4]["image"]
+    image = loading.Faces(store[0], store[1], size=64, wants=Wants(channels=3))[4]["image"]
     assert image.shape == (3, 64, 64)
     assert np.array_equal((image.numpy() * 255).round().transpose(1, 2, 0), store[2][4])
 
 
 def test_half_the_size_is_the_mean_of_two_by_two(store):
-    image = loading.Faces(store[0], store[1], size=32, gray=False)[4]["image"].numpy() * 255
+    image = loading.Faces(store[0], store[1], size=32, wants=Wants(channels=3))[4]["image"].numpy() * 255
     means = store[2][4].reshape(32, 2, 32, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
     assert np.abs(image - means).max() <= 1  # Pillow rounds after each direction
 

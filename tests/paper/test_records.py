@@ -557,12 +557,14 @@ def test_fig_6_holds_whichever_map_has_the_larger_share(first, second, answer):
         a_row(f"{name} on FaceSwap", "ffpp", 0.5, metric="share", low=low, high=high, area=0.2)
         for name, (low, high) in (("I_df", first), ("I_dom", second))
     ]
-    assert verdicts.holds(made_up("fig6_saliency", rows=rows))[0].startswith(f"{answer}: ")
+    assert verdicts.holds(made_up("fig6_saliency", rows=rows), EXPERIMENTS["fig6_saliency"].decide)[0].startswith(
+        f"{answer}: "
+    )
 
 
 @pytest.mark.parametrize(("ours", "plain"), [(0.01, 0.2), (0.2, 0.01)])
 def test_fig_7_is_undecided_within_the_larger_spread_of_the_two(ours, plain):
     rows = [a_row("DID: label", "I_df", 0.9, metric="probe accuracy", std=ours),
             a_row("BCE: label", "I_X", 0.8, metric="probe accuracy", std=plain)]  # fmt: skip
-    said = verdicts.holds(made_up("fig7_embeddings", rows=rows))[0]
+    said = verdicts.holds(made_up("fig7_embeddings", rows=rows), EXPERIMENTS["fig7_embeddings"].decide)[0]
     assert said.startswith("Undecided: ") and said.endswith("spreads by up to 0.200.")

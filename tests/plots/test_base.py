@@ -26,8 +26,8 @@ def scores(methods):
 
 
 def _embeddings(name):
-    labels = ["real", name] * 5
-    return plots.embeddings({name: np.arange(20.0).reshape(10, 2)}, {name: labels}, {name: f"note {name}"}, STAMP)
+    points = pd.DataFrame({"features": name, "x": np.arange(10.0), "y": np.arange(10.0), "label": ["real", name] * 5})
+    return plots.embeddings(points, {name: f"note {name}"}, STAMP)
 
 
 def _overlaps(name):

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
+import did
 from did import evaluation
 from did import task as tasks
 from did.data import table
@@ -54,7 +55,7 @@ def test_the_commit_counts_changes_of_the_code_and_not_the_records(tmp_path, mon
     for file in (code, *records):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("1")
-    monkeypatch.setattr(runs.did, "__file__", str(code.with_name("__init__.py")))
+    monkeypatch.setattr(did, "__file__", str(code.with_name("__init__.py")))
     assert provenance.commit() == "unknown"
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
@@ -216,10 +217,29 @@ def test_weights_from_a_file_count_by_their_content(tiny_source, tiny_settings, 
         trained(dataclasses.replace(tiny_settings, pretrained=str(tmp_path / "gone.pth")))
 
 
-def test_names_of_runs_on_packaged_weights_are_what_they_were(tiny_run, tiny_source, tiny_settings):
+def test_a_release_renames_no_run(tiny_run, tiny_source, tiny_settings, monkeypatch):
+    monkeypatch.setattr(did, "__version__", "99.0")
     data = tiny_run.record["data"]["fingerprint"]
-    assert tiny_run.folder.name == tiny_settings.digest("did", data, runs.did.__version__)
+    assert data == tiny_source[1].fingerprint
+    assert tiny_run.folder.name == runs.run_name(tiny_settings, "did", {}, {}, data)
+    assert tiny_run.folder.name == tiny_settings.digest("did", data, "format 2")
     assert tiny_run.record["contents"] == {}
+
+
+def test_an_option_off_its_default_is_part_of_the_name(tiny_source, tiny_settings, tmp_path):
+    short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
+
+    def named(**options):
+        source, store = tiny_source
+        return run(source, short, "f3net", options=options, store=store, runs=tmp_path, progress=False)
+
+    plain, other = named(fad_share="diagonal"), named(fad_share="side")
+    assert plain.folder == named().folder != other.folder
+    assert (plain.record["options"], other.record["options"]) == ({}, {"fad_share": "side"})
+    assert other.task().options.fad_share == "side"
+    for wrong, sentence in (({"fad_shar": "side"}, "did you mean 'fad_share'"), ({"bands": "six"}, "takes int")):
+        with pytest.raises(DidError, match=sentence):
+            named(**wrong)
 
 
 MINE = """
@@ -441,6 +461,9 @@ def test_two_processes_that_want_the_same_run_train_it_once(tiny_source, tiny_se
     monkeypatch.setattr(runs, "fit", lambda *a: begun.append(1) or fit(*a))
     short = dataclasses.replace(tiny_settings, iterations=2, validate_every=2)
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(run, short, *tiny_source, runs=tmp_path, progress=False) for _ in range(2)]
+        jobs = [
+            pool.submit(run, tiny_source[0], short, store=tiny_source[1], runs=tmp_path, progress=False)
+            for _ in range(2)
+        ]
         assert jobs[0].result() == jobs[1].result()
     assert len(begun) == 1

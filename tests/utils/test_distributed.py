@@ -225,7 +225,7 @@ def test_the_group_of_gpus_refuses_tensors_on_the_cpu_as_nccl_does(tmp_path):
         assert "No backend type associated with device type cpu" in error
 
 
-def whole_run(source: Any, store: Any, settings: Settings, runs: Path) -> dict[str, Any]:
+def whole_run(source: Any, store: Any, settings: Settings, folder: Path) -> dict[str, Any]:
     """Training, validation, tests and what `domain_predictions` finds, with a group that serves GPUs only."""
     rank, world = str(dist.get_rank()), str(dist.get_world_size())
     os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world, LOCAL_WORLD_SIZE=world, GROUP_RANK="0",
@@ -234,7 +234,7 @@ def whole_run(source: Any, store: Any, settings: Settings, runs: Path) -> dict[s
     strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group=dist.new_group(backend="gloo"))
     fabric = Fabric(accelerator="cpu", devices=2, strategy=strategy)
     fabric.launch()
-    done = runs.run(source, settings, store=store, runs=runs, progress=False, fabric=fabric)
+    done = runs.run(source, settings, store=store, runs=folder, progress=False, fabric=fabric)
     faces = runs.split_faces(store, settings)["test"]
     return {"scores": done.scores.score.tolist(), "domains": runs.domain_predictions(done.task(), faces).tolist(),
             "history": done.history.to_dict("list"), "record": done.record["metrics"]}  # fmt: skip

@@ -97,7 +97,7 @@ def test_a_child_finds_what_its_parent_finds(tmp_path, monkeypatch):
     (tmp_path / "extra.py").write_text("VALUE = 7")
     code = "import json, extra, did; print(json.dumps([extra.VALUE, did.__file__]))"
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    own = Path(processes.__file__).resolve().parents[1]
+    own = Path(processes.__file__).resolve().parents[2]
     for here in (tmp_path.parent, own):
         monkeypatch.chdir(here)
         done = subprocess.run(processes.command(code), capture_output=True, text=True, check=True, timeout=60)

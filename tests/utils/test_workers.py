@@ -156,7 +156,7 @@ def work():
 def test_a_script_that_writes_a_stand_in_ends_with_a_sentence_too(tmp_path):
     script = tmp_path / "script.py"
     people = {"train": 2, "val": 2, "test": 2}
-    script.write_text(f"from did.data import standin\nstandin.write('ffpp', {str(tmp_path / 'set')!r}, {people}, 1, "
+    script.write_text(f"from did import standin\nstandin.write('ffpp', {str(tmp_path / 'set')!r}, {people}, 1, "
                       "workers=2, progress=False)\n")  # fmt: skip
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0 and "DidError: the workers that this script starts read it anew" in done.stderr

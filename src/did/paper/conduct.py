@@ -202,7 +202,8 @@ def conduct(
     table = _table(what, chosen, runs, scored)
     banks = {source.bank for source in sources.values()}
     part = any(source.kind != source.edition for source in sources.values())
-    bank = "portraits" if len(banks) > 1 else f"{banks.pop()}{'-part' if part else ''}"
+    standin = "portraits" if "portraits" in banks else "drawn"
+    bank = f"licensed{'-part' if part else ''}" if editions == {"licensed"} else standin
     apart = _differences(what, runs, scored)
     outcome = Outcome(what, preset, numbers, bank, sources, runs, table, apart, started, options)
     records.save(outcome.record)

@@ -26,7 +26,7 @@ def import_path(here: bool = False) -> list[str]:
             whichever folder a process is in, goes in any case.
     """
     path = [entry for entry in sys.path if entry and (here or not _is_here(entry))]
-    own = str(Path(__file__).resolve().parents[1])
+    own = str(Path(__file__).resolve().parents[2])
     return path if own in path else [*path, own]
 
 

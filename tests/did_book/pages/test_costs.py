@@ -245,7 +245,7 @@ def test_the_speed_of_scoring_is_a_row(side_by_side, tiny_source, monkeypatch):
     """Both sides see the same number of images, in the same batches."""
     loader = importlib.import_module("loader")
     scored, forward = [], []
-    score, of_detector = loader.training.score, DetectionGraph.forward
+    score, of_detector = loader.loop.score, DetectionGraph.forward
 
     def counted(detector, faces, *args, **options):
         found = score(detector, faces, *args, **options)
@@ -253,7 +253,7 @@ def test_the_speed_of_scoring_is_a_row(side_by_side, tiny_source, monkeypatch):
         forward.clear()
         return found
 
-    monkeypatch.setattr(loader.training, "score", counted)
+    monkeypatch.setattr(loader.loop, "score", counted)
     monkeypatch.setattr(DetectionGraph, "forward", lambda self, x: forward.append(len(x)) or of_detector(self, x))
     found = loader.scoring("test_efficientnet", tiny_source[1], pairs=1)
     assert set(scored) == {140} and forward[:3] == [64, 64, 12]
