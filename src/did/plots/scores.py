@@ -235,8 +235,8 @@ def confusion_matrix(confusion: pd.DataFrame, stamp: str) -> Plot:
     """Which domain C̄ takes each domain for (Fig. 5).
 
     Args:
-        confusion: from `did.evaluation.confusion`: a row a true domain, a column a predicted one; a row of NaN is a
-            domain without faces.
+        confusion: from `did.evaluation.metrics.confusion`: a row a true domain, a column a predicted one; a row of NaN
+            is a domain without faces.
         stamp: where the numbers come from.
 
     Raises:
@@ -273,7 +273,7 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
     """Share of fakes against the probability of "fake": on the dotted line a detector is as sure as it is right.
 
     Args:
-        tables: detector -> table of `did.evaluation.reliability`.
+        tables: detector -> table of `did.evaluation.calibration.reliability`.
         stamp: where the numbers come from.
     """
     names = list(tables)

@@ -63,7 +63,7 @@ class Run:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """AUC and EER with intervals on the test split; see `did.evaluation.report`."""
+        """AUC and EER with intervals on the test split; see `did.evaluation.intervals.report`."""
         return Evaluation(self.folder).metrics
 
     @property
@@ -100,7 +100,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """AUC and EER with intervals; see `did.evaluation.report`."""
+        """AUC and EER with intervals; see `did.evaluation.intervals.report`."""
         return read_csv(self.folder / "metrics.csv", text=("level", "method"))
 
     @property

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,8 +19,7 @@ class Equation:
     Attributes:
         number: the paper's; "Algorithm 1" for an algorithm.
         says: it in one sentence.
-        latex: as its chapter prints it; empty for an algorithm.
-        label: of the equation in its chapter; for an algorithm, of its place there.
+        label: of the equation in its chapter, which prints it; for an algorithm, of its place there.
         chapter: the notebook, without `.ipynb`.
         code: full names of the functions, methods and classes that are it.
         tests: those that pin the code, as `tests/file.py::function`.
@@ -27,27 +27,26 @@ class Equation:
 
     number: int | str
     says: str
-    latex: str
     label: str
     chapter: str
     code: tuple[str, ...]
     tests: tuple[str, ...]
 
     @property
+    def printed(self) -> bool:
+        """Whether its chapter prints it as an equation."""
+        return isinstance(self.number, int)
+
+    @property
     def name(self) -> str:
         """As a heading has it."""
-        return f"Equation {self.number}" if isinstance(self.number, int) else self.number
+        return f"Equation {self.number}" if self.printed else str(self.number)
 
 
 _LIST = (
     Equation(
         1,
         "The deepfake map weights each entry of the features; what it leaves is the other part, so nothing is lost.",
-        r"""
-        M_{df} &= A_{df}(\psi; I_X) \\
-        I_{df} &= M_{df} \otimes I_X \\
-        I_{os} &= (1 - M_{df}) \otimes I_X
-        """,
         "eq-1",
         "method_1_decomposition",
         ("did.method.model.DID.forward",),
@@ -56,11 +55,6 @@ _LIST = (
     Equation(
         2,
         "The other part is split once more: what tells the forgery methods apart, and the rest.",
-        r"""
-        M_{dom} &= A_{dom}(\varphi; I_{os}) \\
-        I_{dom} &= M_{dom} \otimes I_{os} \\
-        I_{res} &= (1 - M_{dom}) \otimes I_{os}
-        """,
         "eq-2",
         "method_1_decomposition",
         ("did.method.model.DID.forward",),
@@ -70,7 +64,6 @@ _LIST = (
         3,
         "Mutual information is the divergence of the joint distribution from the product of the marginals. For "
         "features it cannot be computed; for Gaussians it can, and those are the measure.",
-        r"MI(I_{df}; I_{os}) = \mathbb{D}_{KL}\big(P(I_{df}, I_{os}) \,\|\, P(I_{df}) \otimes P(I_{os})\big)",
         "eq-3",
         "method_3_mutual_information",
         ("did_book.chapters.toys.gaussian_information", "did_book.chapters.toys.gaussian_log_ratio"),
@@ -81,13 +74,6 @@ _LIST = (
     Equation(
         4,
         "A network that tells pairs of one image from pairs of two images gives an estimate of the dependence.",
-        r"""
-        \begin{aligned}
-        MI(I_{df}; I_{os}) &\geq \hat I^{JSD}(I_{df}; I_{os}) \\
-        &= \mathbb{E}_{x \sim P(I_{df}, I_{os})}[\log \sigma(T(\phi; x))]
-         + \mathbb{E}_{x \sim P(I_{df}) \otimes P(I_{os})}[\log(1 - \sigma(T(\phi; x)))]
-        \end{aligned}
-        """,
         "eq-4",
         "method_3_mutual_information",
         (
@@ -105,13 +91,6 @@ _LIST = (
     Equation(
         5,
         "The estimator raises the estimate, and the features lower it; a reversed gradient serves both at once.",
-        r"""
-        \begin{aligned}
-        \mathcal{L}_{dec} = \min_{\theta, \psi} \max_{\phi} \Big(
-        &\mathbb{E}_{x \sim P(I_{df}, I_{os})}[\log \sigma(T(\phi; x))] \\
-        &+ \mathbb{E}_{x \sim P(I_{df}) \otimes P(I_{os})}[\log(1 - \sigma(T(\phi; x)))] \Big)
-        \end{aligned}
-        """,
         "eq-5",
         "method_3_mutual_information",
         ("did.method.layers.gradient_reversal",),
@@ -124,13 +103,9 @@ _LIST = (
     Equation(
         6,
         "The AUC is the share of pairs of a fake and a real in which the fake scores higher.",
-        r"""
-        WMW = \frac{1}{|\mathcal{F}||\mathcal{R}|} \sum_{i \in \mathcal{F}} \sum_{j \in \mathcal{R}}
-        \mathbb{I}\big[C(\omega; I_{df}^{X_i}) > C(\omega; I_{df}^{X_j})\big]
-        """,
         "eq-6",
         "method_4_ranking",
-        ("did_book.chapters.toys.wmw", "did.evaluation.auc"),
+        ("did_book.chapters.toys.wmw", "did.evaluation.metrics.auc"),
         (
             "tests/did_book/chapters/test_toys.py::test_wmw_is_the_auc_but_for_ties",
             "tests/evaluation/test_metrics.py::test_auc_is_the_wmw_statistic_of_eq_6",
@@ -139,10 +114,6 @@ _LIST = (
     Equation(
         7,
         "The ranking loss is the mean over all pairs of how badly each is ordered.",
-        r"""
-        \mathcal{L}_{AUC} = \frac{1}{|\mathcal{F}||\mathcal{R}|} \sum_{i \in \mathcal{F}} \sum_{j \in \mathcal{R}}
-        E\big(C(\omega; I_{df}^{X_i}), C(\omega; I_{df}^{X_j})\big)
-        """,
         "eq-7",
         "method_4_ranking",
         ("did.method.losses.auc_loss", "did_book.chapters.toys.auc_loss_by_pairs"),
@@ -154,10 +125,6 @@ _LIST = (
     Equation(
         8,
         "A pair costs a power of what the fake's lead falls short of the margin, and nothing once it has the margin.",
-        r"""
-        E(s_i, s_j) = \begin{cases} \big(-(s_i - s_j - \gamma)\big)^p, & s_i - s_j < \gamma, \\
-        0, & \text{otherwise} \end{cases}
-        """,
         "eq-8",
         "method_4_ranking",
         ("did.method.losses.auc_loss", "did_book.chapters.toys.auc_loss_by_pairs"),
@@ -169,13 +136,6 @@ _LIST = (
     Equation(
         9,
         "The classification loss mixes binary cross-entropy with the ranking loss.",
-        r"""
-        \begin{aligned}
-        \mathcal{L}_{cls} &= \alpha \mathcal{L}_{BCE} + (1 - \alpha) \mathcal{L}_{AUC} \\
-        \mathcal{L}_{BCE} &= -\frac{1}{n} \sum_{i=1}^n \big[Y_i \log \sigma(C(\omega; I_{df}^{X_i}))
-        + (1 - Y_i) \log(1 - \sigma(C(\omega; I_{df}^{X_i})))\big]
-        \end{aligned}
-        """,
         "eq-9",
         "method_4_ranking",
         ("did.method.losses.classification_loss",),
@@ -184,10 +144,6 @@ _LIST = (
     Equation(
         10,
         "The domain loss is the cross-entropy of the domain: real, or the method of the forgery.",
-        r"""
-        \mathcal{L}_{dom} = -\frac{1}{n} \sum_{i=1}^{n} \sum_{j=0}^{k} D_i^j \,
-        \log\left( S\left[\bar C^j(\bar\omega; I_{dom}^{X_i})\right] \right)
-        """,
         "eq-10",
         "method_5_together",
         ("did.method.losses.domain_loss",),
@@ -196,10 +152,6 @@ _LIST = (
     Equation(
         11,
         "The three losses, each with its weight, make one sum.",
-        r"""
-        \mathcal{L} = \lambda_{dec} \mathcal{L}_{dec} + \lambda_{cls} \mathcal{L}_{cls}
-        + \lambda_{dom} \mathcal{L}_{dom}
-        """,
         "eq-11",
         "method_5_together",
         ("did.method.task.DIDTask.forward",),
@@ -211,21 +163,6 @@ _LIST = (
     Equation(
         12,
         "One step moves all six modules at once, each at its own rate; the estimator climbs and the others descend.",
-        r"""
-        \begin{pmatrix} \theta_{l+1} \\ \psi_{l+1} \\ \varphi_{l+1} \\
-        \phi_{l+1} \\ \omega_{l+1} \\ \bar\omega_{l+1} \end{pmatrix}
-        =
-        \begin{pmatrix} \theta_{l} \\ \psi_{l} \\ \varphi_{l} \\ \phi_{l} \\ \omega_{l} \\ \bar\omega_{l} \end{pmatrix}
-        -
-        \begin{pmatrix}
-        \eta_\theta \, \partial_\theta \mathcal{L} \\
-        \eta_\psi \, \partial_\psi \mathcal{L} \\
-        \eta_\varphi \, \partial_\varphi \mathcal{L} \\
-        -\eta_\phi \, \beta \, \partial_\phi \mathcal{L} \\
-        \eta_\omega \, \partial_\omega \mathcal{L} \\
-        \eta_{\bar\omega} \, \partial_{\bar\omega} \mathcal{L}
-        \end{pmatrix}
-        """,
         "eq-12",
         "method_5_together",
         (
@@ -247,7 +184,6 @@ _LIST = (
     Equation(
         "Algorithm 1",
         "Split the features by Equation 1, then the other part by Equation 2; three parts come out.",
-        "",
         "algorithm-1",
         "method_1_decomposition",
         ("did.method.model.DID.forward",),
@@ -256,7 +192,6 @@ _LIST = (
     Equation(
         "Algorithm 2",
         "Draw a batch, take the step of Equation 12, go on; at the end keep the modules that the test phase needs.",
-        "",
         "algorithm-2",
         "method_5_together",
         ("did.training.loop.fit", "did.training.loop.train_step"),
@@ -319,22 +254,26 @@ def _role(code: str) -> str:
     return f"{{py:{kind}}}`{code}`"
 
 
-def equations_page() -> str:
-    """The page "The equations" as MyST text, for a place beside the chapters."""
+def equations_page(texts: Mapping[str, str]) -> str:
+    """Return the page "The equations" as MyST text, for a place beside the chapters.
+
+    Args:
+        texts: chapter -> its prose, from which the equations are taken.
+    """
     parts = [
         "# The equations\n",
         "Every equation and both algorithms of the paper: the code that is it, and the tests that fail when the code "
         "is no longer it. The numbers are the paper's. The book is not built when one of these links is missing.\n",
     ]
     for equation in EQUATIONS.values():
-        place = f"{{eq}}`{equation.label}`" if equation.latex else f"[{equation.name}](#{equation.label})"
+        place = f"{{eq}}`{equation.label}`" if equation.printed else f"[{equation.name}](#{equation.label})"
         code = ", ".join(
             f"{_role(each)} ([source of {_split(each)[1]}](#{_code_anchor(each)}))" for each in equation.code
         )
         tests = ", ".join(f"[{test.partition('::')[2]}](#{anchor(test)})" for test in equation.tests)
         parts += [
             f"## {equation.name}\n",
-            *([f"$$\n{_lines(equation.latex)}\n$$\n"] if equation.latex else []),
+            *([f"$$\n{printed(texts[equation.chapter])[equation.label]}\n$$\n"] if equation.printed else []),
             f"{equation.says}\n",
             f"- Chapter: [](./{equation.chapter}) at {place}\n- Code: {code}\n- Test: {tests}\n",
         ]
@@ -343,8 +282,15 @@ def equations_page() -> str:
     return "\n".join(parts)
 
 
-def _lines(latex: str) -> str:
-    return "\n".join(line.strip() for line in latex.strip().splitlines())
+def printed(text: str) -> dict[str, str]:
+    """Return the labelled equations that a chapter prints: label -> LaTeX."""
+    return {label: latex.strip() for label, latex in _MATH.findall(text)}
+
+
+def prose(notebook: Mapping[str, Any]) -> str:
+    """Return the prose of a notebook."""
+    cells = notebook["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
 def gaps(equations: Mapping[int | str, Equation], root: Path) -> list[str]:
@@ -425,8 +371,7 @@ def _text(file: Path) -> str:
     try:
         if file.suffix == ".md":
             return file.read_text(encoding="utf-8")
-        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]  # nbformat would validate, slowly
-        return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        return prose(json.loads(file.read_text(encoding="utf-8")))  # nbformat would validate, slowly
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -441,12 +386,9 @@ def _chapter(equation: Equation, root: Path) -> Iterator[str]:
     if not text:
         yield f"there is no {chapter} that can be read"
         return
-    printed = dict(_MATH.findall(text))
-    if equation.latex and equation.label not in printed:
+    if equation.printed and equation.label not in printed(text):
         yield f"{chapter} has no equation with the label {equation.label}"
-    elif equation.latex and printed[equation.label].split() != equation.latex.split():
-        yield f"{chapter} prints {equation.label} otherwise than the list"
-    if not equation.latex and f"({equation.label})=" not in text.splitlines():
+    if not equation.printed and f"({equation.label})=" not in text.splitlines():
         yield f"{chapter} has no place ({equation.label})="
     shown = {
         (file, name): options

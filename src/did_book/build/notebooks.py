@@ -245,4 +245,7 @@ def timings(pages: Mapping[str, nbformat.NotebookNode]) -> str:
 
 
 #: Pages that no notebook makes.
-GENERATED = {"equations": lambda pages: equations.equations_page(), "timings": timings}
+GENERATED = {
+    "equations": lambda pages: equations.equations_page({name: equations.prose(nb) for name, nb in pages.items()}),
+    "timings": timings,
+}
