@@ -18,13 +18,15 @@ class Words(str):
         return str(self)
 
 
-def plain(text: str) -> str:
-    """Return a text in one line that any terminal, file and page can hold: the rest of it as escapes.
+def encodable(text: str) -> str:
+    """Return a text that any file can hold in UTF-8: a byte of a file's name that is not UTF-8, which Python keeps as a
+    lone surrogate, is written as `\\xe9`."""
+    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
 
-    A byte that is not UTF-8, which Python keeps in a file's name as a lone surrogate, is written as `\\xe9`.
-    """
-    text = "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+def plain(text: str) -> str:
+    """Return a text in one line that any terminal, file and page can hold: the rest of it as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in encodable(text))
 
 
 def quoted(text: str) -> str:

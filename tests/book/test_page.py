@@ -208,7 +208,7 @@ def test_a_notebook_that_does_not_say_where_its_numbers_are_from(shown):
 # --- names of files and credits, as far as the built page -------------------------------------------------------------
 
 ODD = "<img src=x onerror=alert(1)> \"q\" 'r' `s` ```t a|b [c](javascript:alert(1)) $d$ *e* </p><script>f()</script>"
-SEEN = f"{ODD} caf\\udce9\\n# g"
+SEEN = f"{ODD} caf\\xe9\\n# g"
 HOSTILE = os.fsdecode(f"{ODD} caf".encode() + b"\xe9") + "\n# g"
 
 CONFIG = """

@@ -646,7 +646,7 @@ def test_a_killed_worker_is_reported(clean_root, index, tmp_path, monkeypatch):
             pass
 
     monkeypatch.setattr(prepare, "ProcessPoolExecutor", Pool)
-    with pytest.raises(DidError, match="run it again with fewer workers"):
+    with pytest.raises(DidError, match="run again with fewer workers"):
         prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS | {"workers": 2})
     assert json.loads((tmp_path / "s" / "unfinished.json").read_text())["finished"] is False
 

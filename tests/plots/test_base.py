@@ -75,7 +75,7 @@ def test_a_figure_shows_any_name_as_it_is(figure, name):
         bundle[kind].encode("utf-8")
     assert "\n" not in bundle["text/plain"]
     texts = [text.get_text() for text in plot.figure.findobj(Text)]
-    wanted = "\n".join(part.encode("utf-8", "backslashreplace").decode() for part in name.split("\n"))
+    wanted = os.fsencode(name).decode("utf-8", "backslashreplace")
     # A dollar is written with a backslash, which matplotlib drops.
     assert any(wanted in text.replace(r"\$", "$") for text in texts), texts
 

@@ -386,7 +386,7 @@ def _is_finished(store: Path, settings: dict[str, Any], index: pd.DataFrame, roo
         raise _other(store, [f"the videos' content{example}"])
     if earlier:
         with contextlib.suppress(DidError):
-            _note(store / "store.json", settings | {"content": content})
+            _note(store / "store.json", settings | {"content": content, "notes": {}})
     if dict(zip(index["path"], zip(stamps, digests, strict=True), strict=True)) != known:
         _note_seen(store, index, stamps, digests)
     return True

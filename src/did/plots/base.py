@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 
-from did.words import plain
+from did.words import encodable, plain
 
 #: Okabe and Ito's palette, which survives the common colour blindnesses.
 PALETTE = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"]
@@ -47,8 +47,8 @@ class Plot:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Description": self.alt})
         numbered = isinstance(self.data.index, pd.RangeIndex)
-        table = self.data.to_csv(index=not numbered, float_format="%.6g").encode("utf-8", "backslashreplace").decode()
-        shown = {"image/png": buffer.getvalue(), "text/plain": self.alt, "text/csv": table}
+        table = encodable(self.data.to_csv(index=not numbered, float_format="%.6g"))
+        shown: dict[str, object] = {"image/png": buffer.getvalue(), "text/plain": self.alt, "text/csv": table}
         return shown, {"image/png": {"stamp": self.stamp}}
 
     @property
