@@ -251,7 +251,7 @@ def duplicates(
     try:
         files["bytes"] = [(Path(root) / path).stat().st_size for path in files["path"]]
         files = files[files.groupby("bytes")["cell"].transform("nunique") > 1]
-        bar = tqdm(files["path"], desc="compare", unit="file", disable=not progress)
+        bar = tqdm(files["path"], desc="compare", unit="file", disable=not (progress and len(files)))
         files = files.assign(sha256=[sha256(Path(root) / path) for path in bar])
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
