@@ -71,7 +71,7 @@ def red_cells(folder: Path) -> list[str]:
 
 #: How far each notebook is run. The AUC loss is checked early; a run's record stands at the end.
 ENDS = {
-    "method_4_ranking": "toys.auc_loss_by_pairs",
+    "method_4_ranking": "ranking.auc_loss_by_pairs",
     "data": "table.report(data.index, data.root)",
     "train": 'print("the record holds")',
 }

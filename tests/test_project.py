@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,14 @@ def test_no_tracked_file_is_large():
     assert not large
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+MODULES = set(map(module_of, SOURCES))
+
+
 def place_of(module: str) -> str:
     """The folder, or file, directly in `did` or `did_book` that a module lies in; "" for the packages themselves."""
     top, *rest = module.split(".")
@@ -217,15 +226,9 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            names |= {f"{module}.{alias.name}" for alias in node.names} if module == "did" else {module}
+            parts = {f"{module}.{alias.name}" for alias in node.names}
+            names |= parts if module == "did" else (parts & MODULES) or {module}
     return names
-
-
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
-
-
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
@@ -237,3 +240,41 @@ def test_imports_point_down(path):
         assert name.split(".")[0] not in ("tests", "notebooks"), f"{path.name} imports {name}"
         if name.split(".")[0] in ("did", "did_book") and (there := place_of(name)) in ORDER:
             assert ORDER.index(there) <= height, f"{place} imports {there}, which stands above it"
+
+
+def test_imports_form_no_circle():
+    """Imports inside functions count too: a circle that is hidden there is one all the same."""
+    graph = {module_of(path): imported(path) & MODULES for path in SOURCES}
+    TopologicalSorter(graph).prepare()
+
+
+METHOD = sorted((ROOT / "src/did/method").glob("*.py"))
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines with a statement on them: no docstring, comment or empty line."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    lines: set[int] = set()
+    for node in ast.walk(tree):
+        string = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.stmt) and not string and not hasattr(node, "body"):
+            lines |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        elif hasattr(node, "body") and isinstance(node, ast.stmt):
+            lines.add(node.lineno)
+    return len(lines)
+
+
+def test_the_method_stays_small():
+    """What the paper proposes can be read in one sitting; what surrounds it goes elsewhere."""
+    assert {path.stem for path in METHOD} == {"__init__", "backbones", "layers", "losses", "model", "task"}
+    assert sum(map(lines_of_code, METHOD)) <= 600
+
+
+@pytest.mark.parametrize("path", METHOD, ids=lambda path: path.name)
+def test_the_method_knows_no_process_group_no_data_and_no_notebook(path):
+    allowed = {"did.errors", "did.settings", "did.task", "did.utils.weights"}
+    ours = {name for name in imported(path) if name.split(".")[0] in ("did", "did_book")}
+    assert {name for name in ours if not name.startswith("did.method.")} <= allowed
+    outside = {name.split(".")[0] for name in imported(path)} - {"did"}
+    assert not outside & {"lightning", "lightning_fabric", "pandas", "cv2", "av", "PIL", "papermill", "nbformat"}
+    assert "torch.distributed" not in path.read_text(encoding="utf-8")

@@ -8,11 +8,11 @@ from torch import nn
 from did.method.layers import gradient_reversal
 from did.method.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
 from did.method.model import Estimator
-from did_book.chapters.toys import auc_loss_by_pairs
+from did_book.chapters.ranking import auc_loss_by_pairs
 
 
 def auc_loss_by_loops(scores, labels, margin, power):
-    """The pair-by-pair reference, which tests/did_book/chapters/test_toys.py holds against a calculation by hand."""
+    """The pair-by-pair reference, which tests/did_book/chapters/test_ranking.py holds against a calculation by hand."""
     return auc_loss_by_pairs(scores.tolist(), labels.tolist(), margin, power)
 
 

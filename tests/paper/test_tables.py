@@ -668,16 +668,3 @@ def test_every_row_of_the_experiment_has_its_place_in_the_table(preset):
     assert found["on CDF2"].str.endswith("ahead").sum() == len(rows)
     assert (found["on CDF2"] == "not run").sum() == 0
     assert set(found.setting[found["the paper"] == "-"]) <= {"the paper's values of all three"}
-
-
-def test_the_sentences_on_calibration_change_with_it():
-    def said(bound=None, before=0.2, after=0.1, fpr=0.1):
-        frame = {"temperature": 0.5, "bound": bound, "fpr": fpr, "fnr": 0.2}
-        return " ".join(tables.calibration_sentences({"frame": frame}, {"before": before, "after": after}))
-
-    assert "is 0.500" in said() and "nearer to the share of fakes" in said()
-    assert "at most one in three" in said() and "real ones 0.100, of the fakes 0.200" in said()
-    assert "separate the validation frames" in said("lower") and "is 0.500" not in said("lower")
-    assert "tell nothing, or the contrary" in said("upper")
-    assert "farther from" in said(after=0.3) and "no nearer to" in said(after=0.199)
-    assert "more than one in three" in said(fpr=0.4)

@@ -12,15 +12,13 @@ import pandas as pd
 
 from did import evaluation, presets
 from did.data.store import FaceStore
-from did.data.table import REAL
 from did.errors import DidError, nearest
 from did.paper import records, verdicts
 from did.paper.experiments import EXPERIMENTS, Experiment, Row
 from did.paper.records import Record, columns, plain
-from did.settings import Settings
 from did.sources import STANDIN, Source, face_store, open_source
 from did.training.provenance import provenance, stamp
-from did.training.runs import Evaluation, Run, evaluate, run
+from did.training.runs import Run, evaluate, run
 from did.utils.files import given_path
 
 
@@ -208,36 +206,6 @@ def conduct(
     outcome = Outcome(what, preset, numbers, bank, sources, runs, table, apart, started, options)
     records.save(outcome.record)
     return outcome
-
-
-def train_on_each(
-    settings: Settings, source: Source, store: FaceStore, progress: bool = True
-) -> dict[str, tuple[Run, Evaluation]]:
-    """Plain detectors (BCE), each trained on the real faces and one forgery method, all tested on every method.
-
-    A detector's training and validation hold its own method alone; the settings are the same for all, and each test
-    is on the whole test split. What is there already is taken as it is.
-
-    Args:
-        settings: of all runs.
-        source, store: the data and its crops.
-
-    Returns:
-        Method -> its run and that run's test on all methods; last `all`, one detector trained on all of them (the run
-        "BCE" of Table 1 under that table's settings).
-
-    Raises:
-        DidError: fewer than two methods, or what training raises.
-    """
-    methods = sorted(set(store.manifest["method"]) - {REAL})
-    if len(methods) < 2:
-        raise DidError(f"{source.label} has {len(methods)} forgery method; name a source with two or more")
-    parts = {method: (f"{source.label}, {method} alone", store.only(method)) for method in methods}
-    found = {}
-    for name, (label, part) in {**parts, "all": (source.label, store)}.items():
-        one = run(dataclasses.replace(source, label=label), settings, "bce", store=part, progress=progress)
-        found[name] = one, evaluate(one, source, store, progress)
-    return found
 
 
 def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:

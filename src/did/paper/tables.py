@@ -98,36 +98,6 @@ def shown(entry: Record) -> str:
 # --- what the paper leaves open -----------------------------------------------------------------------------------
 
 
-def calibration_sentences(calibration: Mapping[str, Any], gaps: Mapping[str, float]) -> list[str]:
-    """What a run's temperature did to the probabilities of its test faces.
-
-    Args:
-        calibration: of the run's record.
-        gaps: expected calibration errors on the test split, `before` and `after` the temperature.
-    """
-    frame = calibration["frame"]
-    said = [f"The temperature of frames is {frame['temperature']:.3f}."]
-    if frame["bound"] == "lower":
-        said = ["The scores separate the validation frames: any temperature is too high, and it stops at its bound."]
-    elif frame["bound"] == "upper":
-        said = [
-            "On the validation frames the scores tell nothing, or the contrary: the temperature stops at its bound, "
-            "and every probability is drawn to one half."
-        ]
-    before, after = gaps["before"], gaps["after"]
-    words = "nearer to" if after < before - 0.005 else "farther from" if after > before + 0.005 else "no nearer to"
-    said.append(
-        f"On the test frames it brings the probabilities {words} the share of fakes: calibration error {before:.3f} "
-        f"before, {after:.3f} after."
-    )
-    errors = "more than one in three" if max(frame["fpr"], frame["fnr"]) > 1 / 3 else "at most one in three"
-    said.append(
-        f"At the threshold {errors} of the validation frames of a class are called wrongly: of the real ones "
-        f"{frame['fpr']:.3f}, of the fakes {frame['fnr']:.3f}."
-    )
-    return said
-
-
 def open_choices(preset: str) -> pd.DataFrame:
     """Every choice that the paper leaves open or contradicts itself on, and every stated one that is tried otherwise,
     from the settings' own table: one row a setting.

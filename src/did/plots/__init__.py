@@ -4,7 +4,6 @@ that data."""
 from did.plots.base import PALETTE, Plot
 from did.plots.data import contact_sheet, mean_spectra
 from did.plots.inside import attention_overlay, embeddings, overlap_bars, probe_bars, saliency_sheet
-from did.plots.predictions import predictions
 from did.plots.scores import (
     alpha_curve,
     confusion_matrix,
@@ -31,7 +30,6 @@ __all__ = [
     "mean_spectra",
     "overlap_bars",
     "paper_against_ours",
-    "predictions",
     "probe_bars",
     "reliability_diagram",
     "roc_curves",

@@ -14,8 +14,9 @@ from torch import nn
 
 from did.data.faces import MARGIN
 from did.data.loading import Faces
+from did.data.masks import true_region
 from did.data.table import REAL
-from did.evaluation.explain import overlap, saliency, true_region
+from did.evaluation.explain import overlap, saliency
 from did.plots.base import (
     GRAY,
     HATCHES,

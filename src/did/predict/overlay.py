@@ -1,11 +1,8 @@
 """Pictures with what the detector saw: the face's box, its score, and M_df laid over the face."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,10 +12,8 @@ from PIL import Image
 from did.data.faces import template
 from did.data.geometry import similarity
 from did.data.video import write_clip
+from did.predict.detector import Detector, Seen
 from did.utils.files import write_atomically
-
-if TYPE_CHECKING:
-    from did.predict.detector import Detector, Seen
 
 #: Longest side of an overlay in pixels.
 LONGEST = 1280

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from did.errors import DidError, nearest
-from did.method.backbones import PLAIN, Backbone, Machine, cut, evaluating, widen
+from did.method.backbones import PLAIN, Backbone, Machine, evaluating
+from did.rivals.cutting import cut, widen
 from did.settings import Settings
 from did.task import Step, Task, register_task
 
@@ -200,7 +201,7 @@ class F3Net(nn.Module):
     - LFS's map has half the image's side (at a step of 2), so its stem has stride 1 and the branches' maps are alike
       in size. Its kernels are the gray ones too, and it is not normalised: the batch normalisation after the stem does
       that.
-    - The form of the attention (see `MixBlock`); where other backbones are mixed (see `did.method.backbones.cut`).
+    - The form of the attention (see `MixBlock`); where other backbones are mixed (see `did.rivals.cutting.cut`).
     - The fusion: average pooling of each branch, concatenation and one linear layer, with one logit for two classes.
 
     Args:
@@ -211,7 +212,7 @@ class F3Net(nn.Module):
         options: bands, windows and readings.
 
     Raises:
-        DidError: as `did.method.backbones.Backbone` and `did.method.backbones.cut`.
+        DidError: as `did.method.backbones.Backbone` and `did.rivals.cutting.cut`.
     """
 
     mean: Tensor

@@ -20,7 +20,6 @@ from did.data.loading import Faces, domain_names
 from did.data.store import FaceStore, open_store
 from did.data.table import COLUMNS, fingerprint, read_csv
 from did.errors import DidError, nearest
-from did.method.backbones import weights_file
 from did.settings import Settings
 from did.sources import Source, face_store
 from did.task import Task, Wants, code_digest, options_of, task_named
@@ -28,6 +27,7 @@ from did.training.loop import BEST, RESUME, STATE_MEND, fit, score
 from did.training.provenance import provenance
 from did.utils import checkpoints, distributed
 from did.utils.files import alone, home, sha256, write_atomically
+from did.utils.weights import weights_file
 
 RECORD = "record.json"
 #: Part of every run's name. Raised when what a run computes changes, and by nothing else: a release renames no run.

@@ -66,9 +66,12 @@ _LIST = (
         "features it cannot be computed; for Gaussians it can, and those are the measure.",
         "eq-3",
         "method_3_mutual_information",
-        ("did_book.chapters.toys.gaussian_information", "did_book.chapters.toys.gaussian_log_ratio"),
         (
-            "tests/did_book/chapters/test_toys.py::test_the_log_ratio_is_that_of_the_densities_and_its_mean_the_information",
+            "did_book.chapters.mutual_information.gaussian_information",
+            "did_book.chapters.mutual_information.gaussian_log_ratio",
+        ),
+        (
+            "tests/did_book/chapters/test_mutual_information.py::test_the_log_ratio_is_that_of_the_densities_and_its_mean_the_information",
         ),
     ),
     Equation(
@@ -83,7 +86,7 @@ _LIST = (
         ),
         (
             "tests/method/test_losses.py::test_the_estimate_at_zero_and_its_bound",
-            "tests/did_book/chapters/test_toys.py::test_the_best_estimate_is_the_integral",
+            "tests/did_book/chapters/test_mutual_information.py::test_the_best_estimate_is_the_integral",
             "tests/method/test_losses.py::test_the_marginal_is_a_permutation_without_fixed_points",
             "tests/method/test_model.py::test_the_estimator_equals_one_that_concatenates",
         ),
@@ -105,9 +108,9 @@ _LIST = (
         "The AUC is the share of pairs of a fake and a real in which the fake scores higher.",
         "eq-6",
         "method_4_ranking",
-        ("did_book.chapters.toys.wmw", "did.evaluation.metrics.auc"),
+        ("did_book.chapters.ranking.wmw", "did.evaluation.metrics.auc"),
         (
-            "tests/did_book/chapters/test_toys.py::test_wmw_is_the_auc_but_for_ties",
+            "tests/did_book/chapters/test_ranking.py::test_wmw_is_the_auc_but_for_ties",
             "tests/evaluation/test_metrics.py::test_auc_is_the_wmw_statistic_of_eq_6",
         ),
     ),
@@ -116,10 +119,10 @@ _LIST = (
         "The ranking loss is the mean over all pairs of how badly each is ordered.",
         "eq-7",
         "method_4_ranking",
-        ("did.method.losses.auc_loss", "did_book.chapters.toys.auc_loss_by_pairs"),
+        ("did.method.losses.auc_loss", "did_book.chapters.ranking.auc_loss_by_pairs"),
         (
             "tests/method/test_losses.py::test_auc_loss_equals_the_double_loop",
-            "tests/did_book/chapters/test_toys.py::test_the_loop_over_pairs_is_eq_8_by_hand",
+            "tests/did_book/chapters/test_ranking.py::test_the_loop_over_pairs_is_eq_8_by_hand",
         ),
     ),
     Equation(
@@ -127,10 +130,10 @@ _LIST = (
         "A pair costs a power of what the fake's lead falls short of the margin, and nothing once it has the margin.",
         "eq-8",
         "method_4_ranking",
-        ("did.method.losses.auc_loss", "did_book.chapters.toys.auc_loss_by_pairs"),
+        ("did.method.losses.auc_loss", "did_book.chapters.ranking.auc_loss_by_pairs"),
         (
             "tests/method/test_losses.py::test_auc_loss_at_the_margin",
-            "tests/did_book/chapters/test_toys.py::test_the_loop_over_pairs_is_eq_8_by_hand",
+            "tests/did_book/chapters/test_ranking.py::test_the_loop_over_pairs_is_eq_8_by_hand",
         ),
     ),
     Equation(

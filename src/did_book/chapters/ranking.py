@@ -1,14 +1,252 @@
-"""Figures of the chapter on ranking: pairs, the surrogate of the AUC, imbalance."""
+"""Chapter 4: ranking by pairs, in small experiments on known distributions, each above its figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from numpy.typing import ArrayLike
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, ndtr
 from sklearn.metrics import roc_curve
+from torch import Tensor
 
 from did.errors import DidError
+from did.evaluation import auc, calibration_error
+from did.method.losses import auc_loss, classification_loss
 from did.plots.base import GRAY, HATCHES, MARKERS, PALETTE, Plot, canvas, in_order, put_stamp
-from did_book.chapters.toys import best_line, clouds
+from did.presets import of_preset
+
+#: What the chapter takes at a preset. Sizes only.
+SIZES: dict[str, dict[str, Any]] = {
+    "smoke": {"seeds": (0,), "draws": 500, "alphas": (1.0, 0.5, 0.0)},
+    "laptop": {"seeds": (0, 1, 2), "draws": 2000, "alphas": (1.0, 0.75, 0.5, 0.25, 0.0)},
+}
+
+
+def sizes(preset: str) -> dict[str, Any]:
+    """The sizes of the chapter's experiments. Raises DidError on a preset that has none."""
+    return of_preset(SIZES, preset)
+
+
+def wmw(scores: Sequence[float], labels: Sequence[int]) -> float:
+    """The normalised Wilcoxon-Mann-Whitney statistic, pair by pair as Eq. 6 is printed: a tie counts as wrong.
+
+    Raises:
+        DidError: one class is absent.
+    """
+    fake, real = _two_classes(scores, labels)
+    right = 0
+    for i in fake:
+        for j in real:
+            right += i > j
+    return right / (len(fake) * len(real))
+
+
+def auc_loss_by_pairs(scores: Sequence[float], labels: Sequence[int], margin: float = 0.15, power: float = 2) -> float:
+    """Eq. 7 and 8 pair by pair, to hold `did.method.losses.auc_loss` against. Raises DidError if a class is absent."""
+    fake, real = _two_classes(scores, labels)
+    total = 0.0
+    for i in fake:
+        for j in real:
+            if i - j < margin:
+                total += (-(i - j - margin)) ** power
+    return total / (len(fake) * len(real))
+
+
+def _two_classes(scores: Sequence[float], labels: Sequence[int]) -> tuple[list[float], list[float]]:
+    fake = [s for s, y in zip(scores, labels, strict=True) if y == 1]
+    real = [s for s, y in zip(scores, labels, strict=True) if y == 0]
+    if not fake or not real:
+        raise DidError("a ranking needs a fake (1) and a real (0): give scores of both")
+    return fake, real
+
+
+def surrogate_table(pairs: Sequence[tuple[float, float]], differences: ArrayLike | None = None) -> pd.DataFrame:
+    """Eq. 8 for one pair, and its slope, against the difference of the two scores.
+
+    Args:
+        pairs: (γ, p) of each curve.
+        differences: of a fake's score and a real one's; by default -1 to 1.
+
+    Returns:
+        One row a (margin, power, difference): margin, power, difference, loss, slope.
+    """
+    found = []
+    given = np.linspace(-1, 1, 201) if differences is None else np.asarray(differences, dtype=float)
+    for margin, power in pairs:
+        for difference in given.tolist():
+            scores = torch.tensor([difference, 0.0], dtype=torch.float64, requires_grad=True)
+            loss = auc_loss(scores, torch.tensor([1, 0]), margin, power)
+            (slope,) = torch.autograd.grad(loss, scores)
+            row = {"margin": margin, "power": power, "difference": difference}
+            found.append({**row, "loss": loss.item(), "slope": slope[0].item()})
+    return pd.DataFrame(found)
+
+
+def turned_line(n: int = 15, angles: int = 721, seed: int = 0, margin: float = 0.15) -> pd.DataFrame:
+    """1 - WMW and its surrogate while the line that scores n points of the plane turns.
+
+    A third of the points is fake and lies to the right of the others. The score is cos(a)·x + sin(a)·y.
+
+    Returns:
+        One row an angle: angle (degrees), error (1 - WMW), surrogate (L_AUC).
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) < n // 3
+    points = rng.normal(0, 0.5, (n, 2)) + np.outer(labels, [0.5, 0.0])
+    rows = []
+    for angle in np.linspace(-180, 180, angles):
+        turned = points @ [math.cos(math.radians(angle)), math.sin(math.radians(angle))]
+        loss = auc_loss(torch.from_numpy(turned), torch.from_numpy(labels.astype(int)), margin).item()
+        rows.append({"angle": angle, "error": 1 - wmw(turned.tolist(), labels.tolist()), "surrogate": loss})
+    return pd.DataFrame(rows)
+
+
+def batches_of_pairs(
+    n: int = 15, fakes: int | None = 12, share: float = 0.8, separation: float = 1.0, draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Pairs and the AUC in random batches of scores: real ones N(0, 1), fakes N(separation, 1).
+
+    Args:
+        n: scores a batch.
+        fakes: of them, in each batch; None: each score is a fake with the chance `share`.
+
+    Returns:
+        One row a batch: fakes, pairs, auc (NaN where one class is absent).
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(draws):
+        labels = rng.random(n) < share if fakes is None else np.arange(n) < fakes
+        scores = rng.normal(size=n) + separation * labels
+        k = int(labels.sum())
+        rows.append({"fakes": k, "pairs": k * (n - k), "auc": auc(labels, scores) if 0 < k < n else math.nan})
+    return pd.DataFrame(rows)
+
+
+# Two classes of the plane: real ones about 0, fakes about `shift`, each with its own variances along the two axes.
+# `equal`: a line is the best there is, whatever the classes' sizes. `unequal`: lines trade one axis for the other.
+CLOUDS: Mapping[str, dict[str, tuple[float, float]]] = {
+    "equal": {"shift": (1.0, 0.5), "real": (1.0, 1.0), "fake": (1.0, 1.0)},
+    "unequal": {"shift": (1.0, 0.5), "real": (1.0, 0.05), "fake": (0.2, 3.0)},
+}
+
+
+def clouds(name: str, reals: int, fakes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Points (reals + fakes, 2), float64, and labels of a pair of `CLOUDS`. Raises DidError on an unknown name."""
+    if name not in CLOUDS:
+        raise DidError(f"unknown clouds '{name}': valid: {', '.join(CLOUDS)}")
+    about = {key: torch.tensor(value, dtype=torch.float64) for key, value in CLOUDS[name].items()}
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(reals + fakes, 2, generator=generator, dtype=torch.float64)
+    real = noise[:reals] * about["real"].sqrt()
+    fake = noise[reals:] * about["fake"].sqrt() + about["shift"]
+    return torch.cat([real, fake]), torch.tensor([0] * reals + [1] * fakes)
+
+
+def line_auc(name: str, weights: ArrayLike) -> float:
+    """The AUC of the score w·x on a pair of `CLOUDS`, exactly: Φ(w·shift / √(w'(Σ_real + Σ_fake)w))."""
+    about, w = CLOUDS[name], np.asarray(weights, dtype=float)
+    variances = np.add(about["real"], about["fake"])
+    return float(ndtr(w @ about["shift"] / math.sqrt(w**2 @ variances)))
+
+
+def best_line(name: str) -> tuple[NDArray, float]:
+    """The line that no other beats on a pair of `CLOUDS`, w = (Σ_real + Σ_fake)⁻¹ shift, and its AUC."""
+    about = CLOUDS[name]
+    w = np.divide(about["shift"], np.add(about["real"], about["fake"]))
+    return w, line_auc(name, w)
+
+
+def trained_line(
+    points: Tensor,
+    labels: Tensor,
+    alpha: float,
+    margin: float = 0.15,
+    steps: int = 300,
+    lr: float = 0.05,
+    start: float = 0.0,
+) -> tuple[NDArray, float]:
+    """A logistic model w·x + b that descends L_cls on all points at once with Adam, from w = 0 and b = `start`.
+
+    Args:
+        points: (n, 2), float64. In float32 the rounding of a gradient that should be 0 moves b: Adam divides it by its
+            own size.
+
+    Returns:
+        w (2,), b.
+
+    Source: Eq. 9.
+    """
+    weights = torch.zeros(2, dtype=points.dtype, requires_grad=True)
+    bias = torch.full((1,), start, dtype=points.dtype, requires_grad=True)
+    optimizer = torch.optim.Adam([weights, bias], lr=lr)
+    for _ in range(steps):
+        loss = classification_loss(points @ weights + bias, labels, alpha, margin)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return weights.detach().numpy(), bias.item()
+
+
+def imbalance_table(
+    alphas: Sequence[float] = (1.0, 0.5, 0.0),
+    sizes: Sequence[tuple[int, int]] = ((140, 140), (1000, 20)),
+    seeds: Sequence[int] = (0, 1, 2),
+    steps: int = 300,
+) -> pd.DataFrame:
+    """`trained_line` on both `CLOUDS`, by α and by the sizes of the classes.
+
+    Args:
+        sizes: (reals, fakes); the two given here have nearly as many pairs, 19600 and 20000.
+
+    Returns:
+        One row a (clouds, size, alpha, seed): clouds, reals, fakes, alpha, seed, w1, w2, b, auc (exact, `line_auc`),
+        best (of any line), recall (share of 2000 fresh fakes with σ(score) ≥ .5).
+    """
+    rows = []
+    for name in CLOUDS:
+        for reals, fakes in sizes:
+            for seed in seeds:
+                points, labels = clouds(name, reals, fakes, seed)
+                fresh, _ = clouds(name, 0, 2000, seed + 1000)
+                for alpha in alphas:
+                    w, b = trained_line(points, labels, alpha, steps=steps)
+                    row: dict[str, Any] = {"clouds": name, "reals": reals, "fakes": fakes, "alpha": alpha, "seed": seed}
+                    row |= {"w1": w[0], "w2": w[1], "b": b, "auc": line_auc(name, w), "best": best_line(name)[1]}
+                    rows.append({**row, "recall": float((fresh.numpy() @ w + b >= 0).mean())})
+    return pd.DataFrame(rows)
+
+
+def calibration_table(
+    choices: Sequence[tuple[float, float]] = ((1.0, 0.15), (0.5, 0.15), (0.0, 0.15), (0.0, 1.0)),
+    n: int = 200,
+    start: float = 0.0,
+    seed: int = 0,
+    steps: int = 300,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `trained_line` on the equal clouds, n points of each class, says of fresh points, by (α, γ).
+
+    Returns:
+        One row a (alpha, margin): alpha, margin, size (mean of `|w·x|`), b, auc, error (expected calibration error).
+        One row a (alpha, margin, fresh point): alpha, margin, label, probability (σ of the logit).
+    """
+    points, labels = clouds("equal", n, n, seed)
+    fresh, truth = clouds("equal", 5000, 5000, seed + 1000)
+    rows, scored = [], []
+    for alpha, margin in choices:
+        w, b = trained_line(points, labels, alpha, margin, steps, start=start)
+        logits = fresh.numpy() @ w + b
+        p = expit(logits)
+        about = {"alpha": alpha, "margin": margin}
+        found = {"auc": auc(truth, logits), "error": calibration_error(truth, p)}
+        rows.append({**about, "size": float(np.abs(logits - b).mean()), "b": b, **found})
+        scored.append(pd.DataFrame({**about, "label": truth.numpy(), "probability": p}))
+    return pd.DataFrame(rows), pd.concat(scored, ignore_index=True)
+
 
 _STYLES = ("-", "--", "-.", ":")
 
@@ -53,7 +291,7 @@ def turning_line(table: pd.DataFrame, stamp: str) -> Plot:
     """1 - WMW, which is flat between its steps, and the surrogate, which slopes.
 
     Args:
-        table: from `did_book.chapters.toys.turned_line`.
+        table: from `did_book.chapters.ranking.turned_line`.
         stamp: where the numbers come from.
     """
     figure, axes = canvas(8.4, 3.0)
@@ -81,7 +319,7 @@ def surrogate_curves(table: pd.DataFrame, stamp: str) -> Plot:
     """Eq. 8 against the difference of a pair's scores, and its slope, for several γ and p.
 
     Args:
-        table: from `did_book.chapters.toys.surrogate_table`.
+        table: from `did_book.chapters.ranking.surrogate_table`.
         stamp: where the numbers come from.
     """
     figure, axes = canvas(9.2, 3.4, 1, 2)
@@ -108,7 +346,7 @@ def batch_histograms(batches: dict[str, pd.DataFrame], stamp: str) -> Plot:
     """How many pairs a batch has, and how far the AUC of a batch lies from that of all scores.
 
     Args:
-        batches: name -> table of `did_book.chapters.toys.batches_of_pairs`.
+        batches: name -> table of `did_book.chapters.ranking.batches_of_pairs`.
         stamp: where the numbers come from.
     """
     figure, axes = canvas(9.2, 3.2, 1, 2)
@@ -138,7 +376,7 @@ def imbalance_panels(table: pd.DataFrame, stamp: str, seed: int = 0) -> Plot:
     """Above: 1:50 points with the lines that each α learns. Below: the AUC of these lines, by the classes' sizes.
 
     Args:
-        table: from `did_book.chapters.toys.imbalance_table`; of several sizes, the points of the last are drawn.
+        table: from `did_book.chapters.ranking.imbalance_table`; of several sizes, the points of the last are drawn.
         stamp: where the numbers come from.
         seed: whose points and lines are drawn.
     """

@@ -8,7 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from did.errors import DidError
 from did_book.build import equations
-from did_book.build.notebooks import chapters
+from did_book.build import notebooks as chapters
 
 GIVEN = {"preset": "smoke"}
 
@@ -18,8 +18,9 @@ def project(tmp_path, monkeypatch):
     """A project of two notebooks, the second of which reads a record."""
     monkeypatch.setattr(chapters, "PARAMETERS", {"first": ("preset",), "second": ("preset", "source")})
     monkeypatch.setattr(chapters, "READS", {"second": "results/*.json"})
+    monkeypatch.setattr(equations, "EQUATIONS", {})
     monkeypatch.setattr(equations, "gaps", lambda *_: [])
-    for name in ("book", "notebooks", "results", "src/did_book/build"):
+    for name in ("book", "notebooks", "results", "src/did/method", "src/did_book/build"):
         (tmp_path / name).mkdir(parents=True)
     files = "".join(f"  - file: book/executed/{name}\n" for name in ("first", "second", "equations"))
     (tmp_path / "book/_toc.yml").write_text(f"root: book/intro\nparts:\n- chapters:\n{files}", "utf-8")
@@ -136,6 +137,7 @@ def test_a_failed_notebook_stops_the_book_and_is_named(project):
 
 
 def test_a_missing_run_and_an_equation_without_a_test_are_both_named(project, monkeypatch):
+    monkeypatch.setattr(equations, "EQUATIONS", {})
     monkeypatch.setattr(equations, "gaps", lambda *_: ["equation 4: no test"])
     with pytest.raises(DidError) as caught:
         chapters.write_pages(project, GIVEN)

@@ -1,11 +1,132 @@
-"""Figures on ranking: what is drawn where, and said."""
+"""Ranking by pairs: the experiments against hand calculation, and their figures."""
+
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from did.errors import DidError
-from did_book.chapters import ranking, toys
+from did.method.losses import auc_loss, classification_loss
+from did_book.chapters import ranking
+
+
+def test_wmw_is_the_auc_but_for_ties():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 40)
+    scores = rng.normal(size=40) + labels
+    assert ranking.wmw(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert ranking.wmw([2, 1, 1, 0], [1, 1, 0, 0]) == 0.75
+    assert roc_auc_score([1, 1, 0, 0], [2, 1, 1, 0]) == 0.875
+
+
+def test_the_loop_over_pairs_is_eq_8_by_hand():
+    # differences .2, -.1, .05 with γ = .15: 0, .25², .1²
+    assert ranking.auc_loss_by_pairs([0.3, 0.0, 0.15, 0.1], [1, 1, 1, 0]) == pytest.approx((0.0625 + 0.01) / 3)
+    scores = torch.randn(30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = (torch.arange(30) % 3 == 0).long()
+    assert ranking.auc_loss_by_pairs(scores.tolist(), labels.tolist(), 0.5, 1.5) == pytest.approx(
+        auc_loss(scores, labels, 0.5, 1.5).item(), rel=1e-12
+    )
+    for function in (ranking.wmw, ranking.auc_loss_by_pairs):
+        with pytest.raises(DidError, match="a fake \\(1\\) and a real \\(0\\)"):
+            function([0.1, 0.2], [1, 1])
+
+
+def test_the_surrogate_and_its_slope_have_a_formula():
+    table = ranking.surrogate_table([(0.15, 2), (1, 1.5)], [-0.5, 0.0, 0.15, 0.9, 1.2])
+    for row in table.itertuples():
+        short = max(row.margin - row.difference, 0)
+        assert row.loss == pytest.approx(short**row.power, abs=1e-12)
+        assert row.slope == pytest.approx(-row.power * short ** (row.power - 1), abs=1e-12)
+    assert len(table) == 10 and len(ranking.surrogate_table([(1, 2)])) == 201
+
+
+def test_the_error_stands_still_while_the_surrogate_moves():
+    table = ranking.turned_line(angles=181)
+    assert len(table) == 181 and table.angle.iloc[[0, -1]].tolist() == [-180, 180]
+    assert set((table.error * 50).round(6) % 1) == {0}  # 5 fakes, 10 reals
+    assert (table.error.diff().iloc[1:] == 0).mean() > 0.5
+    assert (table.surrogate.diff().iloc[1:] != 0).all()
+    opposite = table.set_index("angle").error
+    assert opposite[-180.0] == pytest.approx(opposite[180.0]) == pytest.approx(1 - opposite[0.0])
+
+
+def test_batches_have_few_pairs():
+    three_of_each = ranking.batches_of_pairs(draws=500)
+    assert set(three_of_each.pairs) == {36}
+    assert three_of_each.auc.mean() == pytest.approx(0.76, abs=0.03)  # Φ(1 / √2)
+    assert 0.1 < three_of_each.auc.std() < 0.2
+    drawn = ranking.batches_of_pairs(fakes=None, draws=3000)
+    assert (drawn.pairs == drawn.fakes * (15 - drawn.fakes)).all()
+    assert drawn.pairs.mean() == pytest.approx(15 * 14 * 0.8 * 0.2, rel=0.05)
+    assert (drawn.pairs == 0).mean() == pytest.approx(0.8**15, abs=0.01)
+    assert drawn.auc.isna().equals(drawn.pairs == 0)
+
+
+@pytest.mark.parametrize("name", ranking.CLOUDS)
+def test_the_auc_of_a_line_is_known(name):
+    points, labels = ranking.clouds(name, 20_000, 20_000)
+    for w in ([1.0, 0.0], [0.3, -1.0]):
+        seen = roc_auc_score(labels, points.numpy() @ np.array(w))
+        assert ranking.line_auc(name, w) == pytest.approx(seen, abs=0.01)
+    angles = np.radians(np.arange(360))
+    assert ranking.best_line(name)[1] == pytest.approx(
+        max(ranking.line_auc(name, [math.cos(a), math.sin(a)]) for a in angles), abs=1e-3
+    )
+
+
+def test_unknown_clouds_are_refused():
+    with pytest.raises(DidError, match="unknown clouds 'even': valid: equal, unequal"):
+        ranking.clouds("even", 1, 1)
+
+
+def test_a_line_descends_eq_9():
+    points, labels = ranking.clouds("unequal", 60, 30)
+    w, b = ranking.trained_line(points, labels, 1.0, steps=600)
+    other = LogisticRegression(C=1e9, tol=1e-8).fit(points, labels)
+    assert [*w, b] == pytest.approx([*other.coef_[0], *other.intercept_], abs=0.02)
+    w, b = ranking.trained_line(points, labels, 0.4, steps=600)
+
+    def loss(w1, w2, b):
+        scores = points @ torch.tensor([w1, w2], dtype=torch.float64) + b
+        return classification_loss(scores, labels, 0.4).item()
+
+    here = loss(*w, b)
+    assert all(loss(w[0] + i, w[1] + j, b + k) > here for i, j, k in np.vstack([np.eye(3), -np.eye(3)]) * 0.05)
+
+
+def test_at_alpha_0_the_offset_stays_where_it_started():
+    points, labels = ranking.clouds("equal", 50, 50)
+    for start in (0.0, 2.0):
+        assert ranking.trained_line(points, labels, 0.0, steps=50, start=start)[1] == pytest.approx(start, abs=1e-6)
+    assert ranking.trained_line(points, labels, 1.0, steps=50, start=2.0)[1] < 1.9
+
+
+def test_bce_loses_by_imbalance_where_the_variances_differ():
+    table = ranking.imbalance_table(alphas=(1.0, 0.0), seeds=(0, 1), steps=200)
+    assert len(table) == 2 * 2 * 2 * 2
+    auc = table.groupby(["clouds", "fakes", "alpha"]).auc.mean()
+    assert auc["unequal", 20, 0.0] > auc["unequal", 20, 1.0] + 0.05
+    assert abs(auc["unequal", 140, 0.0] - auc["unequal", 140, 1.0]) < 0.01
+    assert abs(auc["equal", 20, 0.0] - auc["equal", 20, 1.0]) < 0.02
+    assert (table.auc <= table.best + 1e-9).all()
+    assert table[(table.fakes == 20) & (table.alpha == 1)].recall.max() < 0.5
+
+
+def test_calibration_needs_bce():
+    table, scored = ranking.calibration_table(n=100, start=2.0)
+    table = table.set_index(["alpha", "margin"])
+    assert table.error[1.0, 0.15] < 0.05 < 0.1 < table.error[0.5, 0.15] < table.error[0.0, 0.15]
+    assert table.auc.max() - table.auc.min() < 0.01
+    # L(c·s; c·γ) = c^p L(s; γ): the least loss lies at a size in proportion to γ.
+    assert table["size"][0.0, 1.0] == pytest.approx(table["size"][0.0, 0.15] / 0.15, rel=0.02)
+    assert table.b[0.0, 0.15] == pytest.approx(2, abs=1e-6)
+    part = scored[(scored.alpha == 1) & (scored.margin == 0.15)]
+    assert len(part) == 10_000 and roc_auc_score(part.label, part.probability) == pytest.approx(table.auc[1.0, 0.15])
 
 
 def test_the_grid_of_pairs_is_bounded_by_the_roc_curve(whole):
@@ -33,7 +154,7 @@ def test_the_turning_line_has_two_scales(whole):
 
 
 def test_a_curve_for_each_margin_and_power(whole):
-    table = toys.surrogate_table([(0.5, 2), (1, 3)], [-1.0, 0.0, 1.0])
+    table = ranking.surrogate_table([(0.5, 2), (1, 3)], [-1.0, 0.0, 1.0])
     plot = whole(ranking.surrogate_curves(table, "the stamp"))
     loss, slope = plot.figure.axes
     assert [line.get_ydata().tolist() for line in loss.get_lines()[:2]] == [[2.25, 0.25, 0], [8, 1, 0]]
@@ -65,7 +186,7 @@ def test_imbalance_shows_directions_and_aucs(whole):
     ]  # fmt: skip
     plot = whole(ranking.imbalance_panels(pd.DataFrame(rows), "the stamp"))
     above, _, below, _ = plot.figure.axes
-    points, labels = toys.clouds("equal", 50, 10, 0)
+    points, labels = ranking.clouds("equal", 50, 10, 0)
     assert np.asarray(above.collections[0].get_offsets()) == pytest.approx(points[labels == 0].numpy())
     assert np.asarray(above.collections[1].get_offsets()) == pytest.approx(points[labels == 1].numpy())
     ends = {line.get_label(): line.get_xydata()[1] for line in above.get_lines()}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from did.errors import DidError
 from did.method.model import DetectionGraph
@@ -267,3 +268,45 @@ def test_the_speed_of_scoring_is_a_row(side_by_side, tiny_source, monkeypatch):
 def test_memory_stands_beside_that_of_the_packages(side_by_side):
     found = side_by_side.as_fields((10, 30, 1), (10, 15, 1))
     assert found == {"memory": (30, 15), "more": {"MiB above the packages": (20, 5)}}
+
+
+ROWS = [
+    costs.row("training step", "lite0", ("DID", "BCE"), "cost", [(1.05, 1), (1.0, 1), (1.2, 1)], target=1.1),
+    costs.row("loader", "lite0", ("waiting", "an iteration"), "share", [(0.06, 1)], target=0.05),
+    costs.row("loss", "batch 15", ("ours", "a loop"), "speed-up", [(1, 400)]),
+]
+
+
+def test_each_ratio_stands_at_its_place_and_what_misses_its_target_is_hollow(whole):
+    plot = whole(costs.ratios(ROWS, "the stamp"))
+    left, right = plot.figure.axes
+    drawn = {line.get_label(): line for line in (*left.get_lines(), *right.get_lines())}
+    places = {name: drawn[name].get_xydata().round(3).tolist() for name in ("training step", "loader", "loss")}
+    assert places == {"training step": [[1.05, 0]], "loader": [[0.06, 1]], "loss": [[400, 0]]}
+    hollow = {name: to_hex(drawn[name].get_markerfacecolor()) == "#ffffff" for name in places}
+    assert hollow == {"training step": False, "loader": True, "loss": False}
+    assert drawn["target (hollow: not met)"].get_xydata().tolist() == [[1.1, 0], [0.05, 1]]
+    (quartiles, *_) = left.collections
+    assert quartiles.get_segments()[0][:, 0].round(3).tolist() == [1.025, 1.125]
+    assert [axis.get_xscale() for axis in (left, right)] == ["linear", "log"]
+    assert "training step, lite0, DID against BCE: 1.050 [1.025, 1.125], target 1.100, met;" in plot.alt
+    assert "waiting against an iteration: 0.060 [0.060, 0.060], target 0.050, not met;" in plot.alt
+    assert plot.alt.endswith("ours against a loop: 400.0 [400.0, 400.0].")
+
+
+def test_a_target_stands_at_its_own_row():
+    plain = costs.row("memory", "lite0", ("DID", "BCE"), "cost", [(1.3, 1)])
+    left, _ = costs.ratios([plain, *ROWS], "the stamp").figure.axes
+    (target,) = [line for line in left.get_lines() if line.get_label().startswith("target")]
+    assert target.get_xydata().tolist() == [[1.1, 1], [0.05, 2]]
+
+
+@pytest.mark.parametrize(("rows", "scale"), [(ROWS[:1], "linear"), (ROWS[2:], "log")])
+def test_one_kind_of_ratio_fills_the_figure(rows, scale):
+    (axis,) = costs.ratios(rows, "the stamp").figure.axes
+    assert axis.get_xscale() == scale
+
+
+def test_nothing_to_draw_is_said():
+    with pytest.raises(DidError, match="`make bench` measures them"):
+        costs.ratios([], "the stamp")

@@ -1,7 +1,7 @@
-"""Small experiments on known distributions, for the chapters on mutual information and on ranking.
+"""Chapter 3, mutual information: T on known distributions and the gradient reversal in the plane, with their figures.
 
-What a face hides is known here: the mutual information of two Gaussians, which coordinate of a point carries its label,
-the best AUC that a line can have. So a loss can be seen to do what it should, in seconds and without any data.
+What a face hides is known here: the mutual information of two Gaussians, which coordinate of a point carries its label.
+So a loss can be seen to do what it should, in seconds and without any data.
 """
 
 import math
@@ -10,53 +10,39 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, ndtr
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from did.errors import DidError
-from did.evaluation import auc, calibration_error
 from did.method.layers import gradient_reversal
-from did.method.losses import auc_loss, classification_loss, jsd_mutual_information, marginal_permutation
+from did.method.losses import jsd_mutual_information, marginal_permutation
 from did.method.model import Estimator
 from did.method.task import beta
+from did.plots.base import GRAY, HATCHES, PALETTE, Plot, canvas, in_order, legend_above, put_stamp
 from did.presets import of_preset
-from did.training import provenance
 
-#: What the chapters take at a preset. Sizes only.
+#: What the chapter takes at a preset. Sizes only.
 SIZES: dict[str, dict[str, Any]] = {
     "smoke": {
         "correlations": (0.0, 0.5, 0.8, 0.95),
         "steps": 150,
         "seeds": (0,),
         "draws": 500,
-        "alphas": (1.0, 0.5, 0.0),
     },
     "laptop": {
         "correlations": (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99),
         "steps": 500,
         "seeds": (0, 1, 2),
         "draws": 2000,
-        "alphas": (1.0, 0.75, 0.5, 0.25, 0.0),
     },
 }
 
 
 def sizes(preset: str) -> dict[str, Any]:
-    """The sizes of a chapter's experiments. Raises DidError on a preset that has none."""
+    """The sizes of the chapter's experiments. Raises DidError on a preset that has none."""
     return of_preset(SIZES, preset)
-
-
-def stamp(preset: str, seeds: Sequence[int] = (0,)) -> str:
-    """What stands under a figure of these experiments. Raises DidError on a preset that has no sizes."""
-    sizes(preset)
-    return provenance.stamp("Made-up numbers, no faces", preset, seeds)
-
-
-# --- mutual information --------------------------------------------------------------------------------------------
 
 
 def gaussian_pairs(n: int, correlation: float, dimensions: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -207,9 +193,6 @@ def estimator_under_decay(
     return pd.DataFrame(rows)
 
 
-# --- gradient reversal ---------------------------------------------------------------------------------------------
-
-
 def labelled_domains(n: int, seed: int = 0, spread: float = 0.35) -> tuple[Tensor, Tensor, Tensor]:
     """Points of the plane: the first coordinate is ±1 by the label, the second ±1 by the domain, both blurred.
 
@@ -291,221 +274,154 @@ def _bce(logits: Tensor, truth: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.squeeze(1), truth.to(logits.dtype))
 
 
-# --- ranking -------------------------------------------------------------------------------------------------------
+#: Î of a T that tells nothing.
+NOTHING = -2 * math.log(2)
 
 
-def wmw(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """The normalised Wilcoxon-Mann-Whitney statistic, pair by pair as Eq. 6 is printed: a tie counts as wrong.
-
-    Raises:
-        DidError: one class is absent.
-    """
-    fake, real = _two_classes(scores, labels)
-    right = 0
-    for i in fake:
-        for j in real:
-            right += i > j
-    return right / (len(fake) * len(real))
-
-
-def auc_loss_by_pairs(scores: Sequence[float], labels: Sequence[int], margin: float = 0.15, power: float = 2) -> float:
-    """Eq. 7 and 8 pair by pair, to hold `did.method.losses.auc_loss` against. Raises DidError if a class is absent."""
-    fake, real = _two_classes(scores, labels)
-    total = 0.0
-    for i in fake:
-        for j in real:
-            if i - j < margin:
-                total += (-(i - j - margin)) ** power
-    return total / (len(fake) * len(real))
-
-
-def _two_classes(scores: Sequence[float], labels: Sequence[int]) -> tuple[list[float], list[float]]:
-    fake = [s for s, y in zip(scores, labels, strict=True) if y == 1]
-    real = [s for s, y in zip(scores, labels, strict=True) if y == 0]
-    if not fake or not real:
-        raise DidError("a ranking needs a fake (1) and a real (0): give scores of both")
-    return fake, real
-
-
-def surrogate_table(pairs: Sequence[tuple[float, float]], differences: ArrayLike | None = None) -> pd.DataFrame:
-    """Eq. 8 for one pair, and its slope, against the difference of the two scores.
+def joint_and_marginal(x: Tensor, y: Tensor, partner: Tensor, counts: pd.DataFrame, stamp: str) -> Plot:
+    """Joint pairs, marginal pairs, and how many joint pairs two ways to draw the marginal leave in it.
 
     Args:
-        pairs: (γ, p) of each curve.
-        differences: of a fake's score and a real one's; by default -1 to 1.
-
-    Returns:
-        One row a (margin, power, difference): margin, power, difference, loss, slope.
+        x, y: (n,) two numbers of each image.
+        partner: (n,) whose y stands beside each x in the marginal.
+        counts: from `did_book.chapters.mutual_information.fixed_points`.
+        stamp: where the numbers come from.
     """
-    found = []
-    given = np.linspace(-1, 1, 201) if differences is None else np.asarray(differences, dtype=float)
-    for margin, power in pairs:
-        for difference in given.tolist():
-            scores = torch.tensor([difference, 0.0], dtype=torch.float64, requires_grad=True)
-            loss = auc_loss(scores, torch.tensor([1, 0]), margin, power)
-            (slope,) = torch.autograd.grad(loss, scores)
-            row = {"margin": margin, "power": power, "difference": difference}
-            found.append({**row, "loss": loss.item(), "slope": slope[0].item()})
-    return pd.DataFrame(found)
+    figure, axes = canvas(9.6, 3.2, 1, 3)
+    pairs = {"joint: same image": y, "marginal: y of another image": y[partner]}
+    tables, said = [], []
+    for axis, (title, other), colour, marker in zip(
+        axes[0], pairs.items(), (PALETTE[6], PALETTE[4]), "o^", strict=False
+    ):
+        axis.scatter(x, other, 12, color=colour, marker=marker, alpha=0.6, lw=0)
+        axis.set(title=title, xlabel="x", ylabel="y", aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
+        tables.append(pd.DataFrame({"pairs": title, "x": x, "y": other}))
+        said.append(f"correlation of the {title.split(':')[0]} pairs {np.corrcoef(x, other)[0, 1]:.3f}")
+    axis = axes[0, 2]
+    most = counts.joint_pairs.max()
+    for i, way in enumerate(in_order(counts.way)):
+        mine = counts.joint_pairs[counts.way == way]
+        shares = mine.value_counts(normalize=True).reindex(range(most + 1), fill_value=0.0)
+        axis.bar(shares.index + 0.4 * i - 0.2, shares, 0.38, color=PALETTE[1 + i], hatch=HATCHES[i], edgecolor="white",
+                 label=way.replace("_", " "))  # fmt: skip
+        said.append(f"{way.replace('_', ' ')}: {mine.mean():.3f} joint pairs a batch")
+    axis.set(title="joint pairs left in the marginal", xlabel="of a batch", ylabel="share of batches")
+    axis.set_xticks(range(most + 1))
+    axis.legend(fontsize=7)
+    for axis in axes[0]:
+        sns.despine(ax=axis)
+    put_stamp(figure, stamp)
+    data = pd.concat(tables, ignore_index=True)
+    return Plot(figure, data, f"Pairs of two correlated numbers; {'; '.join(said)}.")
 
 
-def turned_line(n: int = 15, angles: int = 721, seed: int = 0, margin: float = 0.15) -> pd.DataFrame:
-    """1 - WMW and its surrogate while the line that scores n points of the plane turns.
-
-    A third of the points is fake and lies to the right of the others. The score is cos(a)·x + sin(a)·y.
-
-    Returns:
-        One row an angle: angle (degrees), error (1 - WMW), surrogate (L_AUC).
-    """
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) < n // 3
-    points = rng.normal(0, 0.5, (n, 2)) + np.outer(labels, [0.5, 0.0])
-    rows = []
-    for angle in np.linspace(-180, 180, angles):
-        turned = points @ [math.cos(math.radians(angle)), math.sin(math.radians(angle))]
-        loss = auc_loss(torch.from_numpy(turned), torch.from_numpy(labels.astype(int)), margin).item()
-        rows.append({"angle": angle, "error": 1 - wmw(turned.tolist(), labels.tolist()), "surrogate": loss})
-    return pd.DataFrame(rows)
-
-
-def batches_of_pairs(
-    n: int = 15, fakes: int | None = 12, share: float = 0.8, separation: float = 1.0, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """Pairs and the AUC in random batches of scores: real ones N(0, 1), fakes N(separation, 1).
+def estimate_by_separation(table: pd.DataFrame, stamp: str) -> Plot:
+    """Î of a T that gives t to every joint pair and -t to every marginal one.
 
     Args:
-        n: scores a batch.
-        fakes: of them, in each batch; None: each score is a fake with the chance `share`.
-
-    Returns:
-        One row a batch: fakes, pairs, auc (NaN where one class is absent).
+        table: columns t, estimate.
+        stamp: where the numbers come from.
     """
-    rng = np.random.default_rng(seed)
-    rows = []
-    for _ in range(draws):
-        labels = rng.random(n) < share if fakes is None else np.arange(n) < fakes
-        scores = rng.normal(size=n) + separation * labels
-        k = int(labels.sum())
-        rows.append({"fakes": k, "pairs": k * (n - k), "auc": auc(labels, scores) if 0 < k < n else math.nan})
-    return pd.DataFrame(rows)
+    figure, axes = canvas(4.8, 3.0)
+    axis = axes[0, 0]
+    axis.plot(table.t, table.estimate, color=PALETTE[6])
+    axis.axhline(NOTHING, color=GRAY, ls=":", label="-2 log 2: T tells nothing")
+    axis.axhline(0, color=GRAY, ls="--", label="0: T tells every pair")
+    axis.set(xlabel="t: T of a joint pair, -t of a marginal one", ylabel="Î, nats")
+    axis.legend(fontsize=8)
+    sns.despine(ax=axis)
+    put_stamp(figure, stamp)
+    low, high = table.loc[table.t.idxmin()], table.loc[table.t.idxmax()]
+    middle = table.loc[table.t.abs().idxmin()]
+    said = ", ".join(f"{row.estimate:.3f} at t = {row.t:.3f}" for row in (low, middle, high))
+    return Plot(figure, table, f"The estimate of Eq. 4 against T's score of joint pairs: {said}.")
 
 
-# Two classes of the plane: real ones about 0, fakes about `shift`, each with its own variances along the two axes.
-# `equal`: a line is the best there is, whatever the classes' sizes. `unequal`: lines trade one axis for the other.
-CLOUDS: Mapping[str, dict[str, tuple[float, float]]] = {
-    "equal": {"shift": (1.0, 0.5), "real": (1.0, 1.0), "fake": (1.0, 1.0)},
-    "unequal": {"shift": (1.0, 0.5), "real": (1.0, 0.05), "fake": (0.2, 3.0)},
-}
-
-
-def clouds(name: str, reals: int, fakes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Points (reals + fakes, 2), float64, and labels of a pair of `CLOUDS`. Raises DidError on an unknown name."""
-    if name not in CLOUDS:
-        raise DidError(f"unknown clouds '{name}': valid: {', '.join(CLOUDS)}")
-    about = {key: torch.tensor(value, dtype=torch.float64) for key, value in CLOUDS[name].items()}
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(reals + fakes, 2, generator=generator, dtype=torch.float64)
-    real = noise[:reals] * about["real"].sqrt()
-    fake = noise[reals:] * about["fake"].sqrt() + about["shift"]
-    return torch.cat([real, fake]), torch.tensor([0] * reals + [1] * fakes)
-
-
-def line_auc(name: str, weights: ArrayLike) -> float:
-    """The AUC of the score w·x on a pair of `CLOUDS`, exactly: Φ(w·shift / √(w'(Σ_real + Σ_fake)w))."""
-    about, w = CLOUDS[name], np.asarray(weights, dtype=float)
-    variances = np.add(about["real"], about["fake"])
-    return float(ndtr(w @ about["shift"] / math.sqrt(w**2 @ variances)))
-
-
-def best_line(name: str) -> tuple[NDArray, float]:
-    """The line that no other beats on a pair of `CLOUDS`, w = (Σ_real + Σ_fake)⁻¹ shift, and its AUC."""
-    about = CLOUDS[name]
-    w = np.divide(about["shift"], np.add(about["real"], about["fake"]))
-    return w, line_auc(name, w)
-
-
-def trained_line(
-    points: Tensor,
-    labels: Tensor,
-    alpha: float,
-    margin: float = 0.15,
-    steps: int = 300,
-    lr: float = 0.05,
-    start: float = 0.0,
-) -> tuple[NDArray, float]:
-    """A logistic model w·x + b that descends L_cls on all points at once with Adam, from w = 0 and b = `start`.
+def estimate_against_information(table: pd.DataFrame, stamp: str) -> Plot:
+    """Î beside the true mutual information, as printed in Eq. 4 and with 2 log 2 added.
 
     Args:
-        points: (n, 2), float64. In float32 the rounding of a gradient that should be 0 moves b: Adam divides it by its
-            own size.
-
-    Returns:
-        w (2,), b.
-
-    Source: Eq. 9.
+        table: from `did_book.chapters.mutual_information.information_table`.
+        stamp: where the numbers come from.
     """
-    weights = torch.zeros(2, dtype=points.dtype, requires_grad=True)
-    bias = torch.full((1,), start, dtype=points.dtype, requires_grad=True)
-    optimizer = torch.optim.Adam([weights, bias], lr=lr)
-    for _ in range(steps):
-        loss = classification_loss(points @ weights + bias, labels, alpha, margin)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return weights.detach().numpy(), bias.item()
+    data = table.groupby("correlation", as_index=False)[["information", "estimate", "best"]].mean()
+    figure, axes = canvas(9.2, 3.6, 1, 2)
+    for axis, shift, title in zip(axes[0], (0.0, -NOTHING), ("Î of Eq. 4", "Î + 2 log 2"), strict=True):
+        axis.plot(data.information, data.best + shift, color=GRAY, label="best T there is (known here)")
+        axis.plot(table.information, table.estimate + shift, "o", color=PALETTE[4], ms=5, label="trained T")
+        axis.set(title=title, xlabel="true mutual information, nats", ylabel="nats")
+        sns.despine(ax=axis)
+    axes[0, 0].axhline(NOTHING, color="black", ls=":", lw=1, label="-2 log 2")
+    axes[0, 0].axhline(0, color="black", ls="--", lw=1, label="0")
+    axes[0, 1].plot([0, data.information.max()], [0, data.information.max()], color=PALETTE[6], label="equality")
+    axes[0, 1].axhline(-NOTHING, color="black", ls="-.", lw=1, label="2 log 2")
+    legend_above(figure, axes, 6)
+    put_stamp(figure, stamp)
+    said = "; ".join(
+        f"{row.information:.3f} nats: trained T {row.estimate:.3f}, best {row.best:.3f}" for row in data.itertuples()
+    )
+    return Plot(figure, table, f"The estimate against the mutual information of Gaussians. {said}.")
 
 
-def imbalance_table(
-    alphas: Sequence[float] = (1.0, 0.5, 0.0),
-    sizes: Sequence[tuple[int, int]] = ((140, 140), (1000, 20)),
-    seeds: Sequence[int] = (0, 1, 2),
-    steps: int = 300,
-) -> pd.DataFrame:
-    """`trained_line` on both `CLOUDS`, by α and by the sizes of the classes.
+def reversal_panels(
+    embedded: Mapping[str, pd.DataFrame], measures: Mapping[str, Mapping[str, float]], stamp: str
+) -> Plot:
+    """The embedding of points in the plane, a panel a way to train it: colour is the label, shape the domain.
 
     Args:
-        sizes: (reals, fakes); the two given here have nearly as many pairs, 19600 and 20000.
-
-    Returns:
-        One row a (clouds, size, alpha, seed): clouds, reals, fakes, alpha, seed, w1, w2, b, auc (exact, `line_auc`),
-        best (of any line), recall (share of 2000 fresh fakes with σ(score) ≥ .5).
+        embedded: way -> the points of `did_book.chapters.mutual_information.reversal_toy`.
+        measures: way -> its accuracies.
+        stamp: where the numbers come from.
     """
-    rows = []
-    for name in CLOUDS:
-        for reals, fakes in sizes:
-            for seed in seeds:
-                points, labels = clouds(name, reals, fakes, seed)
-                fresh, _ = clouds(name, 0, 2000, seed + 1000)
-                for alpha in alphas:
-                    w, b = trained_line(points, labels, alpha, steps=steps)
-                    row: dict[str, Any] = {"clouds": name, "reals": reals, "fakes": fakes, "alpha": alpha, "seed": seed}
-                    row |= {"w1": w[0], "w2": w[1], "b": b, "auc": line_auc(name, w), "best": best_line(name)[1]}
-                    rows.append({**row, "recall": float((fresh.numpy() @ w + b >= 0).mean())})
-    return pd.DataFrame(rows)
+    figure, axes = canvas(3.1 * len(embedded) + 0.2, 3.6, 1, len(embedded), sharex=True, sharey=True)
+    said = []
+    for axis, (way, points) in zip(axes[0], embedded.items(), strict=True):
+        for label in (0, 1):
+            for domain in (0, 1):
+                mine = points[(points.label == label) & (points.domain == domain)]
+                axis.scatter(mine.x, mine.y, 16, color=PALETTE[(6, 4)[label]], marker="o^"[domain], alpha=0.6, lw=0,
+                             label=f"label {label}, domain {domain}")  # fmt: skip
+        found = measures[way]
+        axis.set_title(f"{way}\nread by neighbours: label {found['label read']:.2f}, domain {found['domain read']:.2f}",
+                       fontsize=8)  # fmt: skip
+        axis.set(aspect="equal", xlabel="first coordinate of the embedding")
+        sns.despine(ax=axis)
+        said.append(
+            f"{way}: domain head {found['domain']:.3f}, neighbours read the label {found['label read']:.3f} and the "
+            f"domain {found['domain read']:.3f}"
+        )
+    axes[0, 0].set_ylabel("second")
+    legend_above(figure, axes, 4)
+    put_stamp(figure, stamp)
+    data = pd.concat([points.assign(way=way) for way, points in embedded.items()], ignore_index=True)
+    return Plot(figure, data, f"Embeddings of points with a label and a domain. {'; '.join(said)}.")
 
 
-def calibration_table(
-    choices: Sequence[tuple[float, float]] = ((1.0, 0.15), (0.5, 0.15), (0.0, 0.15), (0.0, 1.0)),
-    n: int = 200,
-    start: float = 0.0,
-    seed: int = 0,
-    steps: int = 300,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What `trained_line` on the equal clouds, n points of each class, says of fresh points, by (α, γ).
+def decay_curves(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
+    """T's weights and its estimate over the steps, by the weight of its loss and the kind of decay.
 
-    Returns:
-        One row a (alpha, margin): alpha, margin, size (mean of `|w·x|`), b, auc, error (expected calibration error).
-        One row a (alpha, margin, fresh point): alpha, margin, label, probability (σ of the logit).
+    Args:
+        histories: name -> table of `did_book.chapters.mutual_information.estimator_under_decay`.
+        stamp: where the numbers come from.
     """
-    points, labels = clouds("equal", n, n, seed)
-    fresh, truth = clouds("equal", 5000, 5000, seed + 1000)
-    rows, scored = [], []
-    for alpha, margin in choices:
-        w, b = trained_line(points, labels, alpha, margin, steps, start=start)
-        logits = fresh.numpy() @ w + b
-        p = expit(logits)
-        about = {"alpha": alpha, "margin": margin}
-        found = {"auc": auc(truth, logits), "error": calibration_error(truth, p)}
-        rows.append({**about, "size": float(np.abs(logits - b).mean()), "b": b, **found})
-        scored.append(pd.DataFrame({**about, "label": truth.numpy(), "probability": p}))
-    return pd.DataFrame(rows), pd.concat(scored, ignore_index=True)
+    figure, axes = canvas(9.2, 3.2, 1, 2)
+    said = []
+    for (name, table), colour, style in zip(
+        histories.items(), (PALETTE[6], PALETTE[4], PALETTE[3], PALETTE[1]), ("-", "--", "-.", ":"), strict=False
+    ):
+        smooth = table.estimate.rolling(20, min_periods=1).mean()
+        axes[0, 0].plot(table.step, table.norm, color=colour, ls=style, lw=2, label=name)
+        axes[0, 1].plot(table.step, smooth, color=colour, ls=style, lw=2)
+        said.append(
+            f"{name}: norm from {table.norm.iloc[0]:.3f} to {table.norm.iloc[-1]:.3f}, estimate at last "
+            f"{smooth.iloc[-1]:.3f}"
+        )
+    axes[0, 0].set(title="norm of T's weights", xlabel="step", ylim=(0, None))
+    axes[0, 1].axhline(NOTHING, color="black", ls=":", lw=1, label="-2 log 2")
+    axes[0, 1].set(title="Î, mean of 20 steps", xlabel="step")
+    for axis in axes[0]:
+        sns.despine(ax=axis)
+    legend_above(figure, axes, 4)
+    put_stamp(figure, stamp)
+    data = pd.concat([table.assign(way=name) for name, table in histories.items()], ignore_index=True)
+    return Plot(figure, data, f"T under weight decay. {'; '.join(said)}.")

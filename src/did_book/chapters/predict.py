@@ -1,4 +1,4 @@
-"""What a detector says about single files, as a figure."""
+"""The chapter on using a detector: its answers for single files as a figure, and its calibration in sentences."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,3 +44,33 @@ def predictions(detector: Detector, files: Mapping[str, Path], stamp: str, colum
     range_ = f"; M_df from {data.low.min():.3f} to {data.high.max():.3f}" if data.low.notna().any() else ""
     alt = f"{len(data)} frames, each with a box around its face: {'; '.join(said) or 'no face'}{range_}."
     return Plot(figure, data, alt)
+
+
+def calibration_sentences(calibration: Mapping[str, Any], gaps: Mapping[str, float]) -> list[str]:
+    """What a run's temperature did to the probabilities of its test faces.
+
+    Args:
+        calibration: of the run's record.
+        gaps: expected calibration errors on the test split, `before` and `after` the temperature.
+    """
+    frame = calibration["frame"]
+    said = [f"The temperature of frames is {frame['temperature']:.3f}."]
+    if frame["bound"] == "lower":
+        said = ["The scores separate the validation frames: any temperature is too high, and it stops at its bound."]
+    elif frame["bound"] == "upper":
+        said = [
+            "On the validation frames the scores tell nothing, or the contrary: the temperature stops at its bound, "
+            "and every probability is drawn to one half."
+        ]
+    before, after = gaps["before"], gaps["after"]
+    words = "nearer to" if after < before - 0.005 else "farther from" if after > before + 0.005 else "no nearer to"
+    said.append(
+        f"On the test frames it brings the probabilities {words} the share of fakes: calibration error {before:.3f} "
+        f"before, {after:.3f} after."
+    )
+    errors = "more than one in three" if max(frame["fpr"], frame["fnr"]) > 1 / 3 else "at most one in three"
+    said.append(
+        f"At the threshold {errors} of the validation frames of a class are called wrongly: of the real ones "
+        f"{frame['fpr']:.3f}, of the fakes {frame['fnr']:.3f}."
+    )
+    return said

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from did import plots
 from did.predict import Detector
 from did.standin.drawn import draw
+from did_book.chapters import predict
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def files(tmp_path_factory):
 
 def test_each_file_has_its_frame_its_label_and_its_map(whole, tiny_run, files):
     detector = Detector.load(tiny_run.folder)
-    plot = whole(plots.predictions(detector, files, "the stamp", columns=3))
+    plot = whole(predict.predictions(detector, files, "the stamp", columns=3))
     titles = [axis.get_title() for axis in plot.figure.axes]
     assert len(titles) == 6 and titles[3] == "none\nno face found" and titles[4:] == ["", ""]
     for (name, path), row, title in zip(files.items(), plot.data.itertuples(), titles, strict=False):
@@ -35,3 +35,16 @@ def test_each_file_has_its_frame_its_label_and_its_map(whole, tiny_run, files):
         assert f"{name}: called {answer.label}, forged with probability {answer.probability:.3f}" in plot.alt
     assert f"M_df from {plot.data.low.min():.3f} to {plot.data.high.max():.3f}" in plot.alt
     assert plot.alt.startswith("4 frames, each with a box")
+
+
+def test_the_sentences_on_calibration_change_with_it():
+    def said(bound=None, before=0.2, after=0.1, fpr=0.1):
+        frame = {"temperature": 0.5, "bound": bound, "fpr": fpr, "fnr": 0.2}
+        return " ".join(predict.calibration_sentences({"frame": frame}, {"before": before, "after": after}))
+
+    assert "is 0.500" in said() and "nearer to the share of fakes" in said()
+    assert "at most one in three" in said() and "real ones 0.100, of the fakes 0.200" in said()
+    assert "separate the validation frames" in said("lower") and "is 0.500" not in said("lower")
+    assert "tell nothing, or the contrary" in said("upper")
+    assert "farther from" in said(after=0.3) and "no nearer to" in said(after=0.199)
+    assert "more than one in three" in said(fpr=0.4)

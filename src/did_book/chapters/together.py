@@ -46,9 +46,6 @@ def sizes(preset: str) -> dict[str, int]:
     return of_preset(SIZES, preset)
 
 
-# --- batches --------------------------------------------------------------------------------------------------------
-
-
 def stripes(seed: int, size: int = 15, domains: int = 5, side: int = 64) -> dict[str, Tensor]:
     """A batch that a small network can learn and that shows nobody: noise, and faint stripes for each "method".
 
@@ -116,9 +113,6 @@ def real_bars(shares: pd.DataFrame, stamp: str) -> Plot:
     return Plot(figure, shares, f"Real images in a batch: {'; '.join(said)}.")
 
 
-# --- factors --------------------------------------------------------------------------------------------------------
-
-
 def factors(progresses: Sequence[float], settings: Settings | None = None) -> pd.DataFrame:
     """Who gets Î's gradient with which factor, under each reading of §3.3 and Eq. 12, from `did.method.task`.
 
@@ -179,9 +173,6 @@ def factor_curves(table: pd.DataFrame, stamp: str) -> Plot:
         said.append(f"under {adversary} the factor of {moves[0]} and of {moves[1]}")
     words = f"β rises from {shown.beta.iloc[0]:.3f} to {shown.beta.iloc[-1]:.3f}; {'; '.join(said)}."
     return Plot(figure, table, words)
-
-
-# --- who learns from what -------------------------------------------------------------------------------------------
 
 
 def gradient_flow(task: DIDTask, batch: Mapping[str, Tensor], progress: float = 0.5, seed: int = 0) -> pd.DataFrame:
@@ -283,9 +274,6 @@ def shares_of_dec(task: DIDTask, batch: Mapping[str, Tensor], progresses: Sequen
     return table.assign(**{name: table[name] / table[name].iloc[-1] for name in ("G", "A_df", "T")})
 
 
-# --- Algorithm 2 ----------------------------------------------------------------------------------------------------
-
-
 def algorithm_2(settings: Settings, iterations: int) -> pd.DataFrame:
     """Algorithm 2 on `stripes`, a fresh batch each iteration: the inner loop of `did.training.loop.fit`, without data.
 
@@ -332,9 +320,6 @@ def reading_curves(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
         for name, of in histories.items()
     )
     return Plot(figure, data, f"Losses over the iterations. {said}.")
-
-
-# --- Adam -----------------------------------------------------------------------------------------------------------
 
 
 def chain(

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from did.errors import DidError
 from did.method.task import DIDTask, beta
 from did.settings import Settings
-from did_book.chapters import training_flow as flow
+from did_book.chapters import together as flow
 
 
 def task(**changes):
@@ -32,9 +32,6 @@ def test_sizes_are_of_a_preset():
     assert flow.sizes("smoke")["iterations"] < flow.sizes("laptop")["iterations"]
     with pytest.raises(DidError, match="unknown preset 'labtop': did you mean 'laptop'"):
         flow.sizes("labtop")
-
-
-# --- batches ---------------------------------------------------------------------------------------------------------
 
 
 def test_stripes_are_a_batch_with_equal_domains():
@@ -77,9 +74,6 @@ def test_the_bars_of_real_images(whole):
     assert f"none in a share of {none:.3f} of the batches." in plot.alt
 
 
-# --- factors ---------------------------------------------------------------------------------------------------------
-
-
 def test_factors_are_those_of_the_two_readings():
     table = flow.factors((0.0, 0.5, 1.0))
     assert len(table) == 12
@@ -107,9 +101,6 @@ def test_the_curves_of_the_factors(whole):
     assert "β rises from 0.000 to 0.987" in plot.alt
     assert "under grl the factor of G and A_df from 0.000 to 0.010 and of T's rate from 1.000 to 1.000" in plot.alt
     assert "under eq12 the factor of G and A_df from 0.010 to 0.010 and of T's rate from 0.000 to 0.987" in plot.alt
-
-
-# --- who learns from what --------------------------------------------------------------------------------------------
 
 
 def test_which_loss_reaches_which_module(halfway):
@@ -196,9 +187,6 @@ def test_beta_scales_what_reaches_the_features_and_spares_t():
         assert row["T"] == pytest.approx(1.0, rel=1e-6)
 
 
-# --- Algorithm 2 -----------------------------------------------------------------------------------------------------
-
-
 def test_algorithm_2_learns_and_is_the_same_twice():
     settings = Settings.preset("smoke")
     history = flow.algorithm_2(settings, 12)
@@ -225,9 +213,6 @@ def test_the_curves_of_the_readings(whole):
     assert [list(axis.lines[1].get_ydata()) for axis in plot.figure.axes] == [[1.0, 0.25], [1.6, 1.2], [-1.386, -1.1]]
     assert "grl: cls from 1.000 to 0.500, dom from 1.600 to 1.200, estimate from -1.386 to -1.100" in plot.alt
     assert plot.data.reading.tolist() == ["grl", "grl", "eq12", "eq12"]
-
-
-# --- Adam ------------------------------------------------------------------------------------------------------------
 
 
 def adam_by_hand(scale, weight_decay, steps, lr=1e-3):

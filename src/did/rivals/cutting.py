@@ -1,0 +1,80 @@
+"""Cut a backbone in three and widen its stem, for models that join two networks half-way."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from did.errors import DidError
+from did.method.backbones import Backbone, evaluating
+
+
+def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """The backbone's network in three parts, for models that join two networks half-way.
+
+    The first cut lies after the middle block of the last resolution but one, the second after the first block of the
+    last resolution. In Xception these are blocks 7 and 12, in tf_efficientnet_lite0 blocks.4.0 and blocks.5.0.
+
+    Args:
+        backbone: its modules are shared with the parts; its normalisation is in none of them.
+
+    Returns:
+        Three modules that, one after the other, compute what `backbone.body.forward_features` does.
+
+    Raises:
+        DidError: the network is not one chain of blocks with a single first convolution.
+    """
+    body = backbone.body
+    pieces = list(_pieces(body))
+    sides, x = [], torch.rand(1, _stem(body).in_channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad(), evaluating(body):
+            expected = body.forward_features(x)
+            for piece in pieces:
+                x = piece(x)
+                sides.append(x.shape[-1])
+            chained = torch.allclose(x, expected, rtol=1e-4, atol=1e-6)
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError):
+        chained = False
+    resolutions = sorted(set(sides))
+    if not chained or len(resolutions) < 2:
+        name = body.pretrained_cfg["architecture"]
+        raise DidError(
+            f"backbone '{name}' is not one chain of blocks and cannot be cut: take legacy_xception or resnet50"
+        )
+    before = [number for number, side in enumerate(sides) if side == resolutions[1]]
+    first, second = before[len(before) // 2] + 1, sides.index(resolutions[0]) + 1
+    return nn.Sequential(*pieces[:first]), nn.Sequential(*pieces[first:second]), nn.Sequential(*pieces[second:])
+
+
+def widen(backbone: Backbone, channels: int, stride: int | None = None) -> None:
+    """Let a gray backbone take `channels` maps: each gets the gray stem kernel; optionally another stride of the stem.
+
+    The stem of the widened backbone gives for maps that sum to an image what it gave for the image.
+    """
+    stem = _stem(backbone.body)
+    weight = stem.weight.detach().repeat(1, channels, 1, 1)
+    stem.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+    stem.in_channels = channels
+    if stride is not None:
+        stem.stride = (stride, stride)
+
+
+def _stem(body: Any) -> nn.Conv2d:
+    first = body.pretrained_cfg["first_conv"]
+    if not isinstance(first, str):
+        name = body.pretrained_cfg["architecture"]
+        raise DidError(f"backbone '{name}' has no single first convolution: take another one, such as legacy_xception")
+    return body.get_submodule(first)
+
+
+def _pieces(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules in the order of a network's definition, up to its head; sequences are opened."""
+    for name, child in module.named_children():
+        if name in ("global_pool", "head"):
+            return
+        if type(child) is nn.Sequential:
+            yield from _pieces(child)
+        else:
+            yield child
