@@ -17,11 +17,11 @@ class Preset:
     """What a preset decides.
 
     Attributes:
-        settings: fields of `did.settings.Settings` in place of the paper"s.
+        settings: fields of `did.settings.Settings` in place of the paper's.
         standins: data set -> people of each split and frames of a clip. cdf2 and diff are tested on only, so that most
             of their people are in the test split.
-        backbones: place in the paper -> (timm"s name, where its weights are from). Below `paper` those whose ImageNet
-            weights come in packages (`laptop`), or small ones without (`smoke`): they stand in the paper"s places, and
+        backbones: place in the paper -> (timm's name, where its weights are from). Below `paper` those whose ImageNet
+            weights come in packages (`laptop`), or small ones without (`smoke`): they stand in the paper's places, and
             every row names what it ran on.
     """
 

@@ -90,7 +90,8 @@ class Wants:
         transform: of a training image: ((channels, H, W) in [0, 1], generator) -> the same shape. Tests see none.
         pairs: batches of real faces, each beside forgeries of the same target.
         masks: `mask` in each batch, (n, 1, H, W): the share of each pixel that was forged. Stand-ins alone know it.
-        context: `context` in each batch: the same faces cut with this margin instead of the settings'.
+        context: `context` in each batch: the same faces cut with this margin instead of the settings'. The detector
+            then takes it beside the images.
         frames: of one video that make up an item: then `image` is (n, frames, channels, H, W).
     """
 
