@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -70,6 +71,8 @@ def main() -> None:
     """
     from did.utils.processes import isolated
 
+    if sys.platform == "win32":  # Locks, child processes and the packages' lock are for POSIX systems.
+        raise DidError("did runs on Linux and macOS: on Windows, install and run it inside WSL 2 (`wsl --install`)")
     click.get_current_context().with_resource(isolated())
 
 
@@ -159,7 +162,9 @@ def _show_missing(source: Any) -> None:
     "--face", default="largest", show_default=True, help="Face of a frame: largest, or track, the last frame's nearest."
 )
 @click.option("--workers", type=int, help="Processes; by default one a core.")
-@click.option("--cluster", help="A Dask scheduler, tcp://host:port, in place of processes here; needs did[cluster].")
+@click.option(
+    "--cluster", help="A Dask scheduler, tcp://host:port, in place of processes here; needs crossdf[cluster]."
+)
 @click.option("--store", type=_Folder(path_type=Path), help="Folder for the crops; by default in data/faces.")
 def prepare(
     source: str,
@@ -367,7 +372,7 @@ def predict(
 @_plugin
 @click.argument("run")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--onnx", is_flag=True, help="Write detector.onnx too; needs did[onnx].")
+@click.option("--onnx", is_flag=True, help="Write detector.onnx too; needs crossdf[onnx].")
 def export(run: str, folder: Path, onnx: bool) -> None:
     """Write the detector of RUN into FOLDER: weights of the test phase alone, and a card that says what it is.
 

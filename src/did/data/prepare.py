@@ -376,7 +376,7 @@ def _dask(address: str) -> Iterator[Any]:
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError as error:
-        raise DidError("A cluster needs the packages of did[cluster]: pip install 'did[cluster]'.") from error
+        raise DidError("A cluster needs the packages of crossdf[cluster]: pip install 'crossdf[cluster]'.") from error
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:  # TimeoutError is an OSError.

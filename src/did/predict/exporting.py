@@ -36,7 +36,7 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
         The folder.
 
     Raises:
-        DidError: the folder holds something else; `onnx` without the packages of did[onnx], or of a task that sees
+        DidError: the folder holds something else; `onnx` without the packages of crossdf[onnx], or of a task that sees
             several crops; a graph that cannot be written as ONNX or gives other scores.
     """
     folder = Path(folder)
@@ -86,7 +86,9 @@ def check_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise DidError(f"ONNX needs packages that are not installed ({error.name}): pip install 'did[onnx]'") from error
+        raise DidError(
+            f"ONNX needs packages that are not installed ({error.name}): pip install 'crossdf[onnx]'"
+        ) from error
 
 
 def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> None:

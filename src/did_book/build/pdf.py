@@ -26,7 +26,7 @@ def write_pdf(root: Path, file: Path) -> int:
 
     Raises:
         DidError: no checkout; a folder that cannot be written; no built book, no Chromium (`CHROMIUM` in the
-            environment names it; by default /usr/bin/chromium), or no packages of `did[browser]`.
+            environment names it; by default /usr/bin/chromium), or no packages of `crossdf[browser]`.
     """
     ready(root)
     writable(file.parent)
@@ -34,7 +34,7 @@ def write_pdf(root: Path, file: Path) -> int:
         from playwright.sync_api import Error, sync_playwright
         from pypdf import PdfReader, PdfWriter
     except ImportError as error:
-        raise DidError("a PDF needs more packages: pip install 'did[browser]', or `make book-pdf`") from error
+        raise DidError("a PDF needs more packages: pip install 'crossdf[browser]', or `make book-pdf`") from error
     pages = [root / "_build/html" / f"{name}.html" for name in listed(root / TOC)]
     for page in pages:
         if not page.is_file():
