@@ -23,6 +23,7 @@ from typing import Any
 import click
 
 import did
+from did.errors import DidError, nearest
 
 # What a command needs from did is imported when it runs: torch takes seconds, and `--help` must not.
 
@@ -34,8 +35,6 @@ class _Commands(click.Group):
     """Shows a DidError as its sentence, and what the file system refuses, without a stack."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from did.errors import DidError
-
         try:
             return super().invoke(ctx)
         except DidError as error:
@@ -458,7 +457,6 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
 
     Rows from stand-ins say STAND-IN: they reproduce no number of the paper.
     """
-    from did.errors import DidError, nearest
     from did.paper import records, tables
     from did.utils.files import writable_file, write_atomically
 
