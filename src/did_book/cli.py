@@ -15,9 +15,7 @@ class _Book(click.Group):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            raise DidError(
-                f"the book needs {error.name}, which is not installed: pip install 'crossdf[book]'"
-            ) from error
+            raise DidError(f"the book needs {error.name}: pip install 'crossdf[book]'") from error
 
 
 @click.group(cls=_Book)

@@ -86,9 +86,7 @@ def check_onnx() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise DidError(
-            f"ONNX needs packages that are not installed ({error.name}): pip install 'crossdf[onnx]'"
-        ) from error
+        raise DidError(f"ONNX needs {error.name}, which is not installed: pip install 'crossdf[onnx]'") from error
 
 
 def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> None:
