@@ -63,3 +63,13 @@ def refresh(notebooks: tuple[str, ...]) -> None:
 
     writable(home() / "notebooks")
     refresh_notebooks(home(), notebooks)
+
+
+@book.command()
+def front() -> None:
+    """Write the result at the top of README.md, sentences and figure, from the committed record of Table 1."""
+    from did.utils.files import home
+    from did_book.pages import front as page
+
+    page.write(home())
+    click.echo(f"README.md and {page.FIGURE}")

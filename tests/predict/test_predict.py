@@ -453,7 +453,9 @@ def test_an_onnx_graph_that_gives_other_scores_is_not_written(detector, tmp_path
 
 def test_without_the_packages_onnx_says_what_to_install(detector, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(DidError, match=r"ONNX needs onnxruntime, which is not installed: pip install 'crossdf\[onnx\]'"):
+    with pytest.raises(
+        DidError, match=r"ONNX needs onnxruntime, which is not installed: pip install 'crossdf\[onnx\]'"
+    ):
         export(detector, tmp_path / "x", onnx=True)
     assert not (tmp_path / "x").exists()
 
