@@ -1,5 +1,6 @@
 """Every command that README, CONTRIBUTING, the book's pages and the notebooks name exists, with its options."""
 
+import itertools
 import json
 import re
 import shlex
@@ -63,7 +64,7 @@ def check_papermill(given: list[str]) -> None:
     name = Path(paths[0]).stem
     assert (ROOT / paths[0]).is_file(), paths[0]
     known = set(PARAMETERS.get(name, ()))
-    for flag, parameter in zip(given, given[1:], strict=False):
+    for flag, parameter in itertools.pairwise(given):
         if flag in ("-p", "-r"):
             assert parameter in known, f"{name} has no parameter {parameter}"
         if flag == "-y":

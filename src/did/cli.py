@@ -32,7 +32,7 @@ FAILURES_SHOWN = 5
 
 
 class _Commands(click.Group):
-    """Shows a DidError as its sentence, and what the file system refuses, without a stack."""
+    """Commands that print a DidError as one sentence, and what the file system refuses, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -81,7 +81,7 @@ def data() -> None:
 
 
 class _Folder(click.Path):
-    """A folder's path, with `~` expanded in `--root=~/data` too, in which a shell leaves it."""
+    """A folder's path with `~` expanded, also in `--root=~/data`, where a shell leaves it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(os.path.expanduser(value), param, ctx)
@@ -106,7 +106,7 @@ _plugin = click.option(
 
 
 def _source_options(command: Callable) -> Callable:
-    """SOURCE and the options that say where it is."""
+    """Add SOURCE and the options that say where it is."""
     for option in (
         click.option(
             "--strict",
@@ -129,7 +129,7 @@ def _source_options(command: Callable) -> Callable:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """A warning is one line without a place in the code."""
+    """Print each warning as one line without a place in the code."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
         yield
@@ -238,7 +238,9 @@ def train(
     nodes: int,
     accelerator: str,
 ) -> None:
-    """Train and test on SOURCE, as notebooks/train.ipynb does, or return the run that did so before.
+    """Train and test on SOURCE, as notebooks/train.ipynb does.
+
+    Cached: the same inputs return the finished run. A killed training resumes from its checkpoint.
 
     SOURCE is as for `did prepare`. Interrupted, the command goes on where it stopped. With several devices or hosts
     each batch is shared, and the result is that of one device up to rounding; `fabric run --devices 2 ... "$(which
@@ -373,7 +375,7 @@ def predict(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--onnx", is_flag=True, help="Write detector.onnx too; needs crossdf[onnx].")
 def export(run: str, folder: Path, onnx: bool) -> None:
-    """Write the detector of RUN into FOLDER: weights of the test phase alone, and a card that says what it is.
+    """Write the detector of RUN into FOLDER: the weights of the test phase, and a card that describes it.
 
     `did predict --detector FOLDER` and `did.predict.Detector.load(FOLDER)` take it. RUN is a run's folder or the first
     digits of its name.
@@ -393,7 +395,10 @@ def export(run: str, folder: Path, onnx: bool) -> None:
 def check(
     source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool, allow_missing: bool
 ) -> None:
-    """Check the table of SOURCE: labels, splits, people, files. Exit status 1 where a check fails."""
+    """Check the table of SOURCE: labels, splits, people, files.
+
+    The exit status is 1 if a check fails.
+    """
     from did.data import table
     from did.sources import open_source
 
@@ -412,12 +417,12 @@ def check(
 
 @main.group()
 def runs() -> None:
-    """The finished runs in runs/."""
+    """List, show or remove the finished runs in runs/."""
 
 
 @runs.command("list")
 def list_command() -> None:
-    """One line a run, the oldest first."""
+    """List the runs, one per line, the oldest first."""
     from did.training.runs import list_runs
 
     _show(list_runs().round(3))
@@ -427,7 +432,10 @@ def list_command() -> None:
 @_plugin
 @click.argument("run")
 def show(run: str) -> None:
-    """Print the record of RUN: settings, data, protocol, metrics, provenance. The first digits of its name do."""
+    """Print the record of RUN: settings, data, protocol, metrics, provenance.
+
+    The first digits of its name are enough.
+    """
     from did.training.runs import find_run
 
     click.echo(json.dumps(find_run(run).record, indent=1))
@@ -437,7 +445,7 @@ def show(run: str) -> None:
 @click.argument("run")
 @click.confirmation_option(prompt="Remove the run, its weights and its scores?")
 def rm(run: str) -> None:
-    """Remove RUN; asking for it again trains it anew."""
+    """Remove RUN; the next call with the same inputs trains it again."""
     from did.training.runs import find_run, remove_run
     from did.utils.files import writable
 
@@ -453,7 +461,7 @@ def rm(run: str) -> None:
     "--wall", nargs=3, type=(float, str, int), help="Note what `make results` took: SECONDS PRESET NOTEBOOKS."
 )
 def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str, int] | None) -> None:
-    """Every finished table and figure in results/: the paper's numbers against ours.
+    """Print every finished table and figure in results/: the paper's numbers against ours.
 
     Rows from stand-ins say STAND-IN: they reproduce no number of the paper.
     """

@@ -16,7 +16,7 @@ class DidError(Exception):
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """The end of an error sentence: the valid word nearest to a mistyped one, and all of them."""
+    """Return the end of an error sentence: the valid word nearest to a mistyped one, and all valid words."""
     words = sorted(valid)
     close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""

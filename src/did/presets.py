@@ -115,7 +115,11 @@ def preset(name: str) -> Preset:
 
 
 def of_preset(table: Mapping[str, T], preset: str) -> T:
-    """What a table has for a preset. Raises DidError on one that it has not; the sentence names the nearest."""
+    """Return a table's entry for a preset.
+
+    Raises:
+        DidError: If the preset is unknown; the sentence names the nearest.
+    """
     if preset not in table:
         raise DidError(f"unknown preset '{preset}': {nearest(preset, table)}")
     return table[preset]

@@ -27,21 +27,26 @@ def _open(
     trials: tuple[Any, ...] | None = None,
     added: bool = False,
 ) -> Any:
-    """`options`: every value that is taken. `trials`: values to try; all options by default. `added`: the choice came
-    after there were runs, all of which took its default, so that it is part of a run's name only at other values."""
+    """Declare a choice that the paper leaves open.
+
+    `options`: every accepted value. `trials`: values to try; all options by default. `added`: the choice was added
+    after there were runs, all of which took its default; it is part of a run's name only at other values.
+    """
     more = {"options": options, "trials": options if trials is None else trials, "open": True, "unnamed": added}
     return dataclasses.field(default=default, metadata={"where": where, "says": says, **more})
 
 
 def _machine(default: Any, says: str, options: tuple[str, ...] = ()) -> Any:
-    """A choice of how the machine computes, which the paper knows nothing of; it moves results by rounding only, or
-    says what else. At its default it is not part of a run's name."""
+    """Declare a choice of how the machine computes, which the paper does not mention.
+
+    It changes results by rounding only, unless its text says more. At its default it is not part of a run's name.
+    """
     more = {"options": options, "machine": True, "unnamed": True}
     return dataclasses.field(default=default, metadata={"where": "machine", "says": says, **more})
 
 
 def as_type(what: str, kind: type, value: Any) -> Any:
-    """Return a value as a field's type; a text, as a command line gives it, is read.
+    """Convert a value to a field's type; texts from a command line are parsed.
 
     Args:
         what: the field, for the error.
@@ -66,7 +71,7 @@ def as_type(what: str, kind: type, value: Any) -> Any:
 
 
 def assigned(assignments: Iterable[str]) -> dict[str, str]:
-    """Return texts such as `alpha=0.3` as names and values.
+    """Split texts such as `alpha=0.3` into names and values.
 
     Raises:
         DidError: a text without `=`.
@@ -199,7 +204,7 @@ class Settings:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "Settings":
-        """The settings of a preset, with changes on top.
+        """Return the settings of a preset, with changes on top.
 
         Args:
             name: `smoke` (seconds), `laptop` (minutes on 2 cores) or `paper` (§4.1.3 as printed).
@@ -212,7 +217,11 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Settings":
-        """Settings from a mapping, as a run's record holds them. Raises DidError on an unknown field."""
+        """Return settings from a mapping, such as a run's record.
+
+        Raises:
+            DidError: If a field is unknown.
+        """
         fields = {field.name for field in dataclasses.fields(cls)}
         for name in values:
             if name not in fields:
@@ -221,7 +230,11 @@ class Settings:
 
     @classmethod
     def parse(cls, assignments: Iterable[str]) -> dict[str, Any]:
-        """Values by name from texts such as `alpha=0.3`, read as the field's type. Raises DidError on what is none."""
+        """Parse texts such as `alpha=0.3` into values by name, as the field's type.
+
+        Raises:
+            DidError: If a text is not a valid assignment.
+        """
         kinds = {field.name: type(field.default) for field in dataclasses.fields(cls)}
         values = {}
         for name, value in assigned(assignments).items():
@@ -231,11 +244,11 @@ class Settings:
         return values
 
     def as_dict(self) -> dict[str, Any]:
-        """Every field and its value."""
+        """Return every field and its value."""
         return dataclasses.asdict(self)
 
     def digest(self, *more: str) -> str:
-        """12 hexadecimal digits that name these settings together with `more` (a data fingerprint, a version).
+        """Return 12 hexadecimal digits that identify these settings and `more` (a data fingerprint, a version).
 
         Settings of the machine, and choices that were added later, count only if they are not at their defaults: a new
         one renames no run.
@@ -253,7 +266,7 @@ def _shown(value: Any) -> str:
 
 
 def table(settings: Settings) -> list[dict[str, Any]]:
-    """One row a field: name, this run's value, the paper's, whether they differ, where it stands and what it is."""
+    """Tabulate the settings: name, this run's value, the paper's, whether they differ, where it is stated, meaning."""
     return [
         {
             "setting": field.name,

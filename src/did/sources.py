@@ -35,7 +35,7 @@ L = TypeVar("L")
 
 
 def register_layout(layout: L) -> L:
-    """Register the layout of a data set: a module, or as a decorator a class.
+    """Register the layout of a data set: a module, or a class if used as a decorator.
 
     Args:
         layout: has `NAME`, what the source is called; `TITLE`, what tables call it; and `index(root, strict)`, which
@@ -66,7 +66,10 @@ def _load() -> None:
 
 
 def source_names() -> list[str]:
-    """Return what a source may be called: `ffpp:c40` is another compression, `folder:PATH` anybody's own data."""
+    """Return the valid names of sources.
+
+    `ffpp:c40` is another compression, `folder:PATH` is anybody's own data.
+    """
     _load()
     variants = [f"{name}:{variant}" for name, of in LAYOUTS.items() for variant in _variants(of)[1]]
     return [*LAYOUTS, *variants, "folder:PATH"]
@@ -225,7 +228,7 @@ def _data_set(
 
 
 def _write_standin(name: str, faces: str | Path | None, size: Mapping[str, Any], progress: bool) -> Path:
-    """The stand-in's folder, written now where it is not there."""
+    """Return the stand-in's folder; write the stand-in if it does not exist."""
     portraits = None
     if faces == LONDON:
         portraits = london.fetch(home() / "data" / "portraits" / LONDON)
@@ -271,7 +274,7 @@ def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | Non
 
 @readable()
 def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -> Path:
-    """A folder whose name follows from all that decides the stand-in's content."""
+    """Return a folder whose name depends on everything that decides the stand-in's content."""
     what: list[Any] = [GENERATOR, sizes]
     if portraits:
         what.append(
@@ -282,7 +285,7 @@ def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -
 
 
 def store_folder(source: Source, frames: int, size: int, margin: float, face: str = "largest") -> Path:
-    """Where the project keeps the source's crops with these settings."""
+    """Return where the project stores (caches) the source's crops for these settings."""
     # Named by place and list, not by content: a clip that was mended is redone alone, in the same store.
     what = f"{FORMAT} {source.root.resolve()} {table.fingerprint(source.index)}"
     what = hashlib.sha256(os.fsencode(what)).hexdigest()[:8]
@@ -291,7 +294,9 @@ def store_folder(source: Source, frames: int, size: int, margin: float, face: st
 
 
 def face_store(source: Source, settings: Settings, progress: bool = True) -> FaceStore:
-    """The source's aligned crops at the settings' size, margin and frames; prepared now where they are not there.
+    """Return the source's aligned crops at the settings' size, margin and frames.
+
+    Cached: crops that exist are reused; missing ones are prepared now.
 
     Raises:
         DidError: see `did.data.prepare.prepare`.

@@ -151,8 +151,10 @@ class Task(nn.Module):
         return self.groups(G=([self.model.get_submodule("backbone")], 1.0))
 
     def groups(self, **named: tuple[Sequence[nn.Module | None], float]) -> list[dict[str, Any]]:
-        """Return Adam's groups from modules and the factor of their rate over η_θ, by name; what is in none of them is
-        the group C, at the rate of C."""
+        """Return Adam's groups from modules and the factor of their rate over η_θ, by name.
+
+        Parameters that are in none of them form the group C, at the rate of C.
+        """
         found = {
             name: ([p for module in modules if module is not None for p in module.parameters()], factor)
             for name, (modules, factor) in named.items()
@@ -167,7 +169,7 @@ class Task(nn.Module):
         ]
 
     def rate_factor(self, group: str, progress: float) -> float:
-        """Return what a group's rate is multiplied by at a share of the iterations in [0, 1]: 1."""
+        """Return the factor of a group's rate at a share of the iterations in [0, 1]: 1."""
         return 1.0
 
     def detector(self) -> nn.Module:
@@ -206,8 +208,10 @@ def register_task(name: str) -> Callable[[T], T]:
 
 
 def task_names() -> list[str]:
-    """Return the names of all tasks: did's own, those of installed packages (entry points of the group `did.tasks`)
-    and those of plugins."""
+    """Return the names of all tasks: did's own, those of installed packages, and those of plugins.
+
+    Packages register tasks as entry points of the group `did.tasks`.
+    """
     _load()
     return sorted(_REGISTER)
 
@@ -237,7 +241,7 @@ def _load() -> None:
 
 
 def options_of(task: type[Task], values: Mapping[str, Any]) -> Any:
-    """Return a task's options from values by name; texts are read as the field's type.
+    """Return a task's options from values by name; texts are parsed as the field's type.
 
     Raises:
         DidError: an unknown option, or a value of another type.
@@ -286,13 +290,13 @@ def _top(module: str) -> str:
 
 
 def _module_of(value: Any) -> str:
-    """The name of the module that a value is, or was defined in."""
+    """Return the name of the module that a value is, or was defined in."""
     name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
     return name if isinstance(name, str) else ""
 
 
 def _source(module: ModuleType, task: type) -> bytes:
-    """What a module's file holds, or the classes of the task that a notebook's cells define."""
+    """Return a module's source, or the source of the task's classes if a notebook's cells define them."""
     try:
         if file := getattr(module, "__file__", None):
             return Path(file).read_bytes()

@@ -13,7 +13,9 @@ from did.evaluation.metrics import Array, _checked, by_video
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> pd.DataFrame:
-    """Table of a reliability diagram: the share of fakes against the probability of "fake", in bins of equal width.
+    """Tabulate a reliability diagram: the share of fakes against the probability of "fake".
+
+    The bins have equal width.
 
     A bin (low, high] holds its upper edge; the first holds 0 too.
 
@@ -44,7 +46,9 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> 
 
 
 def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error: the mean gap between probability and share of fakes, each bin by its size.
+    """Compute the expected calibration error: the mean gap between probability and share of fakes.
+
+    Each bin counts by its size.
 
     It compares the probability of "fake" with the share of fakes. The source compares the larger of the two classes'
     probabilities with the accuracy, and so lets errors on reals and on fakes cancel. Shapes, bins and errors as in
@@ -56,7 +60,7 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 1
 
 
 def calibration_gap(table: pd.DataFrame) -> float:
-    """The expected calibration error of a table of `reliability`; see `calibration_error`."""
+    """Compute the expected calibration error from a table of `reliability`; see `calibration_error`."""
     gap = (table.probability - table.share).abs()  # NaN in an empty bin, which the sum leaves out
     return float((gap * table.n).sum() / table.n.sum())
 
@@ -67,7 +71,7 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def calibrate(frames: pd.DataFrame) -> dict[str, Any]:
-    """From the scores of a validation split: what turns a later score into a probability, and into a word.
+    """Fit the temperature and the threshold to the scores of a validation split.
 
     The probability of "fake" is sigmoid(score / temperature). The temperature minimises the log loss with both classes
     weighted alike, so that the probability is that for a prior of one half, whatever the split's shares are: where one
@@ -116,7 +120,7 @@ def _calibrated(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _equal_error_point(real: Array, fake: Array) -> tuple[float, float, float]:
-    """Threshold, and the rates of errors there; a score above the threshold is called fake."""
+    """Return the threshold of equal error and the error rates there; scores above it are called fake."""
     values = np.unique(np.concatenate([real, fake]))
     lower, upper = (values[:-1], values[1:]) if len(values) > 1 else (values, values)
     # Half-way between neighbouring numbers may be rounded to the upper one, which is to lie above the cut.
@@ -129,12 +133,12 @@ def _equal_error_point(real: Array, fake: Array) -> tuple[float, float, float]:
 
 
 def probability(score: ArrayLike, temperature: float) -> Array:
-    """The probability of "fake" at a prior of one half that a score and a temperature of `calibrate` give."""
+    """Compute the probability of "fake", at a prior of one half, from a score and a temperature."""
     return np.asarray(expit(np.asarray(score, dtype=np.float64) / temperature))
 
 
 def at_prior(probabilities: ArrayLike, prior: float) -> Array:
-    """Probabilities for a prior of one half, turned by Bayes' rule into those where a share `prior` is forged.
+    """Convert probabilities at a prior of one half into those at a share `prior` of fakes, by Bayes' rule.
 
     Args:
         probabilities: any shape, in [0, 1].

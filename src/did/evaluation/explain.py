@@ -43,7 +43,7 @@ PERPLEXITY = 30
 
 
 def saliency(model: nn.Module, images: Tensor, name: str = "I_df", targets: ArrayLike | None = None) -> NDArray:
-    """Grad-CAM: which places of a map push a score up.
+    """Compute Grad-CAM maps: which places of a feature map push a score up.
 
     The map's channels are weighted by their mean gradient over places and summed; what is negative becomes 0; the
     result is brought to the images' size (bilinear) and each image is divided by its own maximum.
@@ -92,8 +92,10 @@ def saliency(model: nn.Module, images: Tensor, name: str = "I_df", targets: Arra
 
 
 def _map_and_score(model: Any, images: Tensor, name: str, targets: ArrayLike | None) -> tuple[Tensor, Tensor]:
-    """The map (n, c, h, w) and the scores (n,) that depend on it. G's own activations are not kept: no gradient goes
-    below its map."""
+    """Return the map (n, c, h, w) and the scores (n,) that depend on it.
+
+    G's own activations are not kept, because no gradient goes below its map.
+    """
     if not hasattr(model, "decompose"):
         if name != "I_X" or not hasattr(model, "backbone"):
             raise DidError(f"A {type(model).__name__} has no map {name}; take a run of DID, or I_X of one backbone.")
@@ -117,8 +119,11 @@ def _map_and_score(model: Any, images: Tensor, name: str, targets: ArrayLike | N
 
 @contextlib.contextmanager
 def _graph_above(backbone: nn.Module) -> Iterator[list[Tensor]]:
-    """Let autograd's graph begin at a backbone's map: what the backbone computes is computed without gradients, and its
-    maps, which the list gets, ask for one, also where the weights are frozen."""
+    """Let autograd's graph begin at a backbone's map.
+
+    What the backbone computes has no gradients. Its maps, which are appended to the list, require one, even if the
+    weights are frozen.
+    """
     seen: list[Tensor] = []
 
     def begin(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ def _graph_above(backbone: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _grad_cam(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> NDArray:
-    """(n, c, h, w) and its gradient -> (n, H, W) in [0, 1]."""
+    """Compute Grad-CAM from a map and its gradient, (n, c, h, w) -> (n, H, W) in [0, 1]."""
     weights = gradient.mean((2, 3), keepdim=True)
     cam = torch.relu((weights * activation).sum(1, keepdim=True)).float()
     cam = nn.functional.interpolate(cam, size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
@@ -147,7 +152,7 @@ def _grad_cam(activation: Tensor, gradient: Tensor, size: Sequence[int]) -> NDAr
 
 
 def overlap(maps: NDArray, regions: Sequence[NDArray | None]) -> pd.DataFrame:
-    """How well saliency maps and forged regions agree, one row a face.
+    """Measure how well saliency maps and forged regions agree, one row per face.
 
     Args:
         maps: (n, H, W), at least 0, as from `saliency`.
@@ -198,7 +203,7 @@ def overlap_table(
     draws: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Where a model looks on a stand-in's forged faces, beside where they were forged.
+    """Tabulate where a model looks on a stand-in's forged faces, beside where they were forged.
 
     For M_dom and I_dom the logit is that of the domain that C̄ takes each face for.
 
@@ -249,7 +254,10 @@ def _overlap_row(name: str, method: Any, part: pd.DataFrame, draws: int, seed: i
 
 
 def _mean_interval(values: ArrayLike, groups: ArrayLike, draws: int, seed: int) -> tuple[float, float]:
-    """95% percentile interval of a mean by a bootstrap over groups; NaN with fewer than two groups."""
+    """Compute the 95% percentile interval of a mean by a bootstrap over groups.
+
+    NaN with fewer than two groups.
+    """
     if len(np.unique(np.asarray(groups))) < 2:
         return np.nan, np.nan
     return low_high(mean_draws(values, groups, draws, seed))
@@ -260,7 +268,7 @@ def _mean_interval(values: ArrayLike, groups: ArrayLike, draws: int, seed: int) 
 
 @torch.inference_mode()
 def features(task: Any, faces: Faces, batch_size: int = 64) -> dict[str, NDArray]:
-    """What a model's classifiers see of each face, as vectors.
+    """Extract what a model's classifiers see of each face, as vectors.
 
     Args:
         task: a finished run's, with `model`.
@@ -291,7 +299,7 @@ def features(task: Any, faces: Faces, batch_size: int = 64) -> dict[str, NDArray
 
 
 def tsne(vectors: NDArray, seed: int = 0) -> NDArray:
-    """Places in the plane, (n, 2), by t-SNE of vectors (n, d); the same ones for the same seed.
+    """Embed vectors (n, d) in the plane, (n, 2), by t-SNE; the same seed gives the same points.
 
     Distances between clusters and their sizes mean nothing in it: `silhouette` and `probe` give the numbers.
 
@@ -310,7 +318,7 @@ def tsne(vectors: NDArray, seed: int = 0) -> NDArray:
 
 
 def silhouette(vectors: NDArray, labels: ArrayLike) -> float:
-    """Mean silhouette of labelled vectors (n, d), in [-1, 1].
+    """Compute the mean silhouette of labelled vectors (n, d), in [-1, 1].
 
     It is near 1 where each lies far nearer to those of its own label than to the next label's, near 0 where labels mix.
 
@@ -329,8 +337,9 @@ def silhouette(vectors: NDArray, labels: ArrayLike) -> float:
 
 
 def probe(train_features: NDArray, train_labels: ArrayLike, test_features: NDArray, test_labels: ArrayLike) -> float:
-    """How well labels can be read from features by a line: test accuracy of a logistic regression, each class counting
-    alike in the fit and in the accuracy (chance: 1 / classes).
+    """Measure how well a linear probe reads labels from features: the test accuracy of a logistic regression.
+
+    Each class counts alike in the fit and in the accuracy (chance level: 1 / classes).
 
     Shapes: (n, d), (n,), (m, d), (m,).
 
@@ -353,7 +362,7 @@ def probe(train_features: NDArray, train_labels: ArrayLike, test_features: NDArr
 
 
 def probe_table(task: Any, fit: Faces, test: Faces, seed: int = 0) -> pd.DataFrame:
-    """What can be read from each feature set: label, domain and identity.
+    """Tabulate what a linear probe reads from each feature set: label, domain and identity.
 
     The paper's argument needs label from I_df, domain from I_dom, and little of either from where it does not belong.
     Label and domain are fitted on `fit` and tried on `test`, people whom the probe has not seen; give the validation
@@ -397,7 +406,7 @@ def probe_table(task: Any, fit: Faces, test: Faces, seed: int = 0) -> pd.DataFra
 
 
 def _halves(rows: pd.DataFrame, seed: int) -> NDArray:
-    """(n,) 0 for the half of each person's videos to fit on, 1 for the other, -1 for people with one video."""
+    """Assign each person's videos to two halves: 0 to fit on, 1 to test on, -1 for people with one video, (n,)."""
     videos = rows.drop_duplicates("video")[["video", "identity"]].sample(frac=1, random_state=seed)
     person = videos.identity.str.split("+").str[0]
     half = (videos.groupby(person).cumcount() % 2).where(videos.groupby(person).video.transform("size") > 1, -1)

@@ -38,7 +38,7 @@ FOLDS, RING = 5, 3
 
 
 def radial_spectrum(images: np.ndarray) -> np.ndarray:
-    """Log power spectrum of gray images, averaged over rings of equal frequency.
+    """Compute the log power spectrum of gray images, averaged over rings of equal frequency.
 
     Args:
         images: (n, size, size).
@@ -60,7 +60,7 @@ def radial_spectrum(images: np.ndarray) -> np.ndarray:
 
 
 def _spectra(faces: Faces) -> NDArray:
-    """(n, size // 2): the radial spectra of gray crops, a batch at a time."""
+    """Compute the radial spectra of gray crops, a batch at a time: (n, size // 2)."""
     return np.concatenate([radial_spectrum(batch["image"][:, 0].numpy()) for batch in ordered(faces, 64)])
 
 
@@ -69,7 +69,9 @@ def _fit(features: NDArray, labels: NDArray) -> Pipeline:
 
 
 def spectral_baseline(train: Faces, test: Faces) -> pd.DataFrame:
-    """How far the radial spectrum alone gives each forgery method away: logistic regression, real against one method.
+    """Measure how well the radial spectrum alone tells each forgery method from real faces.
+
+    The classifier is a logistic regression, real against one method.
 
     A detector's AUC on forgeries that a spectrum gives away says little about faces.
 
@@ -90,7 +92,7 @@ def spectral_baseline(train: Faces, test: Faces) -> pd.DataFrame:
 
 
 def crop_baseline(source: Source, store: FaceStore, size: int, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How far the radial spectrum of the whole gray crop, averaged over a video, gives each method away.
+    """Measure how well the radial spectrum of the crop, averaged over a video, tells each method from real faces.
 
     As `spectral_baseline`, but over all splits: the logistic regression is tried on people it was not fitted to. Who
     is in which file comes from a stand-in's record, else from the identities; who belongs together: see `_groups`.
@@ -123,8 +125,11 @@ def crop_baseline(source: Source, store: FaceStore, size: int, draws: int = 1000
 
 
 def leak_table(source: Source, store: FaceStore, size: int, draws: int = 1000) -> pd.DataFrame:
-    """All that can be told without a look at the face, one row a method and check, and what was looked at in `check`:
-    "whole crop", and for stand-ins, which know what was forged, "outside" and "file size"."""
+    """Tabulate what can be told without looking at the face, one row per method and check.
+
+    The column `check` says what was used: "whole crop" and, for stand-ins, whose forged regions are known, "outside"
+    and "file size".
+    """
     checks = {"whole crop": crop_baseline(source, store, size, draws)}
     if source.edition == "stand-in":
         checks["outside"] = outside_baseline(source.root, source.index, draws=draws)
@@ -135,7 +140,9 @@ def leak_table(source: Source, store: FaceStore, size: int, draws: int = 1000) -
 def outside_baseline(
     root: str | Path, index: pd.DataFrame, frames: int = 4, draws: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """How far a stand-in's forgeries are given away by what lies outside the forged region: .5 is as it should be.
+    """Measure how well the pixels outside the forged region give a stand-in's forgeries away.
+
+    An AUC of .5 is as it should be.
 
     A forged file and the real one of the same target are cut alike: the windows that keep clear of the forged file's
     mask are taken from both, so that the region's shape tells nothing. The radial spectrum of the windows, averaged
@@ -178,7 +185,9 @@ def outside_baseline(
 
 
 def file_size_baseline(root: str | Path, index: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How far the size of the files gives a stand-in's forgeries away: .5 is as it should be.
+    """Measure how well the size of the files gives a stand-in's forgeries away.
+
+    An AUC of .5 is as it should be.
 
     The score is the logarithm of the bytes, with nothing fitted: above .5 forged files are larger than the real ones
     of the same targets, below .5 they are smaller.
@@ -217,8 +226,10 @@ def _groups(people: list[list[str]], forged: NDArray) -> NDArray:
 
 
 def _families(people: list[list[str]]) -> NDArray:
-    """(n,) a number for each list of names; lists that share a name, or are joined by others that do, get the same one:
-    whoever is in one fold or one draw brings all of them."""
+    """Number the lists of names so that lists connected by a shared name get the same number, (n,).
+
+    Whoever is in one fold, or in one draw, brings all connected names along.
+    """
     _, codes = np.unique(np.concatenate([np.asarray(names) for names in people]), return_inverse=True)
     row = np.repeat(np.arange(len(people)), [len(names) for names in people])
     links = coo_matrix((np.ones(len(row)), (row, len(people) + codes)), shape=2 * [len(people) + int(codes.max()) + 1])
@@ -226,20 +237,20 @@ def _families(people: list[list[str]]) -> NDArray:
 
 
 def _record(root: str | Path) -> pd.DataFrame:
-    """What the stand-in's record says of each file, and `people`, target and donor, and `family`; see `_groups`."""
+    """Read the stand-in's record of each file, with `people`, target and donor, and `family`; see `_groups`."""
     table = made(root)
     people = [[target, donor or target] for target, donor in zip(table.target, table.donor, strict=True)]
     return table.assign(people=people, family=_groups(people, (table.method != "").to_numpy()))
 
 
 def _forged(root: str | Path, index: pd.DataFrame) -> pd.DataFrame:
-    """The forged files of the index: path, method (of the index), real, people and family."""
+    """Select the forged files of the index: path, method (of the index), real, people and family."""
     fakes = index.loc[index.label == 1, ["path", "method"]]
     return fakes.merge(_record(root)[["path", "real", "people", "family"]], on="path").reset_index(drop=True)
 
 
 def _gray_frames(file: Path, count: int) -> dict[int, NDArray]:
-    """Frame number -> gray (h, w) of a clip's evenly spaced frames, or of a picture."""
+    """Read evenly spaced gray frames of a clip, or a picture: frame number -> (h, w)."""
     if file.suffix.lower() in IMAGE_SUFFIXES:
         images = {0: video.read_image(file)}
     else:
@@ -248,7 +259,10 @@ def _gray_frames(file: Path, count: int) -> dict[int, NDArray]:
 
 
 def _outside_pair(root: str | Path, path: str, target: dict[int, NDArray], count: int) -> NDArray | None:
-    """(2, WINDOW // 2): mean spectra of the forged file and of its target outside the region; None with no outside."""
+    """Compute mean spectra of a forged file and of its target outside the region, (2, WINDOW // 2).
+
+    None if there is no outside.
+    """
     found = []
     for number, image in _gray_frames(Path(root) / path, count).items():
         region = mask(root, path, number)
@@ -265,7 +279,7 @@ def _outside_pair(root: str | Path, path: str, target: dict[int, NDArray], count
 
 
 def _clear_windows(region: NDArray, size: int) -> list[tuple[int, int]]:
-    """Upper left corners (y, x) of the windows of a frame (size, size) that keep clear of the region (m, m)."""
+    """Return the upper left corners (y, x) of those windows of a frame (size, size) that avoid the region (m, m)."""
     full = cv2.resize((region > 0).astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST)
     full = cv2.dilate(full, np.ones((2 * AWAY + 1, 2 * AWAY + 1), np.uint8))
     places = range(0, size - WINDOW + 1, STEP)
@@ -273,8 +287,10 @@ def _clear_windows(region: NDArray, size: int) -> list[tuple[int, int]]:
 
 
 def _unseen_scores(features: NDArray, labels: NDArray, groups: NDArray, people: list[list[str]]) -> NDArray:
-    """(n,) scores of a logistic regression, each by a fit that has seen nobody of the same group, and in no row the
-    target of a row that is tried."""
+    """Compute held-out scores of a logistic regression, (n,).
+
+    Each score is from a fit that has seen nobody of the same group, and no row with the target of the scored row.
+    """
     few = "All forgeries of a method share their people; give data, or write a stand-in, of at least four people."
     if len(np.unique(groups)) < 2:
         raise DidError(few)

@@ -35,7 +35,7 @@ def _check_finite(scores: Array) -> None:
 
 
 def _ranking(labels: Array, scores: Array) -> Ranking:
-    """What a ROC curve needs of the scores, found once for any number of weightings.
+    """Sort the scores once for ROC curves of any number of weightings.
 
     For each class its rows by falling score, (n_class,), and how many of them are passed at each corner of the curve,
     (corners,), from none to all. Tied scores are one step of the curve, so that ties count one half in its area.
@@ -50,7 +50,7 @@ def _ranking(labels: Array, scores: Array) -> Ranking:
 
 
 def _curves(ranking: Ranking, weights: Array) -> tuple[Array, Array]:
-    """ROC curves of many weightings of one ranking: weights (draws, columns) -> FPR and TPR, (draws, corners).
+    """Compute ROC curves of many weightings of one ranking: weights (draws, columns) -> FPR, TPR (draws, corners).
 
     The ranking's rows point into the columns of the weights.
     """
@@ -82,7 +82,7 @@ METRICS: dict[str, Callable[[Array, Array], Array]] = {"auc": _area, "eer": _cro
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve; ties count one half. Shapes (n,), (n,).
+    """Compute the area under the ROC curve; ties count one half.
 
     Raises:
         DidError: one class is absent, lengths differ, or a score is not finite.
@@ -94,7 +94,9 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def eer(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Equal error rate: where the false positive and the false negative rate meet on the ROC curve, interpolated.
+    """Compute the equal error rate: where the false positive and false negative rates meet on the ROC curve.
+
+    The point is interpolated between the corners of the curve.
 
     Shapes (n,), (n,). Raises DidError as `auc` does.
     """
@@ -103,7 +105,7 @@ def eer(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def by_video(frames: pd.DataFrame) -> pd.DataFrame:
-    """Frame scores -> one row a video: the mean of its frames' scores.
+    """Average frame scores per video: one row per video.
 
     Args:
         frames: columns `video`, `label`, `method`, `identity`, `score`.
@@ -121,7 +123,9 @@ def by_video(frames: pd.DataFrame) -> pd.DataFrame:
 
 
 def confusion(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]) -> pd.DataFrame:
-    """Confusion matrix of domains: a row a true domain, a column a predicted one, each row a share of its domain.
+    """Compute the confusion matrix of domains: true domains in rows, predicted ones in columns.
+
+    Each row sums to 1: it is the share of its domain.
 
     Args:
         true, predicted: (n,) numbers of domains, from 0 to k.
@@ -146,5 +150,8 @@ def confusion(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]) -> pd
 
 
 def mean_accuracy(table: pd.DataFrame) -> float:
-    """Mean of the diagonal of `confusion`: each domain that has faces counts alike, however many it has."""
+    """Compute the mean of the diagonal of `confusion`.
+
+    Each domain that has faces counts alike, however many faces it has.
+    """
     return float(np.nanmean(np.diag(table)))

@@ -17,7 +17,7 @@ from did.utils.weights import with_weights
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """How a backbone computes in training; in evaluation mode it is plain float32, but for `evaluating`.
+    """How a backbone computes in training; in evaluation mode it computes in float32 (see `evaluating`).
 
     Attributes:
         precision: `32`, or `bf16`: bfloat16 under autocast. What comes out is float32 again.
@@ -35,11 +35,11 @@ class Machine:
 
     @classmethod
     def of(cls, settings: Settings) -> "Machine":
-        """Return how the settings of a run say it."""
+        """Return the machine that a run's settings describe."""
         return cls(settings.precision, settings.accumulate, settings.recompute, settings.compile)
 
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """`function(images)`, computed so.
+        """Compute `function(images)` in this way.
 
         Raises:
             DidError: fewer images than parts.
@@ -67,7 +67,7 @@ PLAIN = Machine()
 
 @contextlib.contextmanager
 def steady_statistics(module: nn.Module) -> Iterator[None]:
-    """For a backward pass: what batch normalisation has counted does not change, though layers may run once more."""
+    """Keep the running statistics of batch normalisation during a backward pass, though layers may run again."""
     again = [part for part in module.modules() if getattr(part, "machine", PLAIN).repeats]
     norms = {norm for part in again for norm in part.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)}
     kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
@@ -78,7 +78,7 @@ def steady_statistics(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module, precision: str = "32") -> Iterator[None]:
-    """Put a module into evaluation mode and, at the end, each of its parts back into the mode that it was in.
+    """Put a module into evaluation mode, and restore the mode of each of its parts at the end.
 
     Args:
         module: with or without backbones.
@@ -181,7 +181,7 @@ def _spatial_names(word: str) -> list[str]:
 
 
 def _check_map(name: str, body: Any, in_chans: int) -> None:
-    """One small forward pass on zeros: is there a map of shape (n, c, h, w)?"""
+    """Check with a small forward pass on zeros that the network returns a map (n, c, h, w)."""
     try:
         with torch.no_grad(), evaluating(body):
             shape = tuple(body.forward_features(torch.zeros(1, in_chans, 64, 64)).shape)

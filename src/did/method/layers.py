@@ -18,7 +18,7 @@ class _GradientReversal(torch.autograd.Function):
 
 
 def gradient_reversal(x: Tensor, beta: float) -> Tensor:
-    """Gradient reversal layer (GRL): the identity forwards, a factor of -beta backwards.
+    """Reverse the gradient (GRL): the identity in the forward pass, a factor of -beta in the backward pass.
 
     Args:
         x: tensor of any shape.
@@ -33,12 +33,12 @@ def gradient_reversal(x: Tensor, beta: float) -> Tensor:
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
-    """A convolution that keeps h and w, followed by PReLU, as every convolution of Fig. 3 is."""
+    """Build a convolution that keeps h and w, followed by PReLU, like every convolution of Fig. 3."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups), nn.PReLU())
 
 
 class ChannelAttention(nn.Module):
-    """Channel branch of Fig. 3: cat(S-GAP, S-GMP, S-ADP) -> conv -> conv, one logit a channel.
+    """Channel branch of Fig. 3: cat(S-GAP, S-GMP, S-ADP) -> conv -> conv, one logit per channel.
 
     S-GAP and S-GMP are the mean and the maximum over places. S-ADP, the paper's "channel-wise spatial convolution
     followed by a sum pooling layer", is a depthwise convolution and a sum over places. With `adaptive_pool="mean"`
@@ -64,7 +64,7 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Spatial branch of Fig. 3: cat(C-GAP, C-GMP, C-ADP) -> conv -> conv, one logit a place.
+    """Spatial branch of Fig. 3: cat(C-GAP, C-GMP, C-ADP) -> conv -> conv, one logit per place.
 
     C-GAP and C-GMP are the mean and the maximum over channels; C-ADP is a 1×1 convolution to one channel.
 

@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def auc_loss(scores: Tensor, labels: Tensor, margin: float = 0.15, power: float = 2.0) -> Tensor:
-    """L_AUC: the differentiable surrogate of 1 - AUC (the normalised Wilcoxon-Mann-Whitney statistic).
+    """Compute L_AUC, the differentiable surrogate of 1 - AUC, over all fake-real pairs.
+
+    AUC is the normalised Wilcoxon-Mann-Whitney statistic.
 
     The mean over all pairs of a fake i and a real j of (γ - (s_i - s_j))^p where s_i - s_j < γ, and 0 elsewhere.
 
@@ -31,7 +33,7 @@ def auc_loss(scores: Tensor, labels: Tensor, margin: float = 0.15, power: float 
 def classification_loss(
     scores: Tensor, labels: Tensor, alpha: float = 0.5, margin: float = 0.15, power: float = 2.0
 ) -> Tensor:
-    """L_cls = α·L_BCE + (1 - α)·L_AUC.
+    """Compute L_cls = α·L_BCE + (1 - α)·L_AUC.
 
     Args:
         scores: (n,) logits C(I_df).
@@ -50,7 +52,7 @@ def classification_loss(
 
 
 def jsd_mutual_information(joint_scores: Tensor, marginal_scores: Tensor) -> Tensor:
-    """Î(I_df; I_os): the Jensen-Shannon estimate of mutual information, in nats.
+    """Compute Î(I_df; I_os), the Jensen-Shannon estimate of mutual information, in nats.
 
     E_joint[log σ(T)] + E_marginal[log(1 - σ(T))]. T ascends it and the features descend it. It is never above 0 and
     is -2·log 2 at T = 0, so it is an order of dependence, not the mutual information: Eq. 4's "MI ≥ Î" holds, since
@@ -70,7 +72,7 @@ def jsd_mutual_information(joint_scores: Tensor, marginal_scores: Tensor) -> Ten
 
 
 def domain_loss(logits: Tensor, domains: Tensor) -> Tensor:
-    """L_dom: cross-entropy over the k + 1 domains.
+    """Compute L_dom: cross-entropy over the k + 1 domains.
 
     Args:
         logits: (n, k + 1), C̄(I_dom).
@@ -85,7 +87,7 @@ def domain_loss(logits: Tensor, domains: Tensor) -> Tensor:
 
 
 def marginal_permutation(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """A random cyclic permutation of 0..n-1: the partner of each image in Eq. 4's marginal.
+    """Draw a random cyclic permutation of 0..n-1: the partner of each image in Eq. 4's marginal.
 
     It has no fixed point. A plain random permutation has one on average, which puts a joint pair in the marginal.
 

@@ -56,7 +56,7 @@ class Head(nn.Module):
 
 
 class Estimator(nn.Module):
-    """T: three convolutions, each followed by ReLU, and a fully connected layer; one score a pair.
+    """T: three convolutions, each followed by ReLU, and a fully connected layer; one score per pair.
 
     The first convolution is 1×1 on cat(I_df, I_os). A 1×1 convolution of a concatenation is the sum of two
     convolutions, so each half is convolved once and the marginal pairs only permute the second result; this is
@@ -203,22 +203,24 @@ class DID(nn.Module):
         )
 
     def decompose(self, images: Tensor) -> Decomposed:
-        """Decompose and classify images (n, 1, H, W), without T: what maps and probes are taken from."""
+        """Decompose and classify images (n, 1, H, W), without T: the source of maps and probes."""
         return self(images)
 
     def detector(self) -> DetectionGraph:
-        """The test-time graph; it shares its weights with this model and gives the same scores."""
+        """Return the test-time graph, which shares its weights with this model and gives the same scores."""
         return DetectionGraph(self.backbone, self.deepfake_attention, self.classifier)
 
 
 def _cells(backbone: nn.Module, image_size: int) -> int:
-    """h·w of the feature map of an image of this size."""
+    """Return h·w of the feature map of an image of this size."""
     with torch.no_grad(), evaluating(backbone):
         return backbone(torch.zeros(1, 1, image_size, image_size)).shape[2:].numel()
 
 
 def map_statistics(attention_map: Tensor) -> dict[str, float]:
-    """How an attention map is doing: a mean near .5 alone is no sign of health.
+    """Compute statistics of an attention map that show whether it is saturated.
+
+    A mean near .5 alone does not show that a map works.
 
     Args:
         attention_map: (n, c, h, w) in [0, 1].
@@ -232,7 +234,7 @@ def map_statistics(attention_map: Tensor) -> dict[str, float]:
 
 
 def statistics_on_device(attention_map: Tensor) -> dict[str, Tensor]:
-    """Return `map_statistics` as scalars on the map's device: nobody has to wait for them yet."""
+    """Compute `map_statistics` as scalars on the map's device, without a synchronisation."""
     m = attention_map.detach().float()
     return {
         "mean": m.mean(),

@@ -14,12 +14,12 @@ from did.task import Step, Task, register_task
 
 
 def beta(progress: float) -> float:
-    """β = 2 / (1 + exp(-5·progress)) - 1: from 0 at the start to .987 at the end. Source: §4.1.3."""
+    """Compute β = 2 / (1 + exp(-5·progress)) - 1: from 0 at the start to .987 at the end. Source: §4.1.3."""
     return 2 / (1 + math.exp(-5 * progress)) - 1
 
 
 def adversary_scales(settings: Settings, progress: float) -> tuple[float, float, float]:
-    """How λ_dec and β enter the game between T and the features, by the reading that the settings name.
+    """Return how λ_dec and β scale the game between T and the features, for the reading that the settings name.
 
     Returns:
         - weight: of T's own loss term, -Î.
@@ -44,7 +44,7 @@ def adversary_scales(settings: Settings, progress: float) -> tuple[float, float,
 
 @register_task("did")
 class DIDTask(Task):
-    """DID with Eq. 11: λ_cls·L_cls + λ_dom·L_dom, and T against the features.
+    """DID with Eq. 11: λ_cls·L_cls + λ_dom·L_dom, and the game of T against the features.
 
     Its own choices are those of `did.settings.Settings`, since they are the paper's.
     """
@@ -62,7 +62,7 @@ class DIDTask(Task):
         return Backbone(s.backbone, s.pretrained, machine=Machine.of(s))
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
-        """The losses of a batch by Eq. 11, with T's by the reading that the settings name.
+        """Compute the losses of a batch by Eq. 11, with T's loss in the reading that the settings name.
 
         Args:
             batch: `image` (n, 1, H, W), `label` (n,), `domain` (n,): of several processes, each gives its share, and
@@ -115,7 +115,7 @@ class DIDTask(Task):
         return values
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Adam's groups with the rates of Eq. 12: η_θ for G, and multiples of it for A, for C and C̄, and for T."""
+        """Return Adam's groups with the rates of Eq. 12: η_θ for G, and multiples of it for A, C and C̄, and T."""
         s, m = self.settings, self.model
         return self.groups(
             G=([m.backbone], 1.0),
@@ -125,7 +125,7 @@ class DIDTask(Task):
         )
 
     def rate_factor(self, group: str, progress: float) -> float:
-        """What a group's rate is multiplied by at this point: 1, but for T under Eq. 12 as printed."""
+        """Return the factor of a group's rate at this point: 1, except for T under Eq. 12 as printed."""
         return adversary_scales(self.settings, progress)[2] if group == "T" else 1.0
 
     def detector(self) -> nn.Module:

@@ -15,7 +15,7 @@ HALF_UNIT = 0.0005
 
 
 def published(table: str, row: str, column: str) -> float:
-    """A number of the paper's tables.
+    """Return a number of the paper's tables.
 
     Args:
         table: `Table 1` to `Table 4`.
@@ -32,14 +32,17 @@ def published(table: str, row: str, column: str) -> float:
 
 
 def relative_gain(ours: float, theirs: float, over: float) -> float:
-    """(ours - theirs) / over, in per cent. Below 0 where ours is the smaller one, as it should be for an error rate."""
+    """Compute (ours - theirs) / over, in per cent.
+
+    It is negative if ours is the smaller number, as it should be for an error rate.
+    """
     return 100 * (ours - theirs) / over
 
 
 def rounding_range(
     ours: float, theirs: float, over_theirs: bool = True, half: float = HALF_UNIT
 ) -> tuple[float, float]:
-    """The least and the greatest size of a relative gain, in per cent, that two rounded numbers allow.
+    """Compute the smallest and largest relative gain, in per cent, that two rounded numbers allow.
 
     Args:
         ours, theirs: as printed, each known up to ± half.
@@ -52,7 +55,7 @@ def rounding_range(
 
 
 def recompute(gains: Iterable[Mapping[str, str]] = printed.GAINS) -> pd.DataFrame:
-    """Every printed gain beside its two readings.
+    """Recompute every printed gain in its two readings.
 
     Args:
         gains: entries as in `did.paper.published.printed.GAINS`.
@@ -86,7 +89,7 @@ def recompute(gains: Iterable[Mapping[str, str]] = printed.GAINS) -> pd.DataFram
 
 
 def _rounds_to(value: float, printed: str) -> bool:
-    """Whether a value agrees with a printed one within half a unit of its last decimal."""
+    """Return whether a value agrees with a printed one within half a unit of its last decimal."""
     decimals = len(printed.partition(".")[2])
     return abs(value - float(printed)) <= 0.5 * 10.0**-decimals + 1e-9
 
@@ -102,7 +105,7 @@ def _verdict(matches: str, pair: str) -> str:
 
 
 def best_rivals() -> pd.DataFrame:
-    """DID beside the best of its rivals in each column of Tables 1 and 2.
+    """Compare DID with the best of its rivals in each column of Tables 1 and 2.
 
     Returns:
         One row a column: `table`, `column`, `DID`, `best rival`, `its AUC`, and `gain`, relative to the rival, in per
@@ -123,7 +126,7 @@ def best_rivals() -> pd.DataFrame:
 
 
 def repeats() -> pd.DataFrame:
-    """The numbers that the paper prints for more than one experiment.
+    """List the numbers that the paper prints for more than one experiment.
 
     DID trained on FF++ with α = .5 and tested on CDF2 stands in Tables 1 and 4 and in Fig. 4: that is one experiment.
 
@@ -144,14 +147,14 @@ def repeats() -> pd.DataFrame:
 
 
 def _experiment(place: Mapping[str, str | float]) -> str:
-    """What was trained and tested: the same text for the same experiment, wherever it is printed."""
+    """Describe what was trained and tested: the same text for the same experiment, wherever it is printed."""
     name = (place["table"], place["row"], place["column"])
     full = {("Table 1", "DID", "CDF2"), ("Table 4", "DID", "AUC"), ("Fig. 4", "α = 0.5", "CDF2")}
     return "DID, FF++ to CDF2" if name in full else " ".join(str(part) for part in name)
 
 
 def _places() -> list[dict[str, str | float]]:
-    """Every AUC and EER that the paper prints: table, row, column, metric, value."""
+    """Yield every AUC and EER that the paper prints: table, row, column, metric, value."""
     rows: list[tuple[str, str, str, float | None]] = []
     for row, both in printed.TABLE_1.items():
         rows += [("Table 1", row, column, value) for column, value in zip(("FF++", "CDF2"), both, strict=True)]

@@ -24,7 +24,7 @@ from did.utils.files import given_path
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of an experiment.
+    """The outcome of an experiment.
 
     Attributes:
         experiment, preset, seeds: what was asked for.
@@ -52,7 +52,7 @@ class Outcome:
 
     @functools.cached_property
     def record(self) -> Record:
-        """What is kept of all this, see `did.paper.records.Record`; measured, said and decided once."""
+        """The record of the outcome, see `did.paper.records.Record`; measured, said and decided once."""
         what, edition = self.experiment, next(iter(self.sources.values())).edition
         figures = what.measure(self, **self.options) if what.measure else {}
         rows = figures.pop("rows", self.table)
@@ -87,13 +87,15 @@ class Outcome:
         return entry | {"provenance": {**provenance(), "minutes": minutes, "minutes_runs": before, "stamp": under}}
 
     def source(self, name: str) -> tuple[Source, FaceStore]:
-        """A source of this experiment with its crops at the preset's size."""
+        """Return a source of this experiment with its crops at the preset's size."""
         first = next(iter(self.runs.values()))[0]
         return self.sources[name], face_store(self.sources[name], first.settings, progress=False)
 
 
 def seed_list(seeds: Any, default: int) -> list[int]:
-    """Seeds as a notebook is given them: None for 0 to default - 1, a number, a list, or text such as "0,1,2".
+    """Parse seeds as a notebook gets them.
+
+    None means 0 to default - 1; otherwise a number, a list, or text such as "0,1,2".
 
     Raises:
         DidError: something else than whole numbers from 0 up, or none.
@@ -110,14 +112,20 @@ def seed_list(seeds: Any, default: int) -> list[int]:
 
 
 def experiment(name: str) -> Experiment:
-    """An experiment by its name. Raises DidError on an unknown one."""
+    """Return an experiment by its name.
+
+    Raises:
+        DidError: If the name is unknown.
+    """
     if name not in EXPERIMENTS:
         raise DidError(f"unknown experiment '{name}': {nearest(name, EXPERIMENTS)}")
     return EXPERIMENTS[name]
 
 
 def rows_of(what: Experiment, preset: str, rows: Sequence[str] | None = None) -> list[Row]:
-    """An experiment's rows at a preset: all, or those named. A choice that the preset has made already is left out.
+    """Return an experiment's rows at a preset: all of them, or those named.
+
+    A choice that the preset has already made is left out.
 
     Raises:
         DidError: a row that is not there.
@@ -147,8 +155,9 @@ def conduct(
     progress: bool = True,
     **options: Any,
 ) -> Outcome:
-    """Train and test what an experiment asks for, and save its record; runs and tests that are there already are taken
-    as they are.
+    """Train and test what an experiment needs, and save its record.
+
+    Cached: runs and tests that exist already are reused.
 
     Args:
         name: a key of `EXPERIMENTS`.

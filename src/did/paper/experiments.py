@@ -52,7 +52,7 @@ class Row:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def settings(self, preset: str, seed: int, source: str) -> Settings:
-        """The settings of this row's run."""
+        """Return the settings of this row's run."""
         backbone, pretrained = presets.preset(preset).backbones[self.backbone]
         changes = {"backbone": backbone, "pretrained": pretrained, **self.changes}
         return Settings.preset(preset, source=source, seed=seed, **changes)
@@ -101,7 +101,7 @@ class Experiment:
         return {**of_rows, **self.printed}
 
     def setup(self, settings: Mapping[str, Settings]) -> dict[str, dict[str, str]]:
-        """Return what is run, row -> task, backbone, weights, trained on, changed; from the settings of those rows."""
+        """Describe what is run: row -> task, backbone, weights, trained on, changed; from the settings of those rows."""
         rows = {row.name: row for row in self.rows if row.name in settings}
         found = {}
         for name, row in rows.items():
@@ -139,7 +139,7 @@ def _published(name: str, numbers: Mapping[tuple[str, str], float]) -> Row:
 
 
 def _choices() -> tuple[Row, ...]:
-    """Each option of the settings' table one at a time, and the paper's three settled ones together."""
+    """List each option of the settings' table one at a time, and the paper's three settled ones together."""
     rows = [Row("default", "did")]
     for field in dataclasses.fields(Settings):
         for value in field.metadata.get("trials", ()):

@@ -25,7 +25,7 @@ Tables = dict[str, pd.DataFrame]
 
 
 class Tested(Protocol):
-    """What a measure reads of an outcome: its finished runs by row, and its data with crops."""
+    """The part of an outcome that a measure reads: its finished runs by row, and its data with crops."""
 
     @property
     def runs(self) -> dict[str, list[Run]]:
@@ -67,7 +67,10 @@ def logits(outcome: Tested) -> Tables:
 
 
 def final_state(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Return how T and M_df ended: `STATE` for each row, means over the last ten logged iterations and over seeds.
+    """Return how T and M_df ended: `STATE` for each row.
+
+    The numbers are means over the last ten logged iterations and over seeds. If T's estimate is -2 log 2 = -1.386, T
+    tells no pair from another; near 0 it tells every pair.
 
     At T's estimate -2 log 2 = -1.386 T sees nothing, or is dead; near 0 it tells every pair.
     """
@@ -142,7 +145,10 @@ def _row(
 
 
 def saliency_faces(outcome: Tested, source: str, people: int | None = None) -> Faces:
-    """Return test faces of a source for Fig. 6: one frame a video, of the first `people` targets (all by default)."""
+    """Return test faces of a source for Fig. 6: one frame per video.
+
+    Of the first `people` targets; of all by default.
+    """
     _, store = outcome.source(source)
     settings = outcome.runs["DID"][0].settings
     check_store(store, settings)
@@ -182,8 +188,10 @@ def saliency(outcome: Tested, people: int | None = None, sources: Sequence[str] 
 
 
 def map_likeness(outcome: Tested, source: str, people: int | None = None) -> pd.DataFrame:
-    """Return how alike the two maps of a face are: correlation over pixels of the Grad-CAMs of I_df and I_dom, and of
-    I_df with itself on another face of the same method; means over faces, one row a method.
+    """Measure how alike the two maps of a face are.
+
+    The measure is the correlation over pixels of the Grad-CAMs of I_df and I_dom and, for comparison, of I_df with
+    itself on another face of the same method; means over faces, one row per method.
 
     Two maps that differ between the branches no more than from face to face have nothing of their own to show.
     """
@@ -210,7 +218,7 @@ def map_likeness(outcome: Tested, source: str, people: int | None = None) -> pd.
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Return the mean of the numbers among `values`; NaN if there is none, as for maps that are 0 everywhere."""
+    """Return the mean of the finite numbers among `values`; NaN if there are none, as for maps that are 0 everywhere."""
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else np.nan
 
@@ -256,8 +264,10 @@ def features(outcome: Tested) -> Tables:
 
 
 def panels(outcome: Tested) -> dict[str, tuple[NDArray, NDArray]]:
-    """Return Fig. 7's panels, features (n, d) and labels (n,) of the first seed's runs on the test split: (a) the plain
-    backbone's features, (b) I_df, (c) I_dom."""
+    """Return Fig. 7's panels: features (n, d) and labels (n,) of the first seed's runs on the test split.
+
+    (a) the plain backbone's features, (b) I_df, (c) I_dom.
+    """
     first = outcome.runs["DID"][0]
     _, store = outcome.source(first.settings.source)
     faces = split_faces(store, first.settings)["test"]

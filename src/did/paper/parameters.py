@@ -42,7 +42,7 @@ _NEVER_NONE = ("source", "edition", "preset", "seed")
 
 
 def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
-    """Stop a notebook, before any work, that was given a parameter it does not have, or one of another kind.
+    """Stop a notebook, before any work, if it was given an unknown parameter or a value of the wrong kind.
 
     papermill itself would only warn, and it reads `-p data_root 2024` as a number.
 
@@ -66,7 +66,11 @@ def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
 
 
 def _check_value(name: str, value: Any) -> None:
-    """Raises DidError on a value that a notebook's parameter does not take; rows and options see to theirs."""
+    """Check one value of a notebook's parameter; rows and options are checked where they are used.
+
+    Raises:
+        DidError: If the parameter does not take the value.
+    """
     if value is None and name not in _NEVER_NONE:
         return
     if name in _TEXTS and not isinstance(value, str):
@@ -89,7 +93,7 @@ def train_settings(
     options: Mapping[str, Any] | None = None,
     source: str = "ffpp",
 ) -> Settings:
-    """Settings of the train notebook: a preset, and whatever is given in place of the preset's values.
+    """Return the settings of the train notebook: a preset, changed by the values that are given.
 
     Raises:
         DidError: see `did.settings.Settings.preset`.

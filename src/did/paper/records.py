@@ -32,13 +32,13 @@ SMOKE = "smoke"
 
 
 def plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table's rows for JSON, which has no NaN; rounded to what a reader and a comparison need."""
+    """Convert a table's rows for JSON, which has no NaN; numbers are rounded to six decimals."""
     rows = table.to_dict("records")
     return [{str(key): _value(value, 6) for key, value in row.items()} for row in rows]
 
 
 def columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """Return a table's columns for JSON, not rounded; `part` makes the table again."""
+    """Convert a table's columns for JSON, not rounded; `part` converts them back."""
     return {str(name): [_value(value) for value in table[name]] for name in table}
 
 
@@ -50,7 +50,10 @@ def _value(value: Any, decimals: int | None = None) -> Any:
 
 
 def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return rows of a record as a table, with NaN for null: a column of nothing but null would be one of objects."""
+    """Convert rows of a record to a table, with NaN for null.
+
+    Without that, a column that contains only null would have the type object.
+    """
     return pd.DataFrame([{name: _number(value) for name, value in row.items()} for row in rows])
 
 
@@ -71,13 +74,16 @@ def part(record: Record, name: str) -> pd.DataFrame:
 
 
 def folder() -> Path:
-    """`results/` of the project."""
+    """Return `results/` of the project."""
     return home() / "results"
 
 
 def nearest(named: str | Path | None = None) -> Path:
-    """Where a page looks for records: the folder that is named, else `results/` of the project, else `results/` of the
-    checkout around the working folder, where `DID_HOME` holds none of a preset larger than smoke."""
+    """Return the folder in which a page looks for records.
+
+    It is the folder that is named, else `results/` of the project, else `results/` of the checkout around the working
+    folder if the project contains no record of a preset larger than smoke.
+    """
     if named is not None:
         return given_path(named, "records")
     here = Path.cwd().resolve()
@@ -89,7 +95,7 @@ def nearest(named: str | Path | None = None) -> Path:
 
 
 def without_smoke(entries: Sequence[Record]) -> list[Record]:
-    """The records whose numbers mean something: preset smoke runs in seconds and learns nothing.
+    """Select the records whose numbers mean something: preset smoke runs in seconds and learns nothing.
 
     Raises:
         DidError: none is left.
@@ -101,13 +107,13 @@ def without_smoke(entries: Sequence[Record]) -> list[Record]:
 
 
 def left_out(entries: Sequence[Record]) -> list[str]:
-    """How many records `without_smoke` drops, in one sentence; none where it drops none."""
+    """Say in one sentence how many records `without_smoke` drops; an empty list if it drops none."""
     number = sum(entry["preset"] == SMOKE for entry in entries)
     return [f"Left out, since their numbers mean nothing: {number} of preset {SMOKE}."] if number else []
 
 
 def save(entry: Record, into: Path | None = None) -> Path:
-    """Write a record, in place of the one of the same experiment, preset and kind of data. Returns its file."""
+    """Write a record in place of the one of the same experiment, preset and kind of data, and return its file."""
     place = into or folder()
     place.mkdir(parents=True, exist_ok=True)
     file = place / f"{entry['experiment']}-{entry['preset']}-{entry['bank']}.json"
@@ -117,7 +123,7 @@ def save(entry: Record, into: Path | None = None) -> Path:
 
 
 def load(place: Path | None = None) -> list[Record]:
-    """All records, by name.
+    """Load all records, sorted by name.
 
     Raises:
         DidError: one that cannot be read, or none.
@@ -139,14 +145,14 @@ def load(place: Path | None = None) -> list[Record]:
 
 
 def kind(entry: Record) -> str:
-    """`licensed`, `licensed, part` if less is found than published, or `STAND-IN` with what its faces are from."""
+    """Return the kind of data: `licensed`, `licensed, part` (less is found than published), or `STAND-IN (bank)`."""
     if entry["edition"] != "licensed":
         return f"{STANDIN} ({entry['bank']})"
     return "licensed, part" if any(map(lacking, entry.get("counts", {}).values())) else "licensed"
 
 
 def completeness(entry: Record) -> str:
-    """Return for each data set how much of what is published was found, in words; "" for stand-ins."""
+    """Describe how much of each published data set was found; "" for stand-ins."""
     said = []
     for name, counts in entry.get("counts", {}).items():
         missing = f", {counts['missing']} of its lists let be missing" if counts["missing"] else ""
@@ -163,8 +169,11 @@ def verdict(low: float, high: float) -> str:
 
 
 def comparisons(entries: Sequence[Record]) -> pd.DataFrame:
-    """Every compared difference of frame AUCs: experiment, of (its label), a, b, test, difference, std, low, high,
-    seeds, paper (the published difference, or NaN), kind, so (see `verdict`)."""
+    """Tabulate every compared difference of frame AUCs.
+
+    Columns: experiment, of (its label), a, b, test, difference, std, low, high, seeds, paper (the published difference,
+    or NaN), kind, so (see `verdict`).
+    """
     rows = [
         {"experiment": entry["experiment"], "of": label(entry["title"]), **row, "kind": kind(entry)}
         for entry in entries for row in entry["differences"] if row["level"] == "frame"
@@ -180,8 +189,11 @@ def label(title: str) -> str:
 
 
 def table(entries: Sequence[Record]) -> pd.DataFrame:
-    """Paper against ours, one row a number: experiment, row, on (backbone), test, level, metric, paper, here, low,
-    high, std, seeds, note, kind (see `kind`), preset, data, found (see `completeness`), protocol, commit, date."""
+    """Tabulate paper against ours, one row per number.
+
+    Columns: experiment, row, on (backbone), test, level, metric, paper, here, low, high, std, seeds, note, kind (see
+    `kind`), preset, data, found (see `completeness`), protocol, commit, date.
+    """
     rows = []
     for entry in entries:
         common = {
@@ -206,7 +218,7 @@ WALL = "wall.csv"
 
 
 def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = None) -> Path:
-    """Add to `wall.csv` what `make results` took in all, from its start to its end, with machine, commit and date."""
+    """Add the duration of a whole `make results` to `wall.csv`, with machine, commit and date."""
     where = provenance()
     row = {
         **{name: where[name] for name in ("date", "commit")},
@@ -222,7 +234,7 @@ def note_wall(seconds: float, preset: str, notebooks: int, into: Path | None = N
 
 
 def timings(entries: Sequence[Record]) -> pd.DataFrame:
-    """One row a record: its notebook's minutes, those its runs took (now or before), machine, commit, date."""
+    """Tabulate the minutes of each record's notebook and of its runs, with machine, commit and date."""
     rows = [
         {
             **{name: entry[name] for name in ("experiment", "preset", "bank")},

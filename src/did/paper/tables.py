@@ -13,14 +13,14 @@ from did.settings import Settings
 
 
 def digits(value: float, low: float = math.nan, high: float = math.nan) -> str:
-    """Return a number to read, with three decimals and its interval if it has one; `-` if there is none."""
+    """Format a number with three decimals and its interval, if it has one; `-` if it is missing."""
     if not math.isfinite(value):
         return "-"
     return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) else "")
 
 
 def against(*entries: Record) -> pd.DataFrame:
-    """Set the paper's numbers beside ours: one row for each (row, test, metric) of each record.
+    """Set the paper's numbers beside ours: one row per (row, test, metric) of each record.
 
     Per frame, with the per-video number beside it; the index is the row. `by chance`, where a record has it: the
     accuracy of guessing (Fig. 7), or the forged region's share of the crop (Fig. 6).
@@ -60,7 +60,7 @@ def _here(row: Mapping[str, Any]) -> str:
 
 
 def differences(*entries: Record) -> pd.DataFrame:
-    """Set out the compared differences of frame AUCs, one row each, with what its interval says."""
+    """Tabulate the compared differences of frame AUCs, one row each, with what the interval says."""
     rows = [
         {
             "AUC of": row["a"],
@@ -78,7 +78,7 @@ def differences(*entries: Record) -> pd.DataFrame:
 
 
 def shown(entry: Record) -> str:
-    """Return one record for a terminal: its title and kind, protocol, `against`, sentences, machine and minutes."""
+    """Format one record for a terminal: title, kind, protocol, `against`, sentences, machine and minutes."""
     where = entry["provenance"]
     machine = f"{where['machine']['cores']} cores" + (f", {where['machine']['gpu']}" if where["machine"]["gpu"] else "")
     return "\n".join(
@@ -99,8 +99,9 @@ def shown(entry: Record) -> str:
 
 
 def open_choices(preset: str) -> pd.DataFrame:
-    """Every choice that the paper leaves open or contradicts itself on, and every stated one that is tried otherwise,
-    from the settings' own table: one row a setting.
+    """Tabulate every choice that the paper leaves open, or that is tried otherwise, one row per setting.
+
+    The table includes choices on which the paper contradicts itself; it comes from the settings' own metadata.
 
     Args:
         preset: whose values are `default here`.
@@ -147,7 +148,7 @@ def _paper_says(field: Any) -> str:
 
 
 def measured_choices(record: Record) -> pd.DataFrame:
-    """Join `open_choices` with what each other value did: one row for each setting and value tried.
+    """Join `open_choices` with the effect of each other value: one row per setting and value tried.
 
     Args:
         record: of the experiment that tries them.

@@ -115,7 +115,7 @@ def estimates(record: Record) -> list[str]:
 
 
 def _domains(record: Record) -> tuple[pd.Series, pd.DataFrame, str, str]:
-    """Return the mean, the domains, and the one that is told best here and in the paper (Fig. 5)."""
+    """Return the mean, the domains, and the best recognised domain here and in the paper (Fig. 5)."""
     of = frame(record["rows"]).set_index("row")
     printed = {name: number for name, number in FIGURE_5.items() if name != "mean"}
     domains = of.drop(index="mean")
@@ -123,7 +123,7 @@ def _domains(record: Record) -> tuple[pd.Series, pd.DataFrame, str, str]:
 
 
 def domains(record: Record) -> list[str]:
-    """Say how many domains are told, and which is told best (Fig. 5)."""
+    """Say how well domains are recognised, and which one best (Fig. 5)."""
     mean, of, best, published = _domains(record)
     return [
         f"The mean accuracy over domains is {digits(mean.ours, mean.low, mean.high)} over {_seeds(int(mean.seeds))}; "

@@ -35,9 +35,12 @@ _CROPS_AT_ONCE = 64
 
 @dataclasses.dataclass(frozen=True)
 class ScoredFace:
-    """One face: box (x0, y0, x1, y1) and the five landmarks (x, y) in pixels of the picture, the probability that it is
-    a face at all, and what the detector says: score (a logit), calibrated probability of "fake" at a prior of one
-    half, label (`fake` above the threshold, else `real`)."""
+    """One face and what the detector says about it.
+
+    The box (x0, y0, x1, y1) and the five landmarks (x, y) are in pixels of the picture. Then follow the probability
+    that it is a face at all, the score (a logit), the calibrated probability of "fake" at a prior of one half, and the
+    label (`fake` above the threshold, else `real`).
+    """
 
     box: tuple[float, ...]
     landmarks: tuple[tuple[float, ...], ...]
@@ -49,8 +52,10 @@ class ScoredFace:
 
 @dataclasses.dataclass(frozen=True)
 class ScoredFrame:
-    """A picture, or a frame of a video under its number: its size in pixels, its faces, the largest first, and the
-    highest of their scores; None where there is no face."""
+    """A picture, or a numbered frame of a video: its size in pixels, its faces and the highest score.
+
+    The faces are sorted, the largest first. The score is None if there is no face.
+    """
 
     number: int
     width: int
@@ -93,8 +98,11 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """A picture (H, W, 3), what was found in it, and M_df's mean over channels for each of its faces, (faces, h, w);
-    None where it was not asked for or the detector has no M_df."""
+    """A picture (H, W, 3), what was found in it, and the map of each face.
+
+    The maps, (faces, h, w), are M_df's mean over channels; None if they were not asked for or the detector does not
+    have M_df.
+    """
 
     image: NDArray
     frame: ScoredFrame
@@ -131,7 +139,7 @@ class Detector:
 
     @classmethod
     def load(cls, path: str | Path, runs: Path | None = None) -> Detector:
-        """A detector from a run's folder, from the name of a run or the first digits of it, or from an exported folder.
+        """Load a detector from a run's folder, a run's name (or its first digits), or an exported folder.
 
         Args:
             path: folder or name.
@@ -151,7 +159,7 @@ class Detector:
         return cls(task.detector(), run.settings, run.record, wants=task.wants)
 
     def predict(self, image: NDArray | Image.Image | str | Path, all_faces: bool = False) -> Answer:
-        """Score a picture: its largest face, for which the run's numbers are, or all of its faces.
+        """Score a picture: its largest face, for which the run's numbers hold, or all of its faces.
 
         Args:
             image: RGB uint8 (H, W, 3), a Pillow image, or a path.
@@ -183,7 +191,7 @@ class Detector:
         return self._answer(path, "video", frames, all_faces)
 
     def predict_file(self, path: str | Path, frames: int | None = None, all_faces: bool = False) -> Answer:
-        """Score a picture or a video, whichever the file's suffix says or, with another suffix, its content.
+        """Score a picture or a video; the file's suffix, or else its content, says which it is.
 
         Raises:
             DidError: as `predict` and `predict_video`.
@@ -197,7 +205,7 @@ class Detector:
     def watch(
         self, path: str | Path, kind: str, frames: int | None = None, all_faces: bool = False, maps: bool = False
     ) -> Iterator[Seen]:
-        """What `predict` and `predict_video` see in a file, a frame at a time; see `look`.
+        """Yield what `predict` and `predict_video` see in a file, one frame at a time; see `look`.
 
         Raises:
             DidError: as `predict` and `predict_video`.
@@ -209,7 +217,7 @@ class Detector:
         return self.look(images, all_faces, maps)
 
     def kind(self, path: str | Path) -> str:
-        """`image` or `video`, by the file's suffix or, with another one, by its content.
+        """Return `image` or `video`, from the file's suffix or, if that is another one, its content.
 
         Raises:
             DidError: it is neither.
@@ -285,7 +293,7 @@ class Detector:
         return torch.stack([to_tensor(crop.convert(mode), size) for crop in crops])
 
     def crop(self, image: NDArray, landmarks: Any) -> NDArray:
-        """The aligned face that the network sees, RGB uint8, before it is made gray."""
+        """Return the aligned face that the network sees, RGB uint8, before it is converted to gray."""
         return align(image, np.asarray(landmarks), self.settings.image_size, self.settings.crop_margin)
 
     def _face(self, face: FoundFace, score: float) -> ScoredFace:
@@ -294,7 +302,7 @@ class Detector:
         return ScoredFace(tuple(box), landmarks, round(face.probability, 6), score, *self._judged("frame", score))
 
     def _judged(self, level: str, score: float) -> tuple[float, str]:
-        """Probability and label at a level of the calibration."""
+        """Return probability and label at a level of the calibration."""
         known = self.about["calibration"][level]
         label = "fake" if score > known["threshold"] else "real"
         return float(probability(score, known["temperature"])), label

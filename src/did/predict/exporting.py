@@ -76,7 +76,7 @@ def _first_line(error: Exception) -> str:
 
 
 def check_onnx() -> None:
-    """Are the packages there?
+    """Check that the packages of the extra are installed.
 
     Raises:
         DidError: one is missing.
@@ -90,7 +90,9 @@ def check_onnx() -> None:
 
 
 def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> None:
-    """Write images (n, channels, size, size) -> scores (n,) as an ONNX graph for any n, once it gives PyTorch's scores.
+    """Write images (n, channels, size, size) -> scores (n,) as an ONNX graph for any n.
+
+    The graph is kept only if it gives PyTorch's scores.
 
     Raises:
         DidError: the graph cannot be written as ONNX, or ONNX Runtime's scores differ by more than `TOLERANCE`.
@@ -122,7 +124,7 @@ def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> N
 
 
 def difference(module: nn.Module, file: Path, images: Tensor) -> float:
-    """The largest difference between PyTorch's and ONNX Runtime's scores of some images."""
+    """Return the largest difference between PyTorch's and ONNX Runtime's scores of some images."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -135,7 +137,7 @@ def difference(module: nn.Module, file: Path, images: Tensor) -> float:
 
 
 def trial_images(size: int, channels: int = 1) -> list[Tensor]:
-    """What an export is checked on: noise in batches of several sizes, black, white, and a smooth picture."""
+    """Make the images that an export is checked on: noise in batches of several sizes, black, white, a smooth picture."""
     random = torch.Generator().manual_seed(1)
     ramp = torch.linspace(0, 1, size).expand(1, channels, size, size)
     flat = torch.stack([torch.zeros(channels, size, size), torch.ones(channels, size, size)])

@@ -21,7 +21,9 @@ SLOW, FAST = 2, 25
 
 
 def files(inputs: Iterable[str | Path], left: Counter[str] | None = None) -> Iterator[tuple[Path, str]]:
-    """Yield the files of inputs, those of folders and their subfolders by name, each with "" or why it is refused.
+    """Yield the files of inputs, each with "" or the reason why it is refused.
+
+    Folders are searched with their subfolders, sorted by name.
 
     Args:
         inputs: files, which are all taken, and folders: there `did.data.layout.media_kind` says which files are, and
@@ -52,7 +54,7 @@ def files(inputs: Iterable[str | Path], left: Counter[str] | None = None) -> Ite
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """An answer and what was drawn of it, where that was asked for.
+    """An answer and its drawing, if one was asked for.
 
     Attributes:
         answer: it is the same whatever becomes of the drawing.
@@ -75,7 +77,9 @@ def judge(
     overlay: Path | None = None,
     thumbnails: int = 0,
 ) -> Iterator[Judged]:
-    """The answer about each input. One that cannot be read is an answer too, with its reason, and the next one comes.
+    """Yield the answer about each input.
+
+    An input that cannot be read is an answer too, with its reason; the next input follows.
 
     Args:
         detector: see `did.predict.Detector`.
@@ -114,7 +118,10 @@ def _one(detector: Detector, path: Path, frames: int | None, all_faces: bool, dr
 
 @dataclasses.dataclass
 class _Drawing:
-    """What is drawn of one input while its frames are scored. It fails alone: every frame gets its score."""
+    """The drawing of one input while its frames are scored.
+
+    If the drawing fails, every frame still gets its score.
+    """
 
     detector: Detector
     folder: Path | None

@@ -24,7 +24,9 @@ OPACITY = 0.45
 
 
 def drawn(detector: Detector, seen: Seen, longest: int = LONGEST, words: bool = True, even: bool = False) -> NDArray:
-    """A picture with its faces' boxes, scores and M_df: the mean over channels, from dark to bright over its own range.
+    """Draw a picture with its faces' boxes, scores and M_df.
+
+    M_df is averaged over channels and shown from dark to bright over its own range.
 
     A narrow range means that M_df hardly tells one place from another, whatever the colours suggest: with `words` it
     stands beside the score.
@@ -59,7 +61,7 @@ def drawn(detector: Detector, seen: Seen, longest: int = LONGEST, words: bool = 
 
 
 def _lay(picture: NDArray, attention: NDArray, landmarks: NDArray, margin: float, side: int = 224) -> None:
-    """Mix a map (h, w) of the crop into the picture, where the crop was cut out."""
+    """Blend a map (h, w) of the crop into the picture, at the place of the crop."""
     low, high = float(attention.min()), float(attention.max())
     gray = np.uint8(255 * (attention - low) / (high - low if high > low else 1))
     large = cv2.resize(np.asarray(gray), (side, side), interpolation=cv2.INTER_LINEAR)
@@ -72,7 +74,7 @@ def _lay(picture: NDArray, attention: NDArray, landmarks: NDArray, margin: float
 
 
 def _write(picture: NDArray, lines: list[str], x: int, y: int, colour: tuple[int, int, int]) -> None:
-    """Lines of text below a box, on its colour, moved into the picture."""
+    """Write lines of text below a box, on its colour, moved into the picture."""
     scale = float(np.clip(max(picture.shape[:2]) / 1400, 0.35, 0.9))
     sizes = [cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0] for line in lines]
     step, wide = max(h for _, h in sizes) + 5, max(w for w, _ in sizes) + 4
@@ -85,13 +87,16 @@ def _write(picture: NDArray, lines: list[str], x: int, y: int, colour: tuple[int
 
 
 def overlay_file(folder: Path, number: int, path: Path, suffix: str) -> Path:
-    """Where an input's overlay goes: its number keeps apart files of one name, and its name is made harmless."""
+    """Return the file of an input's overlay.
+
+    Its number distinguishes files of the same name, and unsafe characters are removed from its name.
+    """
     name = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)[:80]
     return folder / f"{number:05d}-{name}{suffix}"
 
 
 def write_overlay(file: Path, detector: Detector, seen: Iterator[Seen], fps: float | None = None) -> None:
-    """Draw what was seen of one input.
+    """Draw what was seen in one input.
 
     Args:
         file: the PNG or MP4.
@@ -109,8 +114,11 @@ def write_overlay(file: Path, detector: Detector, seen: Iterator[Seen], fps: flo
 
 
 def _of_one_size(pictures: Iterable[NDArray]) -> Iterator[NDArray]:
-    """Pictures (H, W, 3) of the first one's size: the size of a video's frames may change, that of a clip cannot. One
-    of another size is enlarged or reduced as a whole, on black."""
+    """Yield pictures (H, W, 3) of the first one's size.
+
+    The frames of a video may change their size, those of a clip cannot. A picture of another size is scaled as a whole,
+    on black.
+    """
     size: tuple[int, int] | None = None
     for picture in pictures:
         height, width = size = size or picture.shape[:2]

@@ -28,8 +28,10 @@ STANDIN = (
 
 
 def about(detector: Detector) -> list[str]:
-    """What must be known before a score is read: data, protocol, thresholds, what a probability is. A line each, which
-    any terminal can print: a detector that was passed on says what it likes about itself."""
+    """List what a reader must know before a score: data, protocol, thresholds, the meaning of a probability.
+
+    One line each, which any terminal can print: an exported detector's card may contain anything.
+    """
     known = detector.about
     calibration, data = known["calibration"], known["data"]
     levels = []
@@ -54,7 +56,7 @@ def about(detector: Detector) -> list[str]:
 
 
 def line(answer: Answer) -> str:
-    """An answer in one line: label, probability, score, faces, input; or the reason for none."""
+    """Format an answer as one line: label, probability, score, faces, input; or the reason why there is none."""
     if answer.status != "scored":
         reason = plain("; ".join([answer.reason, *answer.notes]))
         return f"{answer.status:>7}  {'':>6} {'':>8} {'':>11}  {plain(answer.input)}: {reason}"
@@ -96,7 +98,7 @@ th, td:nth-child(3) {{ white-space: nowrap; }} td.number {{ text-align: right; f
 
 
 def write_html(file: Path, detector: Detector, judged: Iterable[Judged], left: Mapping[str, int]) -> None:
-    """Write a report that needs nothing but itself, row by row as the answers come.
+    """Write a self-contained HTML report, row by row as the answers come.
 
     Args:
         file: where to write.
@@ -124,7 +126,7 @@ def write_html(file: Path, detector: Detector, judged: Iterable[Judged], left: M
 
 
 def summary(counts: Mapping[str, int], left: Mapping[str, int]) -> str:
-    """Return the numbers of inputs by what became of them, and of the files that were left out, by suffix."""
+    """Count the inputs by their outcome, and the files that were left out by suffix."""
     said = [f"{counts[status]} {status}" for status in ("scored", "no face", "refused") if status in counts]
     for suffix in sorted(filter(left.get, left)):
         said.append(f"{left[suffix]} × {plain(suffix)} left out" + f" ({CONVERT})" * (suffix in UNREADABLE_SUFFIXES))

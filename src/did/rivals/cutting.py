@@ -11,7 +11,7 @@ from did.method.backbones import Backbone, evaluating
 
 
 def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
-    """The backbone's network in three parts, for models that join two networks half-way.
+    """Cut the backbone's network into three parts, for models that join two networks half-way.
 
     The first cut lies after the middle block of the last resolution but one, the second after the first block of the
     last resolution. In Xception these are blocks 7 and 12, in tf_efficientnet_lite0 blocks.4.0 and blocks.5.0.
@@ -49,7 +49,9 @@ def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential
 
 
 def widen(backbone: Backbone, channels: int, stride: int | None = None) -> None:
-    """Let a gray backbone take `channels` maps: each gets the gray stem kernel; optionally another stride of the stem.
+    """Let a gray backbone take `channels` maps.
+
+    Each gets the gray stem kernel; the stem's stride can be changed.
 
     The stem of the widened backbone gives for maps that sum to an image what it gave for the image.
     """
@@ -70,7 +72,7 @@ def _stem(body: Any) -> nn.Conv2d:
 
 
 def _pieces(module: nn.Module) -> Iterator[nn.Module]:
-    """The modules in the order of a network's definition, up to its head; sequences are opened."""
+    """Yield the modules in the order of a network's definition, up to its head; sequences are opened."""
     for name, child in module.named_children():
         if name in ("global_pool", "head"):
             return

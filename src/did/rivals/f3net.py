@@ -27,7 +27,7 @@ FLOOR = 1 / 255
 
 @dataclasses.dataclass(frozen=True)
 class F3NetOptions:
-    """What F3-Net's paper states, and how it is read.
+    """What F3-Net's paper states, and how this implementation reads it.
 
     Attributes:
         fad_bands: ends of FAD's bands, as shares of the spectrum: low, middle, high.
@@ -61,7 +61,10 @@ DEFAULT = F3NetOptions()
 
 
 def dct_matrix(size: int) -> Tensor:
-    """The orthonormal DCT-II, (size, size): D @ x for a column, D @ x @ D.T for an image, and D.T for the inverse."""
+    """Build the orthonormal DCT-II matrix D, (size, size).
+
+    D @ x transforms a column, D @ x @ D.T an image; D.T is the inverse.
+    """
     frequency, place = torch.arange(size).double()[:, None], torch.arange(size)  # float loses digits at large angles
     matrix = torch.cos(math.pi * (2 * place + 1) * frequency / (2 * size)) * math.sqrt(2 / size)
     matrix[0] /= math.sqrt(2)
@@ -69,7 +72,9 @@ def dct_matrix(size: int) -> Tensor:
 
 
 def band_filters(size: int, ends: tuple[float, ...], share: str = "diagonal") -> Tensor:
-    """Fixed filters of a DCT spectrum, one a band: 1 inside, 0 outside; together they hold every frequency once.
+    """Build fixed filters of a DCT spectrum, one per band: 1 inside, 0 outside.
+
+    Together they contain every frequency once.
 
     Args:
         size: side of the spectrum.
@@ -79,7 +84,6 @@ def band_filters(size: int, ends: tuple[float, ...], share: str = "diagonal") ->
 
     Returns:
         (len(ends) - 1, size, size).
-
     """
     u = torch.arange(size)
     position = (u[:, None] + u) / (2 * size - 1 if share == "diagonal" else size)
@@ -90,12 +94,14 @@ def band_filters(size: int, ends: tuple[float, ...], share: str = "diagonal") ->
 
 
 def squash(x: Tensor) -> Tensor:
-    """σ(x) = (1 - exp(-x)) / (1 + exp(-x)), in (-1, 1), as tanh(x / 2), which does not overflow."""
+    """Compute σ(x) = (1 - exp(-x)) / (1 + exp(-x)), in (-1, 1), as tanh(x / 2), which does not overflow."""
     return torch.tanh(x / 2)
 
 
 class Filters(nn.Module):
-    """Filters of a DCT spectrum: fixed bands plus squashed learnt ones, which start as noise of deviation `spread`.
+    """Filters of a DCT spectrum: fixed bands plus squashed learnt ones.
+
+    The learnt ones start as noise of standard deviation `spread`.
 
     Shapes: forward() -> (bands, size, size).
     """
@@ -132,7 +138,9 @@ class Decomposition(nn.Module):
 
 
 class LocalStatistics(nn.Module):
-    """LFS, local frequency statistics: how much of each band a sliding window holds, `log10 Σ |D(window) ⊙ filter|`.
+    """LFS, local frequency statistics: the energy of each band in a sliding window.
+
+    It is `log10 Σ |D(window) ⊙ filter|`.
 
     Shapes: (n, 1, H, W) -> (n, M, H // 2, W // 2). The image is mirrored at its rim by 4 pixels.
     """
@@ -159,7 +167,7 @@ class LocalStatistics(nn.Module):
 
 
 class MixBlock(nn.Module):
-    """Cross-attention between the branches: each place of one takes up what is akin to it anywhere in the other.
+    """Cross-attention between the branches: each place of one attends to similar places of the other.
 
     The affinity of a place of FAD and one of LFS is the scaled product of two 1×1 convolutions; a softmax over the
     other branch's places makes weights of it. What is taken up is multiplied by a learnt gate for each channel, which
@@ -185,7 +193,7 @@ class MixBlock(nn.Module):
 
 
 class F3Net(nn.Module):
-    """Two backbones, one on FAD's parts and one on LFS's statistics, mixed twice on the way, and one classifier.
+    """Two backbones, on FAD's parts and on LFS's statistics, joined twice on the way, and one classifier.
 
     Images (n, 1, size, size) in [0, 1] -> scores (n,), logits of fake.
 
@@ -261,7 +269,7 @@ class F3Net(nn.Module):
 
 
 def _widths(parts: nn.ModuleList) -> list[int]:
-    """Channels at the two cuts."""
+    """Return the numbers of channels at the two cuts."""
     widths, x = [], torch.zeros(1, next(parts.parameters()).shape[1], 64, 64)
     with torch.no_grad(), evaluating(parts):
         for part in parts[:2]:
@@ -272,7 +280,7 @@ def _widths(parts: nn.ModuleList) -> list[int]:
 
 @register_task("f3net")
 class F3NetTask(Task):
-    """F3-Net with binary cross-entropy, trained as the other rivals are: Adam at the rates of DID.
+    """F3-Net with binary cross-entropy, trained like the other rivals: Adam at the rates of DID.
 
     The paper's own recipe (SGD with a cosine schedule) is not followed, so that rows of one table differ in the
     model only.
@@ -287,8 +295,11 @@ class F3NetTask(Task):
         self.model = F3Net(s.backbone, s.pretrained, s.image_size, Machine.of(s), self.options)
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
-        """Compute the loss; `details` also log what has been learnt so far: the mean absolute values of the squashed
-        filters and of the MixBlocks' gates, next to 0 at the start."""
+        """Compute the loss.
+
+        `details` also logs what has been learnt so far: the mean absolute values of the squashed filters and of the
+        MixBlocks' weights, which are close to 0 at the start.
+        """
         scores, labels = self.gather(self.model(batch["image"])), self.gather(batch["label"])
         terms = {"bce": F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype))}
         return Step(terms, self._details() if details else {})
@@ -303,8 +314,7 @@ class F3NetTask(Task):
         }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return Adam's groups: both backbones (G) at η_θ; filters (F), MixBlocks (M) and classifier (C) at the rate of
-        C."""
+        """Return Adam's groups: backbones (G) at η_θ; filters (F), MixBlocks (M), classifier (C) at C's rate."""
         m, rate = self.model, self.settings.head_rate
         return self.groups(
             G=([m.fad, m.lfs], 1.0), F=([m.decomposition, m.statistics], rate), M=([m.mix], rate),

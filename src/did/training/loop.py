@@ -35,14 +35,16 @@ GPU_BATCH = 256
 
 
 def optimizer_for(task: Task) -> torch.optim.Adam:
-    """Adam with the task's rates and the paper's coupled weight decay (§4.1.3)."""
+    """Build Adam with the task's rates and the paper's coupled weight decay (§4.1.3)."""
     groups = [{**group, "base_lr": group["lr"]} for group in task.parameter_groups()]
     return torch.optim.Adam(groups, weight_decay=task.settings.weight_decay)
 
 
 def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, step: Callable[[], Step]) -> Step:
-    """One simultaneous descent and ascent on all modules (Eq. 12; the ascent is inside the GRL). Returns the step,
-    which is not taken if the loss is not finite."""
+    """Take one simultaneous descent and ascent step on all modules (Eq. 12; the ascent is inside the GRL).
+
+    Returns the step. The weights are not changed if the loss is not finite.
+    """
     optimizer.zero_grad(set_to_none=True)
     result = step()
     with steady_statistics(module):
@@ -54,7 +56,7 @@ def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, st
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Let cuDNN take the same algorithms each time; at the end its flags are as they were before."""
+    """Make cuDNN use the same algorithms each time, and restore its flags at the end."""
     flags = torch.backends.cudnn
     before = flags.deterministic, flags.benchmark
     flags.deterministic, flags.benchmark = True, False
@@ -172,7 +174,7 @@ def _validate(task: nn.Module, validation: Faces, state: dict[str, Any], folder:
 
 
 def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
-    """Write what training goes on from: the task's tensors, Adam's by the parameters' names, and `state`.
+    """Write a checkpoint from which training resumes: the task's tensors, Adam's by parameter name, and `state`.
 
     Args:
         path: of the checkpoint; see `did.utils.checkpoints.save`, also for what it raises.
@@ -187,7 +189,7 @@ def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, An
 
 
 def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """Put what `write_state` wrote into a task and its optimiser, and return `state`.
+    """Read a checkpoint of `write_state` into a task and its optimiser, and return `state`.
 
     Raises:
         DidError: the file is no state of this task.
@@ -215,8 +217,9 @@ def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 def score(
     detector: nn.Module, faces: Faces, batch_size: int = 64, precision: str = "32", progress: bool = False
 ) -> np.ndarray:
-    """Scores of all faces in the order of their rows, (n, ...), by the test-time graph in evaluation mode, on the
-    device that the detector is on.
+    """Score all faces in the order of their rows, (n, ...), by the test-time graph in evaluation mode.
+
+    The scores are computed on the detector's device.
 
     Several processes share the faces, and each gets all scores: all of them have to ask.
 

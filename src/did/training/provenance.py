@@ -15,7 +15,7 @@ from did.utils.workers import cores
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, versions, machine and date. No host or user name."""
+    """Return commit, versions, machine and date, without the name of the host or the user."""
     packages = ("torch", "timm", "facenet-pytorch", "av", "opencv-python-headless", "numpy", "lightning-fabric")
     from importlib.metadata import version
 
@@ -37,7 +37,7 @@ def provenance() -> dict[str, Any]:
 
 
 def stamp(data: str, preset: str, seeds: Sequence[int] = (0,), minutes: str = "") -> str:
-    """What stands under every figure and table.
+    """Format the line under every figure and table that says where its numbers are from.
 
     Args:
         data: what the numbers are from, with its edition; see `Source.banner`.
@@ -52,7 +52,7 @@ def stamp(data: str, preset: str, seeds: Sequence[int] = (0,), minutes: str = ""
 
 
 def commit() -> str:
-    """The project's commit, with `+changes` where the working tree differs from it, or `unknown`.
+    """Return the project's commit, with `+changes` if the working tree differs from it, or `unknown`.
 
     The records that are committed are written by what is stamped here, and are no change of the code.
     """

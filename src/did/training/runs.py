@@ -44,7 +44,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """run, task, options, settings, contents, domains, data, protocol, metrics, calibration, provenance.
+        """Its run, task, options, settings, contents, domains, data, protocol, metrics, calibration and provenance.
 
         Raises:
             DidError: the record is damaged.
@@ -53,12 +53,12 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Those that the record holds."""
+        """The settings in the record."""
         return Settings.of(self.record["settings"])
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a logged iteration: losses, estimate, maps' statistics, gradient norms, validation AUC."""
+        """One row per logged iteration: losses, estimate, maps' statistics, gradient norms, validation AUC."""
         return read_csv(self.folder / "history.csv", text=())
 
     @property
@@ -68,11 +68,11 @@ class Run:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """One row a frame of the test split: the manifest's columns and `score`, a logit."""
+        """One row per frame of the test split: the manifest's columns and `score`, a logit."""
         return Evaluation(self.folder).scores
 
     def task(self) -> Task:
-        """The trained task with the selected weights, in evaluation mode, on `did.utils.distributed.device`.
+        """Return the trained task with the selected weights, in evaluation mode, on `did.utils.distributed.device`.
 
         Raises:
             DidError: weights that are damaged, or of another configuration than the record's; a task that is not known
@@ -88,14 +88,21 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a run's detector gives on the test split of a source: a folder with `record.json` (run, data, protocol,
-    provenance), `metrics.csv` and `scores.csv`. A run's own folder is one, for the source that it was trained on."""
+    """The result of a run's detector on the test split of a source.
+
+    It is a folder with `record.json` (run, data, protocol, provenance), `metrics.csv` and `scores.csv`. A run's own
+    folder is one, for the source that it was trained on.
+    """
 
     folder: Path
 
     @property
     def record(self) -> dict[str, Any]:
-        """run, data, protocol, provenance. Raises DidError where it is damaged."""
+        """Its run, data, protocol and provenance.
+
+        Raises:
+            DidError: If it is damaged.
+        """
         return _read_record(self.folder / RECORD)
 
     @property
@@ -105,7 +112,7 @@ class Evaluation:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """One row a frame: the manifest's columns and `score`, a logit."""
+        """One row per frame: the manifest's columns and `score`, a logit."""
         return read_csv(self.folder / "scores.csv", text=NAMES)
 
 
@@ -120,8 +127,9 @@ def _read_record(file: Path) -> dict[str, Any]:
 
 
 def contents(settings: Settings, task: str) -> dict[str, str]:
-    """Return the SHA-256 of what decides a run beside settings and crops: `weights` of a file that `pretrained` names,
-    and `code` of a task from outside the package. Empty for neither.
+    """Return the SHA-256 of what decides a run besides its settings and crops.
+
+    `weights` of a file that `pretrained` names, and `code` of a task from outside the package. Empty for neither.
 
     Raises:
         DidError: the file is not there, or the code cannot be read.
@@ -174,7 +182,7 @@ def check_store(store: FaceStore, settings: Settings, source: Source | None = No
 
 
 def run_name(settings: Settings, task: str, options: Mapping[str, Any], content: Mapping[str, str], data: str) -> str:
-    """Return the name of a run: 12 hexadecimal digits of all that decides it.
+    """Return the name of a run: 12 hexadecimal digits of everything that decides it.
 
     Args:
         settings: of the run.
@@ -199,8 +207,9 @@ def run(
     progress: bool = True,
     fabric: Fabric | None = None,
 ) -> Run:
-    """Train on the source's train split, select on its validation split, test on its test split; or return the run
-    that did so before.
+    """Train on the source's train split, select on its validation split, and test on its test split.
+
+    Cached: the same inputs return the finished run. A killed run resumes from its last checkpoint.
 
     Cached: the same inputs return the finished run, see `run_name`. The folder gets that name only when all is written:
     an interrupted run is resumed, never taken for done.
@@ -238,7 +247,7 @@ def run(
 
 
 def _chosen(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are not the task's defaults, checked."""
+    """Return the options that differ from the task's defaults, checked."""
     found, default = (dataclasses.asdict(options_of(task_named(task), given)) for given in (options, {}))
     return {name: value for name, value in found.items() if value != default[name]}
 
@@ -301,14 +310,14 @@ def _train(
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a process left that was killed while it wrote: ours, and safetensors' own."""
+    """Delete temporary files left by a killed process: ours, and those of safetensors."""
     for pattern in (".*.tmp", ".tmp*"):
         for left in folder.glob(pattern):
             left.unlink()
 
 
 def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: dict[str, Any]) -> None:
-    """The record last: where it is, the rest is."""
+    """Write the files of a run; the record comes last, so that a record means a complete run."""
     _sweep(folder)
     for file, frame in (("scores", scored), ("metrics", metrics)):
         write_atomically(folder / f"{file}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))  # type: ignore[misc]
@@ -317,7 +326,9 @@ def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: di
 
 
 def evaluate(run: Run, source: Source, store: FaceStore | None = None, progress: bool = True) -> Evaluation:
-    """The run's detector on the test split of another source; or the evaluation that was made before.
+    """Test the run's detector on the test split of another source.
+
+    Cached: an evaluation that exists is returned.
 
     Nothing is chosen on that source: the checkpoint is the one that the run selected on its own validation split.
 
@@ -373,14 +384,14 @@ def _data(source: Source, store: FaceStore, crops: dict[str, int]) -> dict[str, 
 
 
 def all_runs(runs: Path | None = None) -> list[Run]:
-    """The finished runs of a folder, `runs/` in the project by default, the oldest first."""
+    """Return the finished runs of a folder, `runs/` in the project by default, the oldest first."""
     folder = runs or home() / "runs"
     found = [Run(file.parent) for file in folder.glob(f"*/{RECORD}") if not file.parent.name.endswith(".part")]
     return sorted(found, key=lambda run: (run.folder / RECORD).stat().st_mtime)
 
 
 def list_runs(runs: Path | None = None) -> pd.DataFrame:
-    """One row a finished run: its name, task, data, edition, backbone, seed, iterations, AUC, minutes and date.
+    """Tabulate the finished runs: name, task, data, edition, backbone, seed, iterations, AUC, minutes, date.
 
     Raises:
         DidError: a record is damaged; the sentence names it.
@@ -399,7 +410,7 @@ def list_runs(runs: Path | None = None) -> pd.DataFrame:
 
 
 def find_run(name: str, runs: Path | None = None) -> Run:
-    """The finished run whose name is, or begins with, `name`.
+    """Return the finished run whose name is, or begins with, `name`.
 
     Raises:
         DidError: none, or more than one.
@@ -414,7 +425,11 @@ def find_run(name: str, runs: Path | None = None) -> Run:
 
 
 def remove_run(name: str, runs: Path | None = None) -> Path:
-    """Remove a run and the evaluations in it; returns the folder that is gone. Raises DidError as `find_run`."""
+    """Remove a run and its evaluations; return the folder that was removed.
+
+    Raises:
+        DidError: As `find_run`.
+    """
     run = find_run(name, runs)
     with alone(run.folder):
         (run.folder / RECORD).unlink()  # First: what is left after an interruption is no run.
@@ -454,7 +469,7 @@ def split_faces(
 
 
 def _wanted(wants: Wants, settings: Settings, source: Source | None, progress: bool) -> dict[str, Any]:
-    """What `Faces` needs beside the crops for what a task wants."""
+    """Return what `Faces` needs besides the crops for what a task wants."""
     found: dict[str, Any] = {"margin": settings.crop_margin, "data": None if source is None else source.root}
     if wants.context is not None and source is not None:
         wider = dataclasses.replace(settings, crop_margin=wants.context)
@@ -463,7 +478,7 @@ def _wanted(wants: Wants, settings: Settings, source: Source | None, progress: b
 
 
 def protocol(settings: Settings, source: Source) -> str:
-    """The protocol in one line, to stand beside every number of the run."""
+    """Describe the protocol in one line, to be shown beside every number of the run."""
     rule = "best frame AUC on the validation split" if settings.selection == "validation" else "last iterate"
     return (
         f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames a video; crops of "
@@ -474,7 +489,7 @@ def protocol(settings: Settings, source: Source) -> str:
 
 @torch.inference_mode()
 def domain_predictions(task: Task, faces: Faces) -> np.ndarray:
-    """Return the domain that the task takes each face for, (n,): numbers in the order of the run's domains.
+    """Return the domain that the task predicts for each face, (n,), numbered in the order of the run's domains.
 
     Raises:
         DidError: the task names no domains.
@@ -486,6 +501,6 @@ def domain_predictions(task: Task, faces: Faces) -> np.ndarray:
 
 
 def domain_accuracy(task: Task, faces: Faces) -> float:
-    """Share of faces whose domain C̄ names rightly, each domain counting alike (chance: 1 / (k + 1))."""
+    """Compute the accuracy of C̄, each domain counting alike (chance level: 1 / (k + 1))."""
     confusion = evaluation.confusion(faces.domains, domain_predictions(task, faces), faces.domain_names)
     return evaluation.mean_accuracy(confusion)

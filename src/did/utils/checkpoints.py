@@ -22,7 +22,7 @@ MEND = "give a file that did has written, or remove this one and train again"
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write a checkpoint: whole, or not at all, and then what stood under `path` before is untouched.
+    """Write a checkpoint atomically: if it fails, the file that was under `path` before is untouched.
 
     Args:
         path: of the file.
@@ -57,7 +57,9 @@ def _write(file: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> No
 
 
 def load(path: Path, device: torch.device | str = "cpu", mend: str = MEND) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and `about` of a checkpoint. A safetensors file of another program has an empty `about`.
+    """Load tensors and `about` of a checkpoint.
+
+    A safetensors file of another program has an empty `about`.
 
     Args:
         path: of the file.
@@ -72,7 +74,11 @@ def load(path: Path, device: torch.device | str = "cpu", mend: str = MEND) -> tu
 
 
 def about(path: Path, mend: str = MEND) -> dict[str, Any]:
-    """Return the `about` of a checkpoint alone, without reading its tensors. Raises DidError as `load`."""
+    """Return the `about` of a checkpoint alone, without reading its tensors.
+
+    Raises:
+        DidError: As `load`.
+    """
     with _opened(path, "cpu", mend) as file:
         return _about(file)
 
@@ -95,7 +101,7 @@ def _opened(path: Path, device: torch.device | str, mend: str) -> Iterator[Any]:
 
 
 def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, mend: str = MEND) -> None:
-    """Copy a checkpoint's tensors into a module; each must be there and of the module's shape.
+    """Copy a checkpoint's tensors into a module; each must exist and have the module's shape.
 
     Args:
         module: takes the tensors.

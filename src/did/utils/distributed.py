@@ -31,7 +31,7 @@ MOST_WORKERS = 8
 
 
 def device() -> torch.device:
-    """Return the device that this process computes on where nobody names one: its GPU if it has one, else the CPU."""
+    """Return the default device of this process: its GPU if it has one, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -43,13 +43,17 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def loader_workers(device: torch.device) -> int:
-    """Return how many processes read crops for a device. Reading small crops beside a CPU's own work costs more than it
-    saves, hence none; a GPU must not wait for it."""
+    """Return how many worker processes read crops for a device.
+
+    None for a CPU, whose own work is slowed down by more than reading small crops takes; a GPU must not wait for crops.
+    """
     return 0 if device.type == "cpu" else min(MOST_WORKERS, cores())
 
 
 def launch(devices: int | None = None, nodes: int = 1, accelerator: str = "auto") -> Fabric:
-    """Start the processes of a run, one a device, and return what drives them; under `fabric run` they are there.
+    """Start the processes of a run, one per device, and return what drives them.
+
+    Under `fabric run` the processes exist already.
 
     Args:
         devices: of each host; 1 by default, and under `fabric run` what that says.
@@ -82,17 +86,17 @@ def launch(devices: int | None = None, nodes: int = 1, accelerator: str = "auto"
 
 
 def ranks() -> int:
-    """The number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if ranks() > 1 else 0
 
 
 def wait() -> None:
-    """Until every process is here."""
+    """Wait until every process has arrived."""
     if ranks() > 1:
         dist.barrier(group=_group(device()))
 
@@ -102,7 +106,7 @@ _beside: "weakref.WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup]" = wea
 
 
 def _group(device: torch.device) -> dist.ProcessGroup:
-    """Return all processes as a group that serves tensors on a device. Every collective goes through it.
+    """Return all processes as a group that serves tensors on a device; every collective uses it.
 
     NCCL's group serves GPUs alone. For a tensor on the CPU there is a second one, by gloo, from its first use on; all
     processes have to get there, as with any collective.
@@ -118,7 +122,7 @@ def _group(device: torch.device) -> dist.ProcessGroup:
 
 
 def of_first(value: T) -> T:
-    """What the first process has under `value`, in every process."""
+    """Return the first process's `value` in every process."""
     if ranks() == 1:
         return value
     box = [value]
@@ -127,7 +131,9 @@ def of_first(value: T) -> T:
 
 
 def share(n: int) -> slice:
-    """This process's part of n rows: the parts follow each other and differ by at most one row.
+    """Return this process's part of n rows.
+
+    The parts follow each other and differ in length by at most one row.
 
     Raises:
         DidError: fewer rows than processes.
@@ -152,7 +158,7 @@ class _Shares(Sampler[list[int]]):
 
 
 def shared(loader: DataLoader) -> DataLoader:
-    """A loader of this process's share of each batch that `loader`, which has a batch sampler, would give."""
+    """Build a loader of this process's share of each batch of `loader`, which has a batch sampler."""
     if ranks() == 1:
         return loader
     return DataLoader(
@@ -176,12 +182,12 @@ class _Sum(torch.autograd.Function):
 
 
 def all_sum(x: Tensor) -> Tensor:
-    """The sum of a tensor over the processes; the gradients of all their losses flow back."""
+    """Sum a tensor over the processes; the gradients of all their losses flow back."""
     return x if ranks() == 1 else _Sum.apply(x)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def gather(rows: Tensor) -> Tensor:
-    """The rows of all processes in the order of the ranks; the gradients of all their losses flow back.
+    """Gather the rows of all processes in the order of the ranks; the gradients of all their losses flow back.
 
     Args:
         rows: (n_rank, ...), where the n_rank may differ.
@@ -201,8 +207,11 @@ def gather(rows: Tensor) -> Tensor:
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch normalisation over the rows of all processes: x -> (normalised, mean, variance). Source: Ioffe and
-    Szegedy (2015). Mean and variance take one sum each: E[x²] - E[x]² in one would lose digits."""
+    """Batch normalisation over the rows of all processes: x -> (normalised, mean, variance).
+
+    Source: Ioffe and Szegedy (2015). Mean and variance take one sum each: E[x²] - E[x]² in a single sum would lose
+    digits.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -230,7 +239,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """The forward pass of a `BatchNorm2d`, or of timm's with an activation, over the rows of all processes."""
+    """Run the forward pass of a `BatchNorm2d`, or of timm's with an activation, over the rows of all processes."""
     if not norm.training:
         return type(norm).forward(norm, x)
     weight = torch.ones_like(norm.running_mean) if norm.weight is None else norm.weight  # type: ignore[arg-type]
@@ -246,7 +255,7 @@ def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def join_batch_norms(module: nn.Module) -> None:
-    """Let every BatchNorm2d in a module normalise over the rows of all processes; names of tensors stay as they are.
+    """Let every BatchNorm2d in a module normalise over the rows of all processes; tensors keep their names.
 
     torch's own SyncBatchNorm does not run on the CPU. With one process nothing is changed.
     """

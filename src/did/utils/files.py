@@ -18,8 +18,10 @@ T = TypeVar("T")
 
 
 def home() -> Path:
-    """The folder that holds `data/` and `runs/`: `DID_HOME` if set, else the project around the working folder, else
-    the working folder. papermill runs in the caller's folder and nbval in the notebook's; both find the same one.
+    """Return the folder that contains `data/` and `runs/`.
+
+    It is `DID_HOME` if set, else the project around the working folder, else the working folder. papermill runs in the
+    caller's folder and nbval in the notebook's; both find the same one.
     """
     if named := os.environ.get("DID_HOME"):
         return given_path(named, "DID_HOME").resolve()
@@ -60,7 +62,7 @@ def sha256(file: Path) -> str:
 
 @contextlib.contextmanager
 def writing(folder: Path, mend: str = "") -> Iterator[None]:
-    """Turn whatever the file system refuses while something in `folder` is written or removed into one sentence.
+    """Turn any refusal of the file system, while something in `folder` is written or removed, into one sentence.
 
     Args:
         folder: where it happens.
@@ -84,7 +86,9 @@ def writing(folder: Path, mend: str = "") -> Iterator[None]:
 
 
 def writable(folder: Path, mend: str = "") -> None:
-    """Check, before any work, that something can be written in a folder. One that is not there is not made.
+    """Check, before any work, that a folder can be written to.
+
+    A missing folder is not created.
 
     Raises:
         DidError: as `writing`.
@@ -110,7 +114,7 @@ def writable_file(file: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with another name in the same folder, then rename: the file is whole or not there.
+    """Write a file atomically: call `write` with a temporary name in the same folder, then rename.
 
     Raises:
         DidError: as `writing`; what was under `path` before is untouched.
@@ -127,7 +131,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def regardless(items: Iterable[T], write: Callable[[Iterator[T]], object]) -> str:
-    """Go through all items, whatever becomes of `write`, which is given them to write something about them.
+    """Iterate over all items even if `write`, which receives them, fails.
 
     Returns:
         Why `write` failed, "" if it did not.
@@ -158,7 +162,7 @@ def regardless(items: Iterable[T], write: Callable[[Iterator[T]], object]) -> st
 
 
 def alone(path: Path) -> FileLock:
-    """A lock on `path`, to be used with `with`: a second process that wants it waits until the first is done or dead.
+    """Lock `path`, as a context manager: a second process waits until the first has finished or was killed.
 
     The lock is a file beside `path`, so that `path` itself may be removed or renamed under it.
 

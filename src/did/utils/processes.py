@@ -38,13 +38,13 @@ def _is_here(entry: str) -> bool:
 
 
 def command(code: str) -> list[str]:
-    """Return the command that runs Python code in a process of its own, which finds what this one finds."""
+    """Return the command that runs Python code in a process of its own, with the same import path."""
     return [sys.executable, "-I", "-c", f"import sys; sys.path[:] = sys.argv[1:]; {code}", *import_path()]
 
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Let whatever multiprocessing starts in the block, its own helpers too, start without the working folder."""
+    """Make whatever multiprocessing starts in the block start without the working folder."""
     flags, path = util._args_from_interpreter_flags, sys.path  # type: ignore[attr-defined]
     util._args_from_interpreter_flags = lambda: ["-I", *flags()]  # type: ignore[attr-defined]
     sys.path = import_path(here=True)  # A worker gets this list, as soon as it runs.
@@ -66,7 +66,7 @@ class _Spawn(SpawnContext):
 
 
 def spawn() -> SpawnContext:
-    """Return multiprocessing's context whose workers are started anew, and import nothing from the working folder.
+    """Return multiprocessing's context whose workers start anew and import nothing from the working folder.
 
     Not forked: a forked copy of a process in which torch or OpenCV has started threads can hang.
     """

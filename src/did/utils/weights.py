@@ -58,7 +58,10 @@ def with_weights(name: str, pretrained: str, options: Mapping[str, Any]) -> nn.M
 
 
 def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """timm's own download, made to fail in a second: without a hub huggingface_hub retries for 45 s."""
+    """Let timm download weights, but fail within a second if there is no hub.
+
+    Without a hub, huggingface_hub retries for 45 s.
+    """
     wanted = timm.get_pretrained_cfg(name)
     if not (wanted and wanted.has_weights):
         raise DidError(f"timm has no weights for '{name}': {CHOICES}")
@@ -81,7 +84,10 @@ def _from_hub(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _reachable(url: str, timeout: float = 0.8) -> bool:
-    """Does the hub answer within `timeout` seconds? Any HTTP answer counts. Proxies of the environment are used."""
+    """Return whether the hub answers within `timeout` seconds.
+
+    Any HTTP answer counts. Proxies of the environment are used.
+    """
     import urllib.error
     import urllib.request
 
@@ -109,7 +115,7 @@ def weights_file(pretrained: str) -> Path | None:
 
 
 def _from_file(file: Path) -> dict[str, Tensor]:
-    """Weights under timm's names from .safetensors or a .pth of tensors alone; nothing is unpickled."""
+    """Load weights under timm's names from .safetensors, or a .pth that contains only tensors; nothing is unpickled."""
     try:
         return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # a wrong file fails in as many ways as there are formats
@@ -117,7 +123,10 @@ def _from_file(file: Path) -> dict[str, Tensor]:
 
 
 def _fitted(name: str, state: Mapping[str, Tensor], origin: str, options: Mapping[str, Any]) -> nn.Module:
-    """timm takes a file that fits in part, or not at all, without a word; here every tensor must be there and fit."""
+    """Create the network with weights of which every tensor is there and fits.
+
+    timm accepts a file that fits in part, or not at all, without a message.
+    """
     try:
         body = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
         missing = [key for key in body.state_dict() if key not in state]
@@ -131,7 +140,7 @@ def _fitted(name: str, state: Mapping[str, Tensor], origin: str, options: Mappin
 
 
 def _packaged_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights that a package on the registry carries, under timm's names."""
+    """Load ImageNet weights that a package on the registry contains, under timm's names."""
     if name not in PACKAGED:
         raise DidError(f"no package holds weights of '{name}', only of {', '.join(PACKAGED)}: {CHOICES}")
     package, file, stages = PACKAGED[name]
@@ -143,7 +152,10 @@ def _packaged_weights(name: str) -> dict[str, Tensor]:
 
 
 def _timm_names(state: Mapping[str, Tensor], stages: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    """EfficientNet-PyTorch's names -> timm's. The first block has no expansion, so its layers shift by one."""
+    """Convert EfficientNet-PyTorch's names to timm's.
+
+    The first block has no expansion, so its layers shift by one.
+    """
     outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     other = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",

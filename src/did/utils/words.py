@@ -25,12 +25,12 @@ def encodable(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text in one line that any terminal, file and page can hold: the rest of it as escapes."""
+    """Return a text in one line that any terminal, file and page can show; other characters become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in encodable(text))
 
 
 def quoted(text: str) -> str:
-    """Return a text as it has to be written in Markdown or HTML to be read as itself, in one line.
+    """Escape a text for Markdown or HTML so that it is shown literally, in one line.
 
     `html.unescape` gives `plain(text)` back.
     """
@@ -38,7 +38,7 @@ def quoted(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return a text as code in Markdown, between as many backticks as it takes."""
+    """Format a text as code in Markdown, between as many backticks as are needed."""
     text = plain(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     room = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
@@ -46,17 +46,17 @@ def code(text: str) -> str:
 
 
 def line(text: str) -> Words:
-    """Return a text as a paragraph for a notebook to show."""
+    """Format a text as a paragraph for a notebook to show."""
     return Words(quoted(text))
 
 
 def bullets(sentences: Iterable[str]) -> Words:
-    """Return sentences as a list for a notebook to show."""
+    """Format sentences as a list for a notebook to show."""
     return Words("\n".join(f"- {quoted(sentence)}" for sentence in sentences))
 
 
 def credited(*data: tuple[str, str]) -> Words:
-    """Return what the data are, in bold, and how they ask to be credited, for the head of a notebook.
+    """Format the description of the data, in bold, and their attribution, for the head of a notebook.
 
     Args:
         data: for each data set its `Source.banner`, or a stamp that begins with it, and its `Source.credit`.

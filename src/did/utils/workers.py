@@ -24,7 +24,7 @@ def cores() -> int:
 
 
 def _quotas() -> Iterator[float]:
-    """Cores that each cgroup of this process allows, from its own up to the root; nothing where none is limited."""
+    """Yield the cores that each cgroup of this process allows, from its own up to the root; nothing if unlimited."""
     try:
         lines = OWN_GROUPS.read_text(encoding="utf-8").splitlines()
     except OSError:  # no Linux
@@ -57,7 +57,9 @@ def _quota(folder: Path) -> Iterator[float]:
 
 
 def check_start() -> None:
-    """Check that worker processes can be started here. Every function that starts some calls it.
+    """Check that worker processes can be started here.
+
+    Every function that starts workers calls it.
 
     Raises:
         DidError: the code belongs to a script that a worker reads anew on its start: it would start workers of its
