@@ -13,7 +13,7 @@ SIDE = 320  # of the square with the person, in pixels
 
 
 def write(file: Path, person: int, length: int, size: tuple[int, int]) -> None:
-    """`length` frames of one person, 25 a second.
+    """Write `length` frames of one person, 25 per second.
 
     Args:
         file: the clip.

@@ -22,7 +22,10 @@ OURS, THEIRS = "did.evaluation", "scikit-learn"
 
 
 def scores_of(rows: int, frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and videos: one real video to four fakes, as FF++; a video's frames share half of their noise."""
+    """Draw labels, scores and videos: one real video per four fakes, as in FF++.
+
+    The frames of a video share half of their noise.
+    """
     rng = np.random.default_rng(0)
     video = np.arange(rows) // frames
     labels = (video % 5 > 0).astype(int)
@@ -54,7 +57,7 @@ def ours(labels: np.ndarray, scores: np.ndarray, video: np.ndarray, draws: int) 
 
 
 def theirs(labels: np.ndarray, scores: np.ndarray, video: np.ndarray, draws: int) -> float:
-    """Seconds, the loop over draws scaled from a few."""
+    """Return the seconds of the other side; its loop over draws is extrapolated from a few."""
     single = seconds(lambda: roc_auc_score(labels, scores)) + seconds(lambda: eer_by_roc_curve(labels, scores))
     of_draws = min(seconds(partial(form, labels, scores, video, LOOP_DRAWS)) for form in (copied, weighted))
     return single + of_draws / LOOP_DRAWS * draws

@@ -53,7 +53,7 @@ def store_of(videos: Path, size: int) -> FaceStore:
 
 
 def waits(backbone: str, store: FaceStore, steps: int) -> tuple[list[tuple[float, float]], int]:
-    """Seconds in the loader and in all, for each iteration but the first two; and the number of workers."""
+    """Return the seconds in the loader and in total for each iteration but the first two, and the number of workers."""
     torch.manual_seed(0)
     settings = Settings(backbone=backbone, pretrained="none", image_size=CASES[backbone])
     faces = Faces(store.manifest[store.manifest.split == "train"], store.root, settings.image_size)

@@ -27,7 +27,7 @@ OURS, LOOP, LIBAUC = "did.method.losses.auc_loss", "a Python loop over pairs", "
 
 
 def loop(scores: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 7 and 8 as printed, one pair after the other."""
+    """Compute Eq. 7 and 8 as printed, one pair after the other."""
     fake, real = scores[labels == 1].unbind(), scores[labels == 0].unbind()
     total = scores.new_zeros(())
     for i in fake:
@@ -44,7 +44,7 @@ def loss(side: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def batch(size: int, fakes: int | None = None) -> tuple[Tensor, Tensor]:
-    """Scores and labels, half of them fake; of the fakes only the first `fakes`."""
+    """Draw scores and labels, half of them fake; of the fakes only the first `fakes`."""
     generator = torch.Generator().manual_seed(0)
     labels = (torch.arange(size) % 2).flip(0)
     scores = torch.randn(size, generator=generator) + 0.3 * labels
@@ -63,7 +63,7 @@ def both_ways(side: str, size: int) -> Call:
 
 
 def check(size: int) -> None:
-    """All three give the same value and gradient on what the slowest of them sees."""
+    """Check that all three give the same value and gradient on the inputs of the slowest of them."""
     scores, labels = batch(size, part_of(LOOP, size))
     values = [loss(side)(scores, labels) for side in (OURS, LOOP, LIBAUC)]
     gradients = [torch.autograd.grad(value, scores)[0] for value in values]

@@ -62,14 +62,14 @@ def theirs(file: str, frames: int, settings: Settings) -> Call:
 
 
 def side(name: str, file: str, frames: int, backbone: str) -> Call:
-    """What scores the faces on so many evenly spaced frames of a video; it returns how many it found."""
+    """Build a side that scores the faces on evenly spaced frames of a video; it returns how many it found."""
     torch.manual_seed(0)
     settings = Settings.preset("laptop", backbone=backbone, pretrained=WEIGHTS.get(backbone, "none"))
     return {OURS: ours, THEIRS: theirs}[name](file, frames, settings)
 
 
 def some(file: str, frames: int, backbone: str, pairs: int, case: str) -> tuple[Row, int]:
-    """Evenly spaced frames, the sides in turns; and on how many of them both find the face."""
+    """Time evenly spaced frames, the sides in turns, and count on how many of them both find the face."""
     calls = {name: side(name, file, frames, backbone) for name in (OURS, THEIRS)}
     faces = {name: call() for name, call in calls.items()}
     assert len(set(faces.values())) == 1, f"the two sides find other numbers of faces: {faces}"
@@ -80,7 +80,7 @@ def some(file: str, frames: int, backbone: str, pairs: int, case: str) -> tuple[
 
 
 def every(file: str, frames: int, backbone: str, case: str) -> Row:
-    """All frames, once, each side in a process of its own, the start of the process not counted."""
+    """Time all frames once, each side in a process of its own, without the start of the process."""
     sides = [alone(side, (name, file, frames, backbone), calls=1) for name in (OURS, THEIRS)]
     times = [(sides[0][2], sides[1][2])]
     note = "one pair, each side in a process of its own"

@@ -30,7 +30,7 @@ from did_book.pages.costs import Row, row
 
 
 def write_clips(folder: Path, videos: int, length: int = 200) -> pd.DataFrame:
-    """The index of `videos` clips; every eighth is a link to the same file."""
+    """Write `videos` clips and return their index; every eighth is a link to the same file."""
     files = [folder / f"clip{person}.mp4" for person in range(8)]
     for person, file in enumerate(tqdm(files, desc="clips")):
         clips.write(file, person, length, ((854, 480), (1280, 720))[person % 2])
@@ -47,7 +47,7 @@ def write_clips(folder: Path, videos: int, length: int = 200) -> pd.DataFrame:
 
 
 def theirs(index: pd.DataFrame, root: Path, out: Path, frames: int) -> dict[tuple[str, int], np.ndarray]:
-    """facenet-pytorch's way: each frame from OpenCV as a PIL image, detected and cut out by itself."""
+    """Prepare as facenet-pytorch does: each frame from OpenCV as a PIL image, detected and cut out by itself."""
     detector = MTCNN(image_size=224, margin=52, post_process=False)
     boxes = {}
     for path in tqdm(index["path"], desc="facenet-pytorch", leave=False):
@@ -65,7 +65,7 @@ def theirs(index: pd.DataFrame, root: Path, out: Path, frames: int) -> dict[tupl
 
 
 def parts_of_our_time(index: pd.DataFrame, root: Path, store: Path, frames: int) -> pd.DataFrame:
-    """Seconds a video in one process, by step."""
+    """Return the seconds per video in one process, by step."""
     spent: dict[str, float] = {}
 
     def timed(name: str, call: Callable) -> Callable:

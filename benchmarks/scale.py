@@ -42,7 +42,7 @@ def index_of(folder: Path, videos: int) -> pd.DataFrame:
 
 
 def peak_memory(stop: threading.Event, result: list[float]) -> None:
-    """Largest sum of the proportional memory of this process and its children, in MiB."""
+    """Return the largest sum of the proportional memory of this process and its children, in MiB."""
     while not stop.wait(0.1):
         total = 0
         for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def growth(data: pd.DataFrame) -> Row:
-    """Seconds that each further video takes up to the largest set, over those up to the set of about a tenth of it."""
+    """Compute how the seconds per further video grow from the small sets to the largest set."""
     ends = data.sort_values("videos").reset_index(drop=True)
     few = int((ends.videos[1:-1] - ends.videos.iloc[-1] / 10).abs().idxmin())
     at = [0, few, len(ends) - 1]

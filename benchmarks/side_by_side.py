@@ -31,7 +31,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def seconds(call: Call, times: int = 1) -> float:
-    """Seconds of one call, the mean over some in a row."""
+    """Return the seconds of one call, the mean over several in a row."""
     _wait()
     start = time.perf_counter()
     for _ in range(times):
@@ -46,7 +46,10 @@ def _wait() -> None:
 
 
 def take_turns(ours: Call, theirs: Call, pairs: int, name: str, warm: int = 2) -> list[tuple[float, float]]:
-    """Neighbouring timings of both; who goes first changes. What takes no 50 ms is called several times in a row."""
+    """Time both sides in turns; who goes first changes.
+
+    Calls of less than 50 ms are repeated in a row.
+    """
     last = {call: seconds(call) for _ in range(warm) for call in (ours, theirs)}
     times = {call: max(1, round(0.05 / took)) for call, took in last.items()}
     found = []
@@ -75,12 +78,15 @@ def _alone(build: Callable[..., Call], arguments: Sequence[Any], calls: int) -> 
 
 
 def memory(build: Callable[..., Call], ours: Sequence[Any], theirs: Sequence[Any], calls: int = 2) -> dict[str, Any]:
-    """Peak memory of both sides as fields of a row. The second call of a training step has Adam's state already."""
+    """Return the peak memory of both sides as fields of a row.
+
+    Adam's state exists already in the second call of a training step.
+    """
     return as_fields(*(alone(build, side, calls) for side in (ours, theirs)))
 
 
 def as_fields(*sides: tuple[float, float, float]) -> dict[str, Any]:
-    """What `alone` has found of both sides, as fields of a row."""
+    """Convert the results of `alone` for both sides to fields of a row."""
     return {
         "memory": tuple(peak for _, peak, _ in sides),
         "more": {"MiB above the packages": tuple(peak - start for start, peak, _ in sides)},
@@ -88,8 +94,11 @@ def as_fields(*sides: tuple[float, float, float]) -> dict[str, Any]:
 
 
 def peak_memory() -> float:
-    """MiB: the most that this process has held of the GPU's memory where there is one; else the peaks of resident
-    memory of this process and of its children that are alive, summed (children on Linux only)."""
+    """Return the peak memory in MiB.
+
+    It is the most that this process has held of the GPU's memory, if there is a GPU; else the sum of the peaks of
+    resident memory of this process and its running children (children on Linux only).
+    """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     if platform.system() != "Linux":

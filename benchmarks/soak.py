@@ -25,14 +25,14 @@ SIZE, PEOPLE = 160, 40
 
 
 def untrained() -> Detector:
-    """A small detector: what it says does not matter here."""
+    """Build a small untrained detector: its answers do not matter here."""
     settings, level = Settings.preset("smoke"), {"temperature": 1.0, "threshold": 0.0}
     about = {"run": "untrained", "calibration": {"frame": level, "video": level}}
     return Detector(DIDTask(settings, 5).detector(), settings, about)
 
 
 def pictures(count: int, folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files that are there while they are judged."""
+    """Write the files that are scored."""
     rng = np.random.default_rng(0)
     people = [Image.fromarray(draw(np.random.default_rng(n)).image).resize((SIZE, SIZE)) for n in range(PEOPLE)]
     for number in range(count):
@@ -50,7 +50,7 @@ def pictures(count: int, folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def in_use(process: int | str) -> float:
-    """Memory of a process, in MB."""
+    """Return the memory of a process, in MB."""
     (line,) = [x for x in Path(f"/proc/{process}/status").read_text().splitlines() if x.startswith("VmRSS")]
     return int(line.split()[1]) / 1024
 

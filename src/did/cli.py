@@ -1,9 +1,11 @@
-"""`did`: the command line, thin over the package::
+"""The command line, `did`: thin over the package.
+
+For example::
 
     did prepare ffpp --root /path/to/FaceForensics++
     did data check ffpp --root /path/to/FaceForensics++
 
-`did --help` lists everything. What the user can mend is one sentence on standard error, with exit status 1.
+`did --help` lists everything. What the user can fix is one sentence on standard error, with exit status 1.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(did.__version__)
 def main() -> None:
-    """An executable companion to CrossDF: data, training and results.
+    r"""Run the executable companion to CrossDF: data, training and results.
 
     \b
     In any folder: data, export, ledger, predict, prepare, runs, train.

@@ -9,7 +9,7 @@ from did.errors import DidError
 
 
 class _Book(click.Group):
-    """Says which packages are missing."""
+    """A group of commands that says which packages are missing."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -20,7 +20,7 @@ class _Book(click.Group):
 
 @click.group(cls=_Book)
 def book() -> None:
-    """The book, in a checkout: execute its notebooks, build it, check it."""
+    """Make the book, in a checkout: execute its notebooks, build it, check it."""
 
 
 @book.command()

@@ -93,7 +93,7 @@ def _folder(video: str) -> str:
 
 
 def _found(root: Path, left: layout.Left) -> dict[str, Path]:
-    """Every video by its id, folder and stem ("Celeb-real/id0_0000")."""
+    """Find every video: its id, folder and stem ("Celeb-real/id0_0000")."""
     found: dict[str, Path] = {}
     for name in FOLDERS:
         base = root / name
@@ -112,7 +112,7 @@ def _found(root: Path, left: layout.Left) -> dict[str, Path]:
 
 
 def _testing(root: Path, found: Mapping[str, Path], allow_missing: bool) -> tuple[list[str], int]:
-    """The ids of the listed videos that are there, in the list's order, and how many are not."""
+    """Return the ids of the listed videos that exist, in the list's order, and how many do not."""
     file = root / LIST
     if not file.is_file():
         raise DidError(
@@ -154,7 +154,7 @@ def _testing(root: Path, found: Mapping[str, Path], allow_missing: bool) -> tupl
 
 
 def _people(video: str, file: Path) -> tuple[str, ...]:
-    """Everyone in a video, the target first."""
+    """Return everyone in a video, the target first."""
     folder = _folder(video)
     if folder not in PATTERNS:
         return (layout.person(video),)
@@ -168,7 +168,7 @@ def _people(video: str, file: Path) -> tuple[str, ...]:
 
 
 def _splits(people: Mapping[str, tuple[str, ...]], testing: list[str]) -> tuple[dict[str, str], str]:
-    """The split of each video that has one, and in words what was left out ("" for nothing)."""
+    """Return the split of each video that has one, and what was left out in words ("" for nothing)."""
     tested = {name for video in testing for name in people[video]}
     rest = sorted(people.keys() - set(testing))
     free = [video for video in rest if tested.isdisjoint(people[video])]

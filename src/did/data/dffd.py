@@ -72,7 +72,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
 
 
 def _subsets(root: Path, strict: bool) -> dict[str, Path]:
-    """The folder of each subset that is there, by its canonical name."""
+    """Return the folder of each subset that exists, by its canonical name."""
     found: dict[str, Path] = {}
     unknown = []
     for folder in layout.folders(root):
@@ -104,7 +104,7 @@ def _subsets(root: Path, strict: bool) -> dict[str, Path]:
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """The folder of each split that a subset has."""
+    """Return the folder of each split that a subset has."""
     found = {}
     for split, names in SPLIT_FOLDERS.items():
         there = [folder / name for name in names if (folder / name).is_dir()]

@@ -44,7 +44,7 @@ NO_FACE = "no face found"
 
 
 def in_batches(images: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """Numbered images of one size in lists of at most `PIXELS_AT_ONCE`, at least one image each."""
+    """Group numbered images of one size into lists of at most `PIXELS_AT_ONCE` pixels, at least one image each."""
     for shape, group in groupby(images, key=lambda pair: pair[1].shape):
         batch: list[tuple[int, np.ndarray]] = []
         for pair in group:
@@ -56,7 +56,7 @@ def in_batches(images: Iterator[tuple[int, np.ndarray]]) -> Iterator[list[tuple[
 
 
 def template(size: int, margin: float = MARGIN) -> np.ndarray:
-    """Where the five landmarks come to lie in a crop of `size` pixels a side, as (5, 2) pixel coordinates (x, y).
+    """Return the places of the five landmarks in a crop of `size` pixels a side, as pixel coordinates (x, y), (5, 2).
 
     The crop is `1 + margin` times the height of MTCNN's box of an upright frontal face, about the box's centre. That
     box runs from the forehead to the chin: at the default of .3 the crop shows the whole face and a rim around it,
@@ -90,8 +90,11 @@ def align(image: np.ndarray, landmarks: np.ndarray, size: int = 224, margin: flo
 
 @dataclass(frozen=True)
 class Face:
-    """A face in an image, in pixels: box (4,) as x0, y0, x1, y1; landmarks (5, 2) as (x, y): left eye, right eye, nose,
-    left and right corner of the mouth as seen in the picture; probability in 0-1."""
+    """A face in an image, in pixels.
+
+    The bounding box (4,) is x0, y0, x1, y1. The landmarks (5, 2) are (x, y): left eye, right eye, nose, left and right
+    corner of the mouth as seen in the picture. The probability is in 0-1.
+    """
 
     box: np.ndarray
     probability: float
@@ -99,16 +102,19 @@ class Face:
 
     @property
     def height(self) -> float:
-        """Height of the box."""
+        """Height of the bounding box."""
         return float(self.box[3] - self.box[1])
 
     @property
     def centre(self) -> np.ndarray:
-        """Centre of the box, (2,)."""
+        """Centre of the bounding box, (2,)."""
         return (self.box[:2] + self.box[2:]) / 2
 
     def scaled(self, factor: float) -> Face:
-        """The same face in an image that is `factor` times as large; pixel coordinates count from pixels' centres."""
+        """Return the same face in an image that is `factor` times as large.
+
+        Pixel coordinates count from the centres of pixels.
+        """
         shift = (factor - 1) / 2
         return Face(self.box * factor + shift, self.probability, self.landmarks * factor + shift)
 
@@ -163,14 +169,17 @@ def detect(images: Sequence[np.ndarray], every: bool = False) -> list[list[Face]
 
 
 def _reduced(image: np.ndarray, step: int) -> np.ndarray:
-    """Means over blocks of step × step pixels; what is left at the right and lower border is left out."""
+    """Average blocks of step × step pixels; leftover pixels at the right and lower border are dropped."""
     height, width = (side // step for side in image.shape[:2])
     whole = image[: height * step, : width * step]
     return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _pyramid_size(pixels: float) -> float:
-    """The largest face size of MTCNN's default pyramid (20 / .709^k) up to `pixels`: its scales stay the same ones."""
+    """Return the largest face size of MTCNN's default pyramid (20 / .709^k) up to `pixels`.
+
+    So the scales of the pyramid stay the same ones.
+    """
     result = float(SMALLEST_FACE)
     while result / PYRAMID_STEP <= pixels:
         result /= PYRAMID_STEP
@@ -204,7 +213,10 @@ def _detector() -> MTCNN:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums over several threads may round otherwise: the crops must not depend on the number of workers."""
+    """Compute in one thread.
+
+    Sums over several threads may round differently, and the crops must not depend on the number of workers.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -112,7 +112,7 @@ def index(
 
 
 def _folders(root: Path, compression: str, methods: Sequence[str]) -> dict[str, Path]:
-    """The folder that holds the .mp4 files of each method, "real" first."""
+    """Return the folder with the .mp4 files of each method, "real" first."""
     names = (tables.REAL, *methods)
     official = {name: root / "manipulated_sequences" / name for name in methods}
     official[tables.REAL] = root / "original_sequences" / "youtube"
@@ -180,7 +180,7 @@ def _pairs(file: Path) -> list[tuple[str, str]]:
 
 
 def _videos(method: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(file stem, identity) of every video that the pairs stand for, sorted by stem."""
+    """Return (file stem, identity) of every video that the pairs describe, sorted by stem."""
     if method == tables.REAL:
         return sorted((name, name) for pair in pairs for name in pair)
     both_ways = [*pairs, *((second, first) for first, second in pairs)]

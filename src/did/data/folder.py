@@ -66,8 +66,10 @@ SEVERAL = 3
 
 @dataclass
 class _File:
-    """A video or image. `name` is what tells who is in it unless people.csv has said it; `split` is "" until it is
-    known."""
+    """A video or image.
+
+    `name` identifies the person in it unless people.csv does; `split` is "" until it is known.
+    """
 
     path: Path
     method: str
@@ -115,7 +117,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
 
 
 def _found(root: Path, left: layout.Left) -> tuple[list[_File], list[tuple[str, ...]]]:
-    """Every file, once, and the names of people who are the same one, as links say."""
+    """Find every file, once, and the names that links identify as the same person."""
     for name in LABELS:
         if not (root / name).is_dir():
             raise DidError(f"{root} has no folder {name}/; it must be {TITLE}: add it, or {layout.hint(root, LABELS)}.")
@@ -162,18 +164,18 @@ def _found(root: Path, left: layout.Left) -> tuple[list[_File], list[tuple[str, 
 
 
 def _name(file: Path, base: Path) -> str:
-    """What tells who is in a file of a class's folder."""
+    """Return the part of a path that identifies the person in a file of a class's folder."""
     inside = file.relative_to(base)
     return _composed(inside.parts[0] if len(inside.parts) > 1 else file.stem)
 
 
 def _composed(name: str) -> str:
-    """One spelling for letters with accents: file systems differ in whether they write them as one sign or two."""
+    """Normalise letters with accents, which file systems write as one character or as two."""
     return unicodedata.normalize("NFC", name)
 
 
 def _read_people(root: Path, found: list[_File]) -> None:
-    """Take over what people.csv says, if it is there: of folders first, then of the files themselves."""
+    """Apply people.csv, if it exists: to folders first, then to the files themselves."""
     file = root / PEOPLE
     if not file.is_file():
         return
@@ -204,7 +206,7 @@ def _read_people(root: Path, found: list[_File]) -> None:
 
 
 def _rows(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
-    """The rows of people.csv with their lines; a comma at the end of a line is no cell."""
+    """Yield the rows of people.csv with their line numbers; a comma at the end of a line is not a cell."""
     malformed = f"{file} is not a table in CSV and UTF-8; write one with the columns path, identity."
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
@@ -225,7 +227,7 @@ def _rows(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
 
 
 def _read_names(root: Path, found: list[_File], strict: bool) -> dict[str, tuple[str, ...]]:
-    """Find out from the names who is in the files of which people.csv says nothing.
+    """Identify from the names who is in the files that people.csv does not mention.
 
     Returns:
         The people of each name that is not simply one person's.
@@ -280,7 +282,7 @@ def _read_names(root: Path, found: list[_File], strict: bool) -> dict[str, tuple
 
 
 def _joined(name: str, known: Mapping[str, str]) -> tuple[str, ...]:
-    """The people whose names a name joins or begins with; none for a name of its own."""
+    """Return the people whose names a name joins or begins with; nobody if the name is a person of its own."""
     tokens = name.split("_")
     people: list[str] = []
     at, end = 0, len(tokens) - 1  # Never the whole name.
@@ -297,26 +299,29 @@ def _joined(name: str, known: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _form(name: str) -> str:
-    """A name with "#" for its numbers, of which digits alone keep their count; "" without any."""
+    """Return a name with "#" for its numbers; digits alone keep their count; "" if it has no number."""
     if not re.search(r"\d", name):
         return ""
     return "#" * len(name) if name.isdigit() else re.sub(r"\d+", "#", name)
 
 
 def _folded(name: str) -> str:
-    """What names have in common that differ in upper and lower case, or in blanks at the ends."""
+    """Fold names that differ only in upper and lower case, or in blanks at the ends, to the same text."""
     return _composed(name).strip().casefold()
 
 
 def _place(root: Path, file: _File) -> str:
-    """The folder or file whose name tells who is in a file, relative to the root."""
+    """Return the folder or file whose name identifies the person in a file, relative to the root."""
     inside = file.path.relative_to(root)
     depth = 2 if file.method == tables.REAL else 3
     return Path(*inside.parts[:depth]).as_posix()
 
 
 def _alike(root: Path, found: list[_File], strict: bool) -> list[tuple[str, ...]]:
-    """People whose names differ in upper and lower case alone: perhaps one, so that they are kept together."""
+    """Return people whose names differ only in upper and lower case.
+
+    They may be one person, so they are kept together.
+    """
     alike: dict[str, dict[str, None]] = {}
     for person in sorted({person for file in found for person in file.people}):
         alike.setdefault(_folded(person), {})[person] = None
@@ -332,7 +337,7 @@ def _alike(root: Path, found: list[_File], strict: bool) -> list[tuple[str, ...]
 
 
 def _share_out(root: Path, found: list[_File], same: Sequence[tuple[str, ...]]) -> None:
-    """Give every file the split of its group of people; `same` are further people to keep together."""
+    """Assign to every file the split of its group of people; `same` are further people to keep together."""
     groups = _groups([*(file.people for file in found), *same])
     names = {id(group): "+".join(sorted(group)) for group in groups.values()}
     name_of = [names[id(groups[file.people[0]])] for file in found]
@@ -363,7 +368,7 @@ def _share_out(root: Path, found: list[_File], same: Sequence[tuple[str, ...]]) 
 
 
 def _groups(files: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
-    """For each person, everyone who is connected with them by shared files: one set object a group."""
+    """Map each person to everyone who is connected with them by shared files: one set object per group."""
     groups: dict[str, set[str]] = {}
     for people in files:
         sets = [groups.setdefault(name, {name}) for name in people]
@@ -376,7 +381,10 @@ def _groups(files: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
 
 
 def _ranked(names: list[str]) -> dict[str, str]:
-    """The split of each name: test first, then val, then train; with less than three names all are for training."""
+    """Assign a split to each name: test first, then val, then train.
+
+    With fewer than three names, all are for training.
+    """
     test, val = (max(1, round(share * len(names))) if len(names) >= 3 else 0 for share in (TEST, VAL))
     order = ["test"] * test + ["val"] * val + ["train"] * (len(names) - test - val)
     return dict(zip(sorted(names, key=layout.rank), order, strict=True))

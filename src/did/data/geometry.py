@@ -7,7 +7,7 @@ Points = NDArray[np.float64]
 
 
 def similarity(source: Points, target: Points) -> NDArray[np.float64]:
-    """The rotation, scale and shift that brings points nearest to others, in least squares, without reflections.
+    """Fit the rotation, scale and shift that maps points onto others, in least squares, without reflections.
 
     Args:
         source: (n, 2) points (x, y).

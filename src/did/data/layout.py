@@ -48,12 +48,12 @@ def media_kind(path: str | Path) -> str | None:
 
 
 class LayoutWarning(UserWarning):
-    """A data set is usable and not what its authors publish, or some of its files are left out."""
+    """A data set can be used, but is not what its authors publish, or some of its files are left out."""
 
 
 @dataclass
 class Left:
-    """Collects what is left out of a data set's folders, so that it is said.
+    """Collects the files that are left out of a data set's folders, so that they can be reported.
 
     Attributes:
         counts: number of files by suffix ("no suffix" too), or by another reason.
@@ -66,7 +66,7 @@ class Left:
     again: list[Path] = field(default_factory=list)
 
     def noted(self, table: pd.DataFrame, root: Path, strict: bool) -> pd.DataFrame:
-        """Return the table with the counts as its `attrs["left_out"]`; warn of what its owner hardly means.
+        """Return the table with the counts as its `attrs["left_out"]`, and warn of what the owner hardly intends.
 
         Raises:
             DidError: under `strict`, instead of the warning.
@@ -91,7 +91,7 @@ class Left:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Turn whatever the file system refuses inside the block, or the decorated function, into a DidError."""
+    """Turn any refusal of the file system inside the block, or the decorated function, into a DidError."""
     try:
         yield
     except OSError as error:
@@ -101,7 +101,7 @@ def readable() -> Iterator[None]:
 
 @readable()
 def open_root(root: str | Path, title: str) -> Path:
-    """The root as a path.
+    """Return the root as a path, after checking that it is a folder.
 
     Raises:
         DidError: it does not exist, is a file, is empty or cannot be read, or its name does not fit into a table.
@@ -121,7 +121,9 @@ def open_root(root: str | Path, title: str) -> Path:
 def files(
     folder: Path, suffixes: Sequence[str], deep: bool = False, left: Left | None = None, stay: bool = False
 ) -> list[Path]:
-    """The files of a folder with one of `suffixes` (in lower case; the files' own case does not matter), sorted.
+    """List the files of a folder with one of `suffixes`, sorted.
+
+    The suffixes are in lower case; the case of the files' own suffixes does not matter.
 
     Hidden files, such as the `._x` that macOS leaves, are left out. Links are followed, and each real folder is
     entered once: under its own path rather than a link's.
@@ -196,7 +198,7 @@ def _within(place: str, folder: str) -> bool:
 
 @readable()
 def by_stem(folder: Path, suffix: str, left: Left | None = None) -> dict[str, Path]:
-    """The files of a folder with `suffix`, in upper or lower case, by their names without it.
+    """Map the files of a folder with `suffix`, in upper or lower case, by their names without it.
 
     Raises:
         DidError: as `files`; or two differ in the case of the suffix alone.
@@ -209,7 +211,7 @@ def by_stem(folder: Path, suffix: str, left: Left | None = None) -> dict[str, Pa
 
 
 def apart(folders: Iterable[Path]) -> None:
-    """Check that folders of different classes are different ones, links or not.
+    """Check that the folders of different classes are different folders, also if they are links.
 
     Raises:
         DidError: two are the same, or one is inside another.
@@ -224,12 +226,12 @@ def apart(folders: Iterable[Path]) -> None:
 
 
 def shown(name: str | Path) -> str:
-    """A name for people to read: what is no text, and control characters, as escapes."""
+    """Format a name for people to read: bytes that are not text, and control characters, become escapes."""
     return _ODD.sub(lambda odd: odd[0].encode("unicode_escape").decode().replace("udc", "x"), os.fspath(name))
 
 
 def check_name(name: str | Path, here: Path | None = None) -> None:
-    """Check that a name can stand in a table, a page and a line of text.
+    """Check that a name can be written in a table, a page and a line of text.
 
     Args:
         name: of a file or folder.
@@ -247,7 +249,7 @@ def check_name(name: str | Path, here: Path | None = None) -> None:
 
 @readable()
 def folders(folder: Path) -> list[Path]:
-    """The folders directly in `folder` that are not hidden, sorted by name.
+    """List the folders directly in `folder` that are not hidden, sorted by name.
 
     Raises:
         DidError: it cannot be read, or a name does not fit into a table.
@@ -263,7 +265,7 @@ def _hidden(name: str) -> bool:
 
 
 def hint(root: Path, names: Iterable[str]) -> str:
-    """What to do about a root in which no folder of `names` lies: they may be one level below."""
+    """Suggest what to do if a root contains no folder of `names`: they may be one level below."""
     for name in names:
         for child in folders(root):
             if (child / name).is_dir():
@@ -272,25 +274,25 @@ def hint(root: Path, names: Iterable[str]) -> str:
 
 
 def stems(found: Sequence[Path], base: Path) -> list[str]:
-    """Names of files below `base`, unique: without the suffix, or all with it where two differ in nothing else."""
+    """Return unique names of files below `base`: without the suffix, or with it if two differ only in it."""
     short = [file.relative_to(base).with_suffix("").as_posix() for file in found]
     return short if len(set(short)) == len(short) else [file.relative_to(base).as_posix() for file in found]
 
 
 def person(name: str) -> str:
-    """One person's identity from the name of a file or folder: "+" would join two people."""
+    """Return one person's identity from the name of a file or folder; a "+" in it would join two people."""
     return name.replace("+", "%2B")
 
 
 def rank(name: str) -> str:
-    """Key that sorts names in an order that looks random and is the same on every machine."""
+    """Return a key that sorts names in an order that looks random and is the same on every machine."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def row(
     root: Path, file: Path, dataset: str, method: str, label: int, split: str, video: str, identity: str
 ) -> dict[str, Any]:
-    """One row of the table (`did.data.table.make_table`) for a video or an image below `root`."""
+    """Build one row of the table (`did.data.table.make_table`) for a video or an image below `root`."""
     return {
         "path": file.relative_to(root).as_posix(),
         "label": label,
@@ -314,7 +316,10 @@ def still_rows(
     left: Left,
     deep: bool = False,
 ) -> list[dict[str, Any]]:
-    """Rows for the images of a folder, each a video of one frame, named `prefix`/..., and a person of its own."""
+    """Build rows for the images of a folder: each is a video of one frame, and a person of its own.
+
+    The videos are named `prefix`/...
+    """
     found = files(folder, IMAGE_SUFFIXES, deep, left)
     videos = [f"{prefix}/{stem}" for stem in stems(found, folder)]
     return [
@@ -335,18 +340,18 @@ def counted(found: Mapping[str, int], published: Mapping[str, int], missing: int
 
 
 def lacking(counts: Mapping[str, Any]) -> str:
-    """Return in words what there is less of than published, from what `counted` gave; "" for nothing."""
+    """Describe what is missing compared with the published data, from the result of `counted`; "" for nothing."""
     found, published = counts.get("found", {}), counts.get("published", {})
     return ", ".join(f"{found[name]} of {n} {name}" for name, n in published.items() if found[name] < n)
 
 
 def let_pass(root: Path, title: str, said: str) -> None:
-    """Warn of videos that the lists name and that the user lets be missing; of a stand-in too."""
+    """Warn of videos that the lists name and that the user accepts as missing, also for a stand-in."""
     warnings.warn(f"{title} in {root} goes without {said}, as allow_missing says.", LayoutWarning, stacklevel=2)
 
 
 def finish(rows: Iterable[Mapping[str, Any]], counts: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """The checked table: rows sorted by split (train, val, test), method (real first) and name.
+    """Build and check the table: rows sorted by split (train, val, test), method (real first) and name.
 
     Args:
         rows: of the table.
@@ -365,7 +370,7 @@ def finish(rows: Iterable[Mapping[str, Any]], counts: Mapping[str, Any] | None =
 
 
 def note(root: Path, sentence: str, strict: bool = False) -> None:
-    """Warn with a LayoutWarning; a stand-in is what it is on purpose, so nothing is said about one.
+    """Warn with a LayoutWarning; for a stand-in, which differs on purpose, nothing is said.
 
     Raises:
         DidError: under `strict`, instead of the warning.
@@ -397,7 +402,7 @@ def compare_contents(table: pd.DataFrame, root: Path, strict: bool, progress: bo
 
 
 def compare(root: Path, title: str, found: Mapping[str, int], published: Mapping[str, int], strict: bool) -> None:
-    """Warn where a count is not the published one; a stand-in is not compared.
+    """Warn if a count is not the published one; a stand-in is not compared.
 
     Args:
         found: how many there are of each thing that `published` names.

@@ -27,7 +27,7 @@ PLAIN = Wants()
 
 
 def domain_names(table: pd.DataFrame) -> list[str]:
-    """The domains of a table in the order of their numbers: "real", then its forgery methods by name."""
+    """Return the domains of a table in the order of their numbers: "real", then its forgery methods by name."""
     return [tables.REAL, *sorted(set(table["method"]) - {tables.REAL})]
 
 
@@ -125,7 +125,7 @@ class Faces(Dataset):
 
 
 def _windows(rows: pd.DataFrame, frames: int) -> np.ndarray:
-    """(n, frames) positions of the rows around each row in its video, in the order of time."""
+    """Return the positions of the rows around each row in its video, in the order of time, (n, frames)."""
     found = np.empty((len(rows), frames), dtype=np.int64)
     for _, part in rows.reset_index(drop=True).sort_values("frame", kind="stable").groupby("video", sort=False):
         at = np.arange(len(part))[:, None] + np.arange(frames) - frames // 2
@@ -134,7 +134,7 @@ def _windows(rows: pd.DataFrame, frames: int) -> np.ndarray:
 
 
 def to_tensor(crop: Image.Image, size: int) -> torch.Tensor:
-    """What the networks see of a crop, gray ("L") or RGB: float32 (1 or 3, size, size) in [0, 1]."""
+    """Convert a crop, gray ("L") or RGB, to the network's input: float32 (1 or 3, size, size) in [0, 1]."""
     if crop.size != (size, size):
         smaller = min(crop.size) > size
         crop = crop.resize((size, size), Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
@@ -143,7 +143,10 @@ def to_tensor(crop: Image.Image, size: int) -> torch.Tensor:
 
 
 class _Batches(Sampler[list[int]]):
-    """Batch i depends on (seed, i) alone: training resumed at iteration i sees the batches it would have seen."""
+    """Batches of which number i depends only on (seed, i).
+
+    So training resumed at iteration i sees the batches that it would have seen.
+    """
 
     def __init__(
         self, domains: Sequence[int] | np.ndarray, batch_size: int, iterations: int, seed: int, start: int = 0
@@ -232,7 +235,7 @@ class UniformBatches(_Batches):
 
 
 class PairedBatches(_Batches):
-    """Batches of real faces, each beside one forgery by each method of the same target, as far as there are.
+    """Batches of real faces, each beside one forgery of the same target by each method, if there is one.
 
     Args:
         domains: (n,) the domain number of each sample; 0 is real.
@@ -265,7 +268,7 @@ class PairedBatches(_Batches):
 
 
 class _Seeded(Sampler[list[tuple[int, int]]]):
-    """The batches of another sampler, each index with the seed of its image's transform."""
+    """The batches of another sampler, with a seed for the transform of each image."""
 
     def __init__(self, whole: _Batches) -> None:
         self.whole = whole
@@ -288,7 +291,9 @@ def batches(
     balanced: bool = True,
     num_workers: int = 0,
 ) -> DataLoader:
-    """A loader for training: batches `start` to `iterations`, the same ones whatever the number of workers.
+    """Build the training loader.
+
+    It yields batches `start` to `iterations`, which do not depend on the number of workers.
 
     Raises DidError as the samplers and, with workers, `did.utils.workers.check_start`.
     """
@@ -302,7 +307,7 @@ def batches(
 
 
 def ordered(faces: Faces, batch_size: int, num_workers: int = 0) -> DataLoader:
-    """A loader for evaluation: every sample once, in the order of the rows.
+    """Build the loader for evaluation: every sample once, in the order of the rows.
 
     Raises DidError, with workers, as `did.utils.workers.check_start`.
     """

@@ -27,7 +27,7 @@ SIDE = 64
 
 
 def file_of(root: Path, path: str) -> Path:
-    """Where the mask of the file `path` (relative to `root`) lies."""
+    """Return the mask file of the file `path` (relative to `root`)."""
     return Path(root) / FOLDER / f"{path}.png"
 
 
@@ -40,7 +40,7 @@ def save(root: Path, path: str, masks: Masks) -> None:
 
 
 def mask(root: str | Path, path: str, frame: int = 0) -> Masks | None:
-    """What was changed in one frame of a stand-in's file.
+    """Return which part of one frame of a stand-in's file was changed.
 
     Args:
         root: folder of the stand-in.
@@ -95,7 +95,7 @@ def true_region(root: str | Path, row: Any, size: int, margin: float = MARGIN) -
 
 
 def _frame(file: Path, number: int) -> NDArray[Any]:
-    """One frame of a clip, or a picture: RGB uint8 (h, w, 3)."""
+    """Read one frame of a clip, or a picture: RGB uint8 (h, w, 3)."""
     if file.suffix.lower() in IMAGE_SUFFIXES:
         return read_image(file)
     # A stand-in's clips are short: all frames are decoded.

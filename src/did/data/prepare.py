@@ -175,7 +175,7 @@ def prepare(
 
 
 def places(videos: Sequence[str]) -> list[str]:
-    """Where the crops of each video are, below `faces/`: no place is another's, or a folder inside another's.
+    """Assign a folder below `faces/` to each video; no folder is inside another video's folder.
 
     A place is the video's id, so that a person finds the crops. It is "~" and a checksum of the id if another id is
     inside it (a clip `real/p0` beside pictures `real/p0/1`), if a file system may take it for an earlier one (by upper
@@ -198,7 +198,7 @@ def places(videos: Sequence[str]) -> list[str]:
 
 
 def _check_names(index: pd.DataFrame) -> None:
-    """Names that a table in CSV and UTF-8 would not give back: of bytes that are no text, or with a carriage return."""
+    """Refuse names that a CSV table in UTF-8 would not give back: bytes that are not text, or a carriage return."""
     for name in ("path", "method", "video", "identity", "dataset"):
         for value in map(str, index[name].unique()):
             if "\r" in value or value.encode("utf-8", "replace").decode() != value:
@@ -210,8 +210,9 @@ def _check_names(index: pd.DataFrame) -> None:
 
 
 def _stamp(file: Path) -> str:
-    """What changes whenever a file's content may have changed: its size, its number and its times; "" if it has just
-    been changed, as another change in the same moment would not show.
+    """Return what changes whenever a file's content may have changed: its size, inode number and times.
+
+    It is "" if the file has just been changed, because another change in the same moment would not show.
 
     Raises:
         DidError: there is no such file.
@@ -227,7 +228,7 @@ def _stamp(file: Path) -> str:
 
 
 def _digest(file: Path) -> str:
-    """SHA-256 of a file's content; "" if it cannot be read: then it goes to the quarantine."""
+    """Return the SHA-256 of a file's content; "" if it cannot be read, so that it goes to the quarantine."""
     try:
         return sha256(file)
     except OSError:
@@ -249,7 +250,7 @@ def _note_seen(store: Path, index: pd.DataFrame, stamps: Sequence[str], digests:
 
 
 def _is_finished(store: Path, settings: dict[str, Any], index: pd.DataFrame, root: Path, stamps: Sequence[str]) -> bool:
-    """Is the store finished?
+    """Return whether the store is finished.
 
     Raises:
         DidError: it is, but with other settings or from other videos.
@@ -279,7 +280,7 @@ def _is_finished(store: Path, settings: dict[str, Any], index: pd.DataFrame, roo
 
 
 def _begin(store: Path, settings: dict[str, Any]) -> None:
-    """Make the store ready to be worked on, or go on with one that is unfinished."""
+    """Prepare the store for work, or resume one that is unfinished."""
     unfinished = store / "unfinished.json"
     # Not the files' content: a video that was mended after it stopped the work is taken up alone.
     started = settings | {"finished": False}
@@ -323,18 +324,23 @@ def _note(file: Path, settings: dict[str, Any]) -> None:
 
 
 def _part(store: Path, place: str) -> Path:
-    """What is known of a video that is done, in a folder of its own for the reason that `places` has."""
+    """Return the folder that records a finished video; see `places` for why each has its own."""
     return store / "parts" / place / "part.json"
 
 
 def _read_part(part: Path) -> dict[str, Any]:
-    """Of a video that is done: stamp and sha256 of its file, found, missed, and broken, the reason or None."""
+    """Read the record of a finished video: stamp and sha256 of its file, found, missed, and broken.
+
+    `broken` is the reason, or None.
+    """
     return json.loads(part.read_text(encoding="utf-8"))
 
 
 def _is_done(store: Path, part: Path, file: Path, stamp: str) -> bool:
-    """Is it there, from this content, with all its crops? A video that did not decode is tried again: it may have been
-    mended."""
+    """Return whether a video is finished, from this content and with all its crops.
+
+    A video that did not decode is tried again, because the file may have been repaired.
+    """
     if not part.is_file():
         return False
     known = _read_part(part)
@@ -347,7 +353,7 @@ def _is_done(store: Path, part: Path, file: Path, stamp: str) -> bool:
 def _executor(
     jobs: Sequence[tuple], frames: int, workers: int | None, cluster: str | None
 ) -> Iterator[tuple[Executor | None, int]]:
-    """What runs the jobs, None for this process, and how many of them to hand out at a time."""
+    """Return what runs the jobs (None for this process) and how many of them to submit at a time."""
     if cluster is not None:
         with _dask(cluster) as client:
             yield client.get_executor(pure=False), VIDEOS_A_WORKER * max(1, len(client.ncores()))
@@ -395,7 +401,7 @@ def _dask(address: str) -> Iterator[Any]:
 
 
 def _run(jobs: Sequence[tuple], executor: Executor | None, at_once: int) -> Iterator[None]:
-    """Do all jobs, a limited number at a time; yields once for each that is done."""
+    """Run all jobs, a limited number at a time; yield once for each finished one."""
     if executor is None:
         for job in jobs:
             _prepare_video(*job)
@@ -417,7 +423,7 @@ def _start_worker() -> None:
 
 
 def _die_with_parent() -> None:
-    """A killed parent would leave its workers behind, waiting for work for ever."""
+    """End this worker if its parent is killed; otherwise it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -470,7 +476,7 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
 
 
 class _Unreadable(Exception):
-    """The file does not decode: its sentence goes to the quarantine."""
+    """A file that does not decode; its sentence goes to the quarantine."""
 
 
 def _read(file: Path, frames: int, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
@@ -504,7 +510,7 @@ def _refuse_broken(index: pd.DataFrame, root: Path, parts: Sequence[Path]) -> No
 
 
 def _check_crops(store: Path, parts: Sequence[Path], progress: bool) -> None:
-    """Is every crop there, and the one that was cut? A video of which one is not counts as not done."""
+    """Check that every crop exists and is unchanged; otherwise its video counts as unfinished."""
     wrong = []
     for part in tqdm(parts, unit=" videos", desc="check", disable=not progress):
         crops = {path: digest for _, path, *_, digest in _read_part(part)["found"]}
@@ -519,13 +525,13 @@ def _check_crops(store: Path, parts: Sequence[Path], progress: bool) -> None:
 
 
 def _write_rows(file: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """CSV as `did.data.table.save` writes it, one row at a time."""
+    """Write CSV as `did.data.table.save` does, one row at a time."""
     with file.open("w", newline="", encoding="utf-8") as opened:
         csv.writer(opened, lineterminator="\n").writerows(rows)
 
 
 def _manifest(index: pd.DataFrame, parts: Sequence[Path]) -> Iterator[list[Any]]:
-    """The header and one row a crop, in the order of the index."""
+    """Yield the header and one row per crop, in the order of the index."""
     yield [*tables.COLUMNS, *MANIFEST_COLUMNS]
     at = tables.COLUMNS.index("frame")
     rows = index[list(tables.COLUMNS)].itertuples(index=False, name=None)
@@ -535,7 +541,7 @@ def _manifest(index: pd.DataFrame, parts: Sequence[Path]) -> Iterator[list[Any]]
 
 
 def _quarantine(index: pd.DataFrame, parts: Sequence[Path]) -> Iterator[list[Any]]:
-    """The header and one row for everything that gave no crop, in the order of the index."""
+    """Yield the header and one row for everything that gave no crop, in the order of the index."""
     yield list(QUARANTINE_COLUMNS)
     for path, part in zip(index["path"], parts, strict=True):
         known = _read_part(part)

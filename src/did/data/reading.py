@@ -34,7 +34,7 @@ _END, _REFUSED, _NOTE = -1, -2, -3
 
 
 class Reader:
-    """Reads files in a child process, one after the other; to be used with `with`.
+    """Reads files in a child process, one after the other; use it as a context manager.
 
     Args:
         seconds: that the child may take for a frame, before it is ended.
@@ -57,7 +57,7 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """End the child, if there is one. The next file starts another."""
+        """End the child process, if there is one; the next file starts another."""
         if self._child is not None:
             self._child.kill()
             for pipe in (self._child.stdin, self._child.stdout):
@@ -68,7 +68,7 @@ class Reader:
             self._child = None
 
     def image(self, path: str | Path) -> np.ndarray:
-        """As `did.data.video.read_image`.
+        """Read an image, as `did.data.video.read_image`.
 
         Raises:
             DidError: as there; or the file is no regular one, or the child crashed or took too long.
@@ -77,7 +77,7 @@ class Reader:
         return image
 
     def frames(self, path: str | Path, count: int | None) -> Iterator[tuple[int, np.ndarray]]:
-        """As `did.data.video.stream_frames`, or, where `count` is None, as `every_frame`.
+        """Read frames, as `did.data.video.stream_frames`, or as `every_frame` if `count` is None.
 
         Raises:
             DidError: as there; or the file is no regular one, or the child crashed or took too long.
@@ -140,7 +140,7 @@ class Reader:
 
 
 def check_regular(path: Path, kind: str = "file") -> None:
-    """A pipe or a device may block for ever.
+    """Check that a file is a regular one; a pipe or a device may block for ever.
 
     Raises:
         DidError: there is no such file, it cannot be reached, or it is none that has an end.
@@ -159,7 +159,7 @@ def check_regular(path: Path, kind: str = "file") -> None:
 
 
 def serve() -> None:
-    """The child: a job a line on standard input, its frames on standard output."""
+    """Run the child: one job per line on standard input, its frames on standard output."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # What a library prints does not get between the frames.
     _limit_memory()

@@ -36,37 +36,40 @@ class FaceStore:
 
     @property
     def info(self) -> dict[str, Any]:
-        """size, margin, frames, face, detector, index and content (checksums of the videos' list and of what is in
-        them), notes (path -> what there is to say of a file that was read, such as that its first picture counts),
-        finished."""
+        """Description of the store: size, margin, frames, face, detector, index, content, notes, finished.
+
+        `index` and `content` are checksums of the videos' list and of their content; `notes` map a path to a remark on
+        a file that was read, for example that its first picture counts.
+        """
         return json.loads((self.root / "store.json").read_text(encoding="utf-8"))
 
     @property
     def manifest(self) -> pd.DataFrame:
-        """One row a crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
+        """One row per crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
         return self._seen(tables.load(self.root / "manifest.csv", floats=_FLOATS))
 
     @property
     def fingerprint(self) -> str:
-        """Checksum of the crops: of the table's columns, the crops' names and their content. It names the data of a
-        run, so that it depends on nothing else of how the faces were found."""
+        """Checksum of the crops: of the table's columns, the crops' names and their content.
+
+        It names the data of a run, so it does not depend on how the faces were found.
+        """
         return tables.fingerprint(self.manifest[[*tables.COLUMNS, "face", "sha256"]])
 
     @property
     def index(self) -> pd.DataFrame:
-        """The table that the store was made from: one row a video or image."""
+        """The table that the store was made from: one row per video or image."""
         return self._seen(tables.load(self.root / "index.csv"))
 
     @property
     def quarantine(self) -> pd.DataFrame:
-        """path, frame (<NA> for a whole video) and reason of everything that gave no crop."""
+        """Everything that gave no crop: path, frame (<NA> for a whole video) and reason."""
         quarantine = tables.load(self.root / "quarantine.csv")
         return quarantine if self.methods is None else quarantine[quarantine["path"].isin(self.index["path"])]
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row a method: videos, crops, frames without a face, videos without any crop, share of frames with a
-        face."""
+        """Count per method: videos, crops, frames without a face, videos without a crop, share with a face."""
         manifest, quarantine, index = self.manifest, self.quarantine, self.index
         method = index.set_index("path")["method"]
         counts = pd.DataFrame(
@@ -81,7 +84,7 @@ class FaceStore:
         return counts.assign(found=counts["crops"] / (counts["crops"] + counts["frames without a face"]))
 
     def only(self, *methods: str) -> FaceStore:
-        """The same folder without the forgeries of other methods, in every split: the real faces and these methods.
+        """Return the same folder with the real faces and the forgeries of these methods only, in every split.
 
         Its manifest has a fingerprint of its own, so that a run on it is another run than one on the whole store.
 

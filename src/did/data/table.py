@@ -21,7 +21,7 @@ LABELS = {0: "real", 1: "fake"}
 
 
 def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Build the table from one mapping a row.
+    """Build the table from one mapping per row.
 
     Columns:
         path: file, relative to the data set's root, with forward slashes.
@@ -58,7 +58,7 @@ def _check_columns(table: pd.DataFrame) -> None:
 
 
 def check(table: pd.DataFrame) -> None:
-    """Check what no experiment may get wrong: labels, leaks between splits, both classes, duplicates.
+    """Check the table for wrong labels, leaks between splits, missing classes and duplicates.
 
     Only the splits that are present are checked; a table of a test split alone passes.
 
@@ -72,7 +72,7 @@ def check(table: pd.DataFrame) -> None:
 
 
 def report(table: pd.DataFrame, root: str | Path | None = None, progress: bool = False) -> pd.DataFrame:
-    """Run every check, also after one that fails.
+    """Run every check, even after one that fails.
 
     Args:
         table: the table.
@@ -156,7 +156,7 @@ def _check_one_split(groups: pd.Series, splits: pd.Series, kind: str) -> None:
 
 
 def _split_order(split: str) -> tuple[int, str]:
-    """Key that sorts the splits in the usual order, and what is no split after them."""
+    """Return a key that sorts the splits in the usual order, and unknown ones after them."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
@@ -229,7 +229,7 @@ def equal_contents(table: pd.DataFrame, root: str | Path, progress: bool = True)
 def duplicates(
     table: pd.DataFrame, root: str | Path, progress: bool = True, across: Sequence[str] = ("split",)
 ) -> pd.DataFrame:
-    """Files of different splits with equal content.
+    """Find files of different splits with equal content.
 
     Only files of equal size in different splits are read, in chunks.
 
@@ -263,14 +263,14 @@ def duplicates(
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Number of videos, one row a method ("real" first, then by name), one column a split in the usual order."""
+    """Count the videos: one row per method ("real" first, then by name), one column per split in the usual order."""
     result = table.groupby(["method", "split"])["video"].nunique().unstack(fill_value=0)
     methods = sorted(result.index, key=lambda name: (name != REAL, name))
     return result.loc[methods, [split for split in SPLITS if split in result.columns]].astype("int64")
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """SHA-256 of the content of a table, in hexadecimal.
+    """Compute the SHA-256 of the content of a table, in hexadecimal.
 
     It depends neither on the order of rows and columns nor on the root folder (paths are relative to it), so that
     two machines with the same data agree. Extra columns count too: with `sha256` in it, it covers the files' content.
@@ -298,7 +298,7 @@ def save(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_csv(path: str | Path, text: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a CSV file in UTF-8, with or without a byte order mark, so that names stay what they are.
+    """Read a CSV file in UTF-8, with or without a byte order mark; names are not converted.
 
     A name such as "None", "NA", "nan" or "000" is text; pandas alone would take it for a missing value or a number.
 

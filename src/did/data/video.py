@@ -55,7 +55,7 @@ _MOST_BOXES = 10_000
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
-    """Indices of `count` frames out of `total`: the middle of each of `count` equal parts, rounded down.
+    """Return the indices of `count` frames out of `total`: the middle of each of `count` equal parts, rounded down.
 
     The middles, not the ends, so that a black first or last frame is not preferred. All frames where `total` is at
     most `count`: no index comes twice.
@@ -121,7 +121,7 @@ def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray
 
 
 def count_frames(path: str | Path) -> int:
-    """Number of frames of a video, by decoding it (the container's own number may be missing or wrong).
+    """Count the frames of a video by decoding it; the container's own number may be missing or wrong.
 
     Raises:
         DidError: the video does not decode.
@@ -130,12 +130,12 @@ def count_frames(path: str | Path) -> int:
 
 
 def read_frames(path: str | Path, count: int) -> list[tuple[int, np.ndarray]]:
-    """All of `stream_frames` in a list: `count` whole pictures in memory."""
+    """Read all frames of `stream_frames` into a list: `count` whole pictures in memory."""
     return list(stream_frames(path, count))
 
 
 def stream_frames(path: str | Path, count: int, notes: list[str] | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """Evenly spaced frames of a video, upright, one at a time.
+    """Yield evenly spaced frames of a video, upright, one at a time.
 
     The time stamps of the packets, read without decoding, say which frame is which. Decoding stops at the last wanted
     frame and leaves out, on the way, what no wanted frame refers to. Where time stamps are missing, double or wrong,
@@ -172,7 +172,7 @@ def stream_frames(path: str | Path, count: int, notes: list[str] | None = None) 
 
 
 def every_frame(path: str | Path, notes: list[str] | None = None) -> Iterator[tuple[int, np.ndarray]]:
-    """As `stream_frames`, but each frame as soon as it is decoded, so that none is kept.
+    """Yield frames like `stream_frames`, but each as soon as it is decoded, so that none is kept.
 
     Raises:
         DidError: as `stream_frames`, but only where the video is bad: frames may have come before.
@@ -191,7 +191,7 @@ def _upright(frame: av.VideoFrame, converter: VideoReformatter, path: Path) -> n
 def _kept(
     frames: Iterable[tuple[int, av.VideoFrame]], wanted: Collection[int], path: Path
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The same pairs, as long as all that are wanted fit into memory."""
+    """Yield the same pairs if all that are wanted fit into memory."""
     for index, frame in frames:
         # Of the decoder's pixels most have 1.5 bytes and none more than 8.
         if len(wanted) * frame.width * frame.height * frame.format.padded_bits_per_pixel / 8 > MOST_KEPT:
@@ -203,7 +203,7 @@ def _kept(
 
 
 def _time_stamps(path: Path, notes: list[str] | None = None) -> list[int] | None:
-    """The time stamp of every frame in the order of display, or None where the packets do not tell."""
+    """Return the time stamp of every frame in the order of display, or None if the packets do not contain them."""
     with _open(path, notes) as (container, stream):
         with _sentences(path):
             packets = [(packet.pts, packet.is_discard) for packet in container.demux(stream) if packet.size]
@@ -219,7 +219,7 @@ def _time_stamps(path: Path, notes: list[str] | None = None) -> list[int] | None
 
 
 def _by_time(wanted: dict[int, int], path: Path) -> dict[int, av.VideoFrame] | None:
-    """The frames with the time stamps of `wanted`, under their numbers; None where one does not come."""
+    """Return the frames with the time stamps of `wanted`, by their numbers; None if one does not appear."""
     kept: dict[int, av.VideoFrame] = {}
     found = ((wanted[frame.pts], frame) for frame in _decode(path, wanted) if frame.pts in wanted)
     for index, frame in _kept(found, wanted, path):
@@ -231,7 +231,7 @@ def _by_time(wanted: dict[int, int], path: Path) -> dict[int, av.VideoFrame] | N
 
 @contextlib.contextmanager
 def _open(path: Path, notes: list[str] | None = None) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
-    """The file and the one of its streams that is the video."""
+    """Open the file and select the stream that is the video."""
     if not path.is_file():
         raise DidError(f"There is no video {path}.")
     if holds_heif(path):
@@ -254,7 +254,7 @@ def _container(path: Path) -> av.container.InputContainer:
 
 
 def _best(path: Path, container: av.container.InputContainer, notes: list[str] | None) -> VideoStream:
-    """The best video by the container's own rules: what is marked as default, then what has more of it."""
+    """Select the best video stream by the container's own rules: the default one, then the larger one."""
     if not container.streams.video:
         raise DidError(f"The video {path} has no pictures in it; replace the file.")
     found = [stream for stream in container.streams.video if not stream.disposition & _PICTURE]
@@ -273,14 +273,14 @@ def _best(path: Path, container: av.container.InputContainer, notes: list[str] |
 
 
 def _moves(path: Path, index: int) -> bool:
-    """Has the stream a second frame?"""
+    """Return whether the stream has a second frame."""
     with _container(path) as container, _sentences(path):
         packets = (packet for packet in container.demux(container.streams[index]) if packet.size)
         return len(list(islice(packets, 2))) > 1
 
 
 def holds_heif(path: Path) -> bool:
-    """Tell whether a file is a HEIC or AVIF, by its content: FFmpeg would show its parts as videos."""
+    """Return whether a file is a HEIC or AVIF, by its content; FFmpeg would show its parts as videos."""
     major = ""
     boxes: set[str] = set()
     inside: set[str] = set()
@@ -306,7 +306,9 @@ def holds_heif(path: Path) -> bool:
 
 
 def _box(file: BinaryIO, start: int, end: int) -> tuple[str, int, int]:
-    """Kind of the box at `start`, where its content begins and where the next box does; the file is at the content.
+    """Return the kind of the box at `start`, the start of its content, and the start of the next box.
+
+    The file is positioned at the content.
 
     Raises:
         EOFError: there is none.
@@ -341,7 +343,7 @@ def _check_pixels(path: Path, what: str, width: int, height: int) -> None:
 def _decode(
     path: Path, wanted: Container[int] | None = None, notes: list[str] | None = None
 ) -> Iterator[av.VideoFrame]:
-    """Every frame in the order of display; or, with time stamps given, at least those that they need."""
+    """Yield every frame in the order of display; if time stamps are given, at least the frames that they need."""
     with _open(path, notes) as (container, stream):
         # Videos are decoded in parallel, one a process: threads within one would only compete.
         stream.codec_context.thread_count = 1
@@ -361,7 +363,7 @@ def _decode(
 
 
 def _check_end(path: Path, container: av.container.InputContainer, stream: VideoStream, packets: int) -> None:
-    """The index of an MP4 lists every packet: fewer in the file mean that its end is cut off."""
+    """Check that the file contains all packets that its index lists; fewer mean that its end is cut off."""
     declared = stream.frames
     if "mp4" in container.format.name and packets < declared:
         raise DidError(f"The video {path} ends early: {packets} of its {declared} frames are there; replace the file.")
@@ -382,7 +384,9 @@ def _reason(error: Exception) -> str:
 
 
 def read_image(path: str | Path, notes: list[str] | None = None) -> np.ndarray:
-    """Read an image file as an RGB uint8 array (H, W, 3), upright as its EXIF says; of an animation, the first picture.
+    """Read an image file as an RGB uint8 array (H, W, 3), upright as its EXIF says.
+
+    Of an animation, the first picture is read.
 
     Integers of more than eight bits are scaled to eight; see `as_rgb`. What is transparent is laid over white, as most
     viewers show it: the colours that lie under full transparency were never meant to be seen. CMYK and palettes become

@@ -21,7 +21,9 @@ def interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of a metric by a bootstrap over groups: whole videos are drawn, never single frames.
+    """Compute the percentile interval of a metric by a bootstrap over groups.
+
+    Whole videos are drawn, never single frames.
 
     Frames of a video are far from independent; drawing frames would give intervals several times too narrow.
 
@@ -47,7 +49,7 @@ def interval(
 def _bootstrap(
     labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, metrics: Sequence[str], draws: int, seed: int
 ) -> Array:
-    """Metrics over draws of whole groups, (metrics, draws that hold both classes).
+    """Compute metrics over draws of whole groups, (metrics, draws that contain both classes).
 
     A draw is a weighting: each row counts as often as its group was drawn. The same groups and seed give the same
     draws, whatever the scores and the order of the rows.
@@ -74,13 +76,13 @@ def _bootstrap(
 
 
 def low_high(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """The ends of the percentile interval of bootstrap draws, (draws,), at a coverage of `level`."""
+    """Return the ends of the percentile interval of bootstrap draws, (draws,), at a coverage of `level`."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def delong(labels: ArrayLike, *scores: ArrayLike) -> tuple[Array, Array]:
-    """AUCs of several detectors on the same rows, and the covariance of these AUCs.
+    """Compute AUCs of several detectors on the same rows, and the covariance of these AUCs.
 
     The variance of detector i's AUC is `covariance[i, i]`; that of the difference of i and j is
     `covariance[i, i] + covariance[j, j] - 2 * covariance[i, j]`. Every row is taken for independent: give one row a
@@ -114,7 +116,7 @@ def delong(labels: ArrayLike, *scores: ArrayLike) -> tuple[Array, Array]:
 
 
 def report(frames: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """AUC and EER with 95% intervals over videos: all fakes and each method against all reals, frames and videos.
+    """Tabulate AUC and EER with 95% intervals: all fakes and each method against all reals, frames and videos.
 
     Args:
         frames: columns `video`, `label`, `method`, `identity`, `score`; one row a frame.
@@ -138,7 +140,7 @@ def report(frames: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFra
 
 
 def difference(scored_a: pd.DataFrame, scored_b: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """AUC of detector a less that of detector b on the same frames, with its 95% interval over videos.
+    """Compute the AUC of detector a less that of detector b on the same frames, with its 95% interval.
 
     Both detectors see the same draws of videos, as in `interval`: what makes a video hard for both cancels.
 
@@ -185,7 +187,7 @@ def _check_same_frames(scored_a: pd.DataFrame, scored_b: pd.DataFrame) -> None:
 def over_seeds(
     scored: Sequence[pd.DataFrame], draws: int = 1000, seed: int = 0, methods: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """AUC and EER as means over runs that differ in their seed, with 95% intervals over videos and seeds.
+    """Compute AUC and EER as means over runs that differ in their seed, with 95% intervals.
 
     A draw of the bootstrap takes videos with replacement, the same ones for every run, and runs with replacement: the
     interval holds what other test videos and, as far as a few runs tell, other seeds would change. Three runs tell
@@ -229,8 +231,10 @@ def difference_over_seeds(
     seed: int = 0,
     methods: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """AUC of detector a less that of detector b, as means over runs paired by their seed, with 95% intervals over
-    videos and seeds (see `over_seeds`); what makes a video, or a seed's batches, hard for both cancels.
+    """Compute the AUC of detector a less that of detector b, as a mean over runs, with 95% intervals.
+
+    Runs are paired by their seed; the intervals are over videos and seeds (see `over_seeds`). What makes a video, or a
+    seed's batches, hard for both cancels.
 
     Args:
         scored_a, scored_b: one table a run, in the same order of seeds, all about the same frames.
@@ -264,7 +268,9 @@ def difference_over_seeds(
 
 
 def auc_draws(scored: Sequence[pd.DataFrame], methods: Sequence[str], draws: int = 1000, seed: int = 0) -> Array:
-    """Frame AUC of several detectors on several methods, each against all reals, over the same draws of all videos.
+    """Draw the frame AUC of several detectors on several methods, over the same draws of all videos.
+
+    Each method is tested against all reals.
 
     `report` draws the videos of each method apart. Here one draw serves every detector and method, so that AUCs on
     different methods can be averaged and subtracted draw by draw.
@@ -315,19 +321,22 @@ def _against_reals(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def _draws(parts: Sequence[pd.DataFrame], metrics: Sequence[str], draws: int, seed: int) -> Array:
-    """The same draws of videos for every run: (runs, metrics, draws)."""
+    """Compute the same draws of videos for every run: (runs, metrics, draws)."""
     return np.array([_bootstrap(part.label, part.score, part.video, metrics, draws, seed) for part in parts])
 
 
 def _over_runs(values: Array, seed: int) -> Array:
-    """(runs, metrics, draws) -> (metrics, draws): in each draw the mean over runs that are drawn as well."""
+    """Average over runs that are drawn as well, in each draw: (runs, metrics, draws) -> (metrics, draws)."""
     runs, _, draws = values.shape
     times = np.random.default_rng([seed, runs]).multinomial(runs, np.full(runs, 1 / runs), size=draws)
     return np.asarray(np.einsum("rmd,dr->md", values, times / runs))
 
 
 def mean_draws(values: ArrayLike, groups: ArrayLike, draws: int = 1000, seed: int = 0) -> Array:
-    """Means of values (n,) over draws of whole groups (n,), as in `interval`: (draws,). One group gives one mean."""
+    """Compute means of values (n,) over draws of whole groups (n,), as in `interval`: (draws,).
+
+    One group gives one mean.
+    """
     group, names = pd.factorize(np.asarray(groups))
     sums, counts = np.bincount(group, np.asarray(values, dtype=float)), np.bincount(group)
     times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)

@@ -209,7 +209,7 @@ def _row(method: Any, labels: NDArray, scores: NDArray, groups: ArrayLike, draws
 
 
 def _groups(people: list[list[str]], forged: NDArray) -> NDArray:
-    """Number the lists of names by who is held out and drawn together, (n,).
+    """Label the lists of names by who is held out and drawn together, (n,).
 
     That is a family (see `_families`): in FF++ a pair that swaps with each other. If a family of more people than a
     ring holds more forgeries than a fold should, as in Celeb-DF, where swaps join nearly everybody, it is the target,
@@ -226,7 +226,7 @@ def _groups(people: list[list[str]], forged: NDArray) -> NDArray:
 
 
 def _families(people: list[list[str]]) -> NDArray:
-    """Number the lists of names so that lists connected by a shared name get the same number, (n,).
+    """Label the lists of names so that lists connected by a shared name get the same number, (n,).
 
     Whoever is in one fold, or in one draw, brings all connected names along.
     """

@@ -1,5 +1,6 @@
-"""The paper's tables and figures as data: which runs each takes, and on what they are tested; and the notebooks'
-parameters. The call ::
+"""The paper's tables and figures as data: which runs each takes, and on what they are tested.
+
+The call ::
 
     outcome = conduct("table1_intra_cross", preset="laptop")
 
@@ -101,7 +102,10 @@ class Experiment:
         return {**of_rows, **self.printed}
 
     def setup(self, settings: Mapping[str, Settings]) -> dict[str, dict[str, str]]:
-        """Describe what is run: row -> task, backbone, weights, trained on, changed; from the settings of those rows."""
+        """Describe what is run: row -> task, backbone, weights, trained on, changed.
+
+        The settings are those of the rows.
+        """
         rows = {row.name: row for row in self.rows if row.name in settings}
         found = {}
         for name, row in rows.items():

@@ -218,7 +218,7 @@ def map_likeness(outcome: Tested, source: str, people: int | None = None) -> pd.
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Return the mean of the finite numbers among `values`; NaN if there are none, as for maps that are 0 everywhere."""
+    """Return the mean of the finite numbers among `values`; NaN if there are none."""
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else np.nan
 

@@ -247,8 +247,10 @@ def maps_apart(record: Record) -> str:
 
 
 def features_apart(record: Record) -> str:
-    """Decide Fig. 7: a line reads real from fake better from I_df than from the plain backbone, by more than the seeds'
-    spread. It has no interval."""
+    """Decide Fig. 7: a linear probe reads real from fake better from I_df than from the plain backbone.
+
+    Better means by more than the seeds' spread; there is no interval.
+    """
     of = frame(record["rows"]).set_index(["row", "test"])
     places = ("DID: label", "I_df"), ("BCE: label", "I_X")
     if not set(places) <= set(of.index):

@@ -1,5 +1,7 @@
-"""Figures from results. Each function returns a `Plot`: the figure, the data in it, and an alternative text made from
-that data."""
+"""Figures from results.
+
+Each function returns a `Plot`: the figure, the data in it, and an alternative text made from that data.
+"""
 
 from did.plots.base import PALETTE, Plot
 from did.plots.data import contact_sheet, mean_spectra

@@ -27,7 +27,7 @@ STAMP = "stamp"
 
 @dataclasses.dataclass
 class Plot:
-    """A figure, the table that is drawn in it, and what it shows in words.
+    """A figure, the table that is drawn in it, and its alternative text.
 
     Names of methods and people come from the names of files. What is written in a figure is therefore made `plain`, and
     a $ in it is a dollar; only a figure that is our own words throughout may have `mathtext`.
@@ -53,13 +53,13 @@ class Plot:
 
     @property
     def stamp(self) -> str:
-        """What `put_stamp` wrote, or nothing."""
+        """The text of `put_stamp`, or nothing."""
         found = next((text.get_text() for text in self.figure.texts if text.get_gid() == STAMP), "")
         return found.replace(r"\$", "$")
 
 
 def _as_it_is(figure: Figure) -> None:
-    """Let every text of a figure, and every name at an axis, be read as it is."""
+    """Show every text of a figure, and every name at an axis, literally."""
     for text in figure.findobj(Text):
         text.set_text(_shown(text.get_text()))  # type: ignore[attr-defined]
     for axes in figure.axes:
@@ -78,12 +78,12 @@ def _formatted(formatter: Formatter, value: float, place: int | None) -> str:
 
 
 def entry(name: str) -> str:
-    """A name as a legend takes it: matplotlib leaves out what begins with an underscore."""
+    """Return a name as a legend accepts it: matplotlib leaves out names that begin with an underscore."""
     return f" {name}" if name.startswith("_") else name
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
-    """A figure that pyplot does not know of, so that no notebook shows it twice and none stays in memory.
+    """Create a figure outside pyplot, so that no notebook shows it twice and none stays in memory.
 
     Width and height in inches; options as `Figure.subplots` takes them. Returns the axes as (rows, columns).
     """
@@ -92,12 +92,12 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **optio
 
 
 def put_stamp(figure: Figure, text: str) -> None:
-    """Say under a figure where its numbers are from."""
+    """Write under a figure where its numbers are from."""
     figure.text(0.0, -0.02, text, gid=STAMP, fontsize=7, color="#555555", ha="left", va="top", wrap=True)
 
 
 def legend_above(figure: Figure, axes: np.ndarray, columns: int) -> None:
-    """One legend for all axes, each label once."""
+    """Draw one legend for all axes, with each label once."""
     found: dict[str, Any] = {}
     for axis in axes.ravel():
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -106,22 +106,25 @@ def legend_above(figure: Figure, axes: np.ndarray, columns: int) -> None:
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, by its place."""
+    """Assign a colour to each name, by its position."""
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
 
 
 def markers(names: Sequence[str]) -> dict[str, str]:
-    """A marker for each name, by its place."""
+    """Assign a marker to each name, by its position."""
     return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(names)}
 
 
 def in_order(names: pd.Series) -> list[str]:
-    """Each name once, in the order of appearance."""
+    """List each name once, in the order of appearance."""
     return list(dict.fromkeys(names))
 
 
 def in_words(value: float, low: float, high: float) -> str:
-    """A value and its interval, where it has one. Three decimals: nbval masks no number that has fewer."""
+    """Format a value and its interval, if it has one.
+
+    Three decimals, because nbval masks no number that has fewer.
+    """
     return f"{value:.3f}" if np.isnan([low, high]).any() else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 

@@ -12,7 +12,7 @@ from did.plots.base import Plot, canvas, colours, entry, put_stamp
 
 
 def contact_sheet(store: FaceStore, stamp: str, people: int = 6, split: str = "train") -> Plot:
-    """One crop a person and method: rows are real and each forgery method, columns the same people.
+    """Draw one crop per person and method: rows are real and each forgery method, columns the same people.
 
     Where a method names none of them, as in sets of single images, its row shows people of its own.
     """
@@ -48,7 +48,7 @@ def contact_sheet(store: FaceStore, stamp: str, people: int = 6, split: str = "t
 
 
 def mean_spectra(store: FaceStore, stamp: str, size: int = 112, crops: int = 300) -> Plot:
-    """Radial power spectra of gray crops: the mean of the real ones, and how far each method's mean lies from it.
+    """Draw radial power spectra of gray crops: the mean of the real ones, and each method's distance from it.
 
     At most `crops` crops a method, one a video as far as there are, are brought to `size` pixels. The bands are 95%
     intervals of the difference of two means (normal approximation over videos).

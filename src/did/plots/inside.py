@@ -36,7 +36,7 @@ from did.utils.distributed import device_of
 
 @torch.inference_mode()
 def attention_overlay(task: nn.Module, faces: Faces, stamp: str, people: int = 4) -> Plot:
-    """M_df of a few test faces, averaged over channels, laid over the crops; the colours span each map's own range.
+    """Draw M_df, averaged over channels, over a few test faces; the colours span each map's own range.
 
     A method of the training data that has no test face, as may be in a folder of one's own, has no row.
     """
@@ -81,7 +81,7 @@ def saliency_sheet(
     people: int = 2,
     seed: int = 0,
 ) -> Plot:
-    """Grad-CAM over crops, real ones too, with the outline of what was forged (Fig. 6): rows are methods.
+    """Draw Grad-CAM over crops with the outline of the forged region (Fig. 6): rows are methods, and real.
 
     A group of columns is a person: the crop with its score, and the crop under each map with the share of the map that
     lies inside the outline. Each row shows the same people as far as it has them. For M_dom and I_dom the logit is
@@ -146,12 +146,12 @@ def saliency_sheet(
 
 
 def _person(rows: pd.DataFrame) -> pd.Series:
-    """The target of each row, who a forgery shows."""
+    """Return the target of each row, the person whom a forgery shows."""
     return rows.identity.str.split("+").str[0]
 
 
 def _same_people(faces: Faces, people: int, seed: int) -> dict[str, list[int]]:
-    """For each method that has faces, the positions of one face a person; those in the most methods come first."""
+    """Return for each method the positions of one face per person, people in the most methods first."""
     rows = faces.rows.reset_index(drop=True)
     person = _person(rows)
     in_methods = rows.method.groupby(person).nunique().sample(frac=1, random_state=seed)
@@ -170,7 +170,7 @@ def _same_people(faces: Faces, people: int, seed: int) -> dict[str, list[int]]:
 
 
 def _outline(axis: Axes, region: NDArray | None) -> None:
-    """The border of a region, white on black: seen on light and on dark."""
+    """Draw the border of a region, white on black, which is visible on light and dark."""
     if region is None or not region.min() < 0.5 <= region.max():
         return
     for colour, width in (("black", 2.4), ("white", 1.0)):
@@ -193,7 +193,7 @@ def _saliency_words(data: pd.DataFrame, names: list[str]) -> str:
 
 
 def overlap_bars(table: pd.DataFrame, stamp: str) -> Plot:
-    """Share of each map's mass that lies inside the forged region, beside what maps that look at nothing would have.
+    """Draw the share of each map's mass inside the forged region, beside that of uninformed maps.
 
     Args:
         table: from `did.evaluation.explain.overlap_table`, several of them with a column `data` to tell them apart: a
@@ -237,7 +237,7 @@ def overlap_bars(table: pd.DataFrame, stamp: str) -> Plot:
 def _bars(
     axis: Axes, part: pd.DataFrame, group: str, bar: str, names: Sequence[str], value: str, low: str, high: str
 ) -> tuple[pd.Series, float]:
-    """Bars in groups with their intervals; returns the middle of each row's bar, and half a bar's width."""
+    """Draw bars in groups with their intervals; return the middle of each row's bar, and half a bar's width."""
     groups = in_order(part[group])
     width = 0.8 / len(names)
     place = part[group].map(groups.index) + (part[bar].map(list(names).index) - (len(names) - 1) / 2) * width
@@ -255,7 +255,7 @@ def _bars(
 
 
 def embeddings(data: pd.DataFrame, notes: Mapping[str, str], stamp: str) -> Plot:
-    """Feature sets in the plane (Fig. 7), one panel each; a class has one colour and one marker in all of them.
+    """Draw feature sets in the plane (Fig. 7), one panel each; a class has the same colour and marker in all.
 
     Args:
         data: one row a point: features (the set), x, y (from `did.evaluation.explain.tsne`), label (real and fake, or
@@ -296,7 +296,7 @@ def embeddings(data: pd.DataFrame, notes: Mapping[str, str], stamp: str) -> Plot
 
 
 def probe_bars(table: pd.DataFrame, stamp: str) -> Plot:
-    """What can be read from each feature set by a line, beside chance.
+    """Draw what a linear probe reads from each feature set, beside the chance level.
 
     Args:
         table: from `did.evaluation.explain.probe_table`; with columns `low` and `high`, the ends of an interval, these

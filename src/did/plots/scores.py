@@ -29,7 +29,7 @@ HERE_LABEL = "here (stand-in or licensed: see stamp), 95% interval"
 
 
 def roc_curves(scores: pd.DataFrame, stamp: str) -> Plot:
-    """ROC on the frames of the test split, all fakes and each method against all reals."""
+    """Draw ROC curves on the frames of the test split: all fakes, and each method, against all reals."""
     from sklearn.metrics import roc_curve
 
     methods = sorted(set(scores.method) - {REAL})
@@ -51,7 +51,7 @@ def roc_curves(scores: pd.DataFrame, stamp: str) -> Plot:
 
 
 def score_histograms(scores: pd.DataFrame, stamp: str) -> Plot:
-    """Histograms of the scores (logits), one panel a method, the reals in each."""
+    """Draw histograms of the scores (logits), one panel per method, with the reals in each."""
     methods = sorted(set(scores.method) - {REAL})
     figure, axes = canvas(2.6 * len(methods), 2.6, 1, len(methods))
     bins = np.linspace(scores.score.min(), scores.score.max(), 30).tolist()
@@ -71,7 +71,7 @@ def score_histograms(scores: pd.DataFrame, stamp: str) -> Plot:
 
 
 def paper_against_ours(table: pd.DataFrame, stamp: str, metric: str = "auc", level: str = "frame") -> Plot:
-    """What was found here beside what the paper prints, one panel a test, one line a detector.
+    """Draw our numbers beside the paper's, one panel per test, one line per detector.
 
     Args:
         table: one row a (row, test, level, metric): row, test, level, metric, ours, std, low, high, seeds, paper,
@@ -112,7 +112,7 @@ def paper_against_ours(table: pd.DataFrame, stamp: str, metric: str = "auc", lev
 
 
 def _of(table: pd.DataFrame, metric: str, level: str) -> pd.DataFrame:
-    """The rows of one metric and level, `run_here` as bool."""
+    """Select the rows of one metric and level, with `run_here` as bool."""
     data = table[(table.metric == metric) & (table.level == level)].reset_index(drop=True)
     if not len(data):
         raise DidError(f"the table has no {metric} on {level}s to draw: give rows of this metric and level")
@@ -128,7 +128,7 @@ def _chance(line: Callable[..., object], metric: str) -> None:
 
 
 def _with_note(name: str, part: pd.DataFrame) -> str:
-    """A row's name, with the backbone that it ran on here, and on which of its tests, where not on all."""
+    """Return a row's name with the backbone that it ran on here, and on which of its tests if not on all."""
     backbone = part.get("runs_on", pd.Series(dtype=str))[part.run_here]
     name += f"\n{backbone.iloc[0]}" if len(backbone) else ""
     if part.run_here.all():
@@ -151,7 +151,7 @@ _SIDES = {"ahead": PALETTE[6], "behind": PALETTE[5], "undecided": "#666666"}
 
 
 def forest(table: pd.DataFrame, stamp: str) -> Plot:
-    """Every compared difference of AUCs with its interval, in groups by table or figure, the published ones beside.
+    """Draw every compared difference of AUCs with its interval, grouped by table or figure, beside the published ones.
 
     The marker says what kind of data a difference is from; it is filled where the interval does not hold 0.
 
@@ -202,7 +202,7 @@ def forest(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def alpha_curve(table: pd.DataFrame, stamp: str) -> Plot:
-    """Frame AUC against α of Eq. 9, one panel a test, beside the points that the paper prints (Fig. 4).
+    """Draw the frame AUC against α of Eq. 9, one panel per test, beside the paper's points (Fig. 4).
 
     Args:
         table: as for `paper_against_ours`, and `alpha`; rows without one are left out.
@@ -232,7 +232,7 @@ def alpha_curve(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def confusion_matrix(confusion: pd.DataFrame, stamp: str) -> Plot:
-    """Which domain C̄ takes each domain for (Fig. 5).
+    """Draw which domain C̄ predicts for each domain (Fig. 5).
 
     Args:
         confusion: from `did.evaluation.metrics.confusion`: a row a true domain, a column a predicted one; a row of NaN
@@ -270,7 +270,9 @@ def confusion_matrix(confusion: pd.DataFrame, stamp: str) -> Plot:
 
 
 def reliability_diagram(tables: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
-    """Share of fakes against the probability of "fake": on the dotted line a detector is as sure as it is right.
+    """Draw the share of fakes against the probability of "fake".
+
+    On the dotted line a detector is as confident as it is right.
 
     Args:
         tables: detector -> table of `did.evaluation.calibration.reliability`.

@@ -10,7 +10,7 @@ from did.plots.base import PALETTE, Plot, canvas, colours, entry, put_stamp
 
 
 def loss_curves(history: pd.DataFrame, stamp: str) -> Plot:
-    """The named losses, the validation AUC, T's estimate, and the gradients that reach G."""
+    """Draw the named losses, the validation AUC, T's estimate, and the gradients that reach G."""
     losses = [c for c in ("cls", "dom", "dec", "bce", "auc loss") if c in history]
     gradients = [c for c in history if c.startswith("gradient")]
     steps = history[history[losses[0]].notna()]
@@ -51,7 +51,7 @@ def loss_curves(history: pd.DataFrame, stamp: str) -> Plot:
 
 
 def map_curves(history: pd.DataFrame, stamp: str) -> Plot:
-    """Mean, saturated share and spreads of M_df and M_dom over training."""
+    """Draw the mean, saturated share and spreads of M_df and M_dom over training."""
     steps = history[history["M_df mean"].notna()]
     keys = ["mean", "saturated", "channels", "places", "images"]
     labels = {
@@ -80,7 +80,7 @@ def map_curves(history: pd.DataFrame, stamp: str) -> Plot:
 
 
 def compare_histories(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
-    """The game between T and the features, and the state of M_df, for several runs in the same axes."""
+    """Draw the game between T and the features, and the state of M_df, for several runs in the same axes."""
     panels = {
         "estimate": "T's estimate Î",
         "T accuracy": "T's accuracy in the batch",

@@ -1,4 +1,6 @@
-"""The detector in practice: a run's detector, or an exported one, asked about pictures and videos::
+"""The detector in practice: a run's detector, or an exported one, scores pictures and videos.
+
+For example::
 
     from did.predict import Detector
 

@@ -1,5 +1,8 @@
-"""`Detector`: what a user loads and asks. Faces are found, aligned, resized and made gray by the code that prepared
-the training data, so that a score here is the score that the run's tables are made of."""
+"""`Detector`: a trained detector that scores pictures and videos.
+
+Faces are found, aligned, resized and converted to gray by the code that prepared the training data, so that a score here
+is the score that the run's tables are made of.
+"""
 
 from __future__ import annotations
 

@@ -137,7 +137,10 @@ def difference(module: nn.Module, file: Path, images: Tensor) -> float:
 
 
 def trial_images(size: int, channels: int = 1) -> list[Tensor]:
-    """Make the images that an export is checked on: noise in batches of several sizes, black, white, a smooth picture."""
+    """Make the images that an export is checked on.
+
+    They are noise in batches of several sizes, black, white, and a smooth picture.
+    """
     random = torch.Generator().manual_seed(1)
     ramp = torch.linspace(0, 1, size).expand(1, channels, size, size)
     flat = torch.stack([torch.zeros(channels, size, size), torch.ones(channels, size, size)])

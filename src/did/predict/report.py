@@ -71,9 +71,9 @@ HEAD = f"{'label':>7}  {'p':>6} {'score':>8} {'seen':>11}  input"
 
 
 def as_json(answer: Answer) -> str:
-    """An answer as one line of JSON in ASCII: the fields of `did.predict.Answer`, with every frame and face.
+    r"""Format an answer as one line of JSON in ASCII: the fields of `did.predict.Answer`, with every frame and face.
 
-    Bytes of a name that are not UTF-8 are surrogates (`\\udce9` for E9), as `os.fsencode` takes them back.
+    Bytes of a name that are not UTF-8 are surrogates (`\udce9` for E9), which `os.fsencode` converts back.
     """
     return json.dumps(dataclasses.asdict(answer), allow_nan=False)
 

@@ -22,8 +22,11 @@ EXPRESSION = ("open", "smile", "brow", "blink", "pucker")
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip before the camera: `frames` (n, h, w, 3) uint8 RGB, `points` (n, 68, 2) in pixels, and what the face
-    does in each frame, `expression` (n, 5) in the order of `EXPRESSION`."""
+    """A clip before the camera.
+
+    `frames` (n, h, w, 3) uint8 RGB, `points` (n, 68, 2) in pixels, and `expression` (n, 5), in the order of
+    `EXPRESSION`, of the face in each frame.
+    """
 
     frames: Image
     points: Points
@@ -31,7 +34,7 @@ class Clip:
 
 
 def express(points: Points, amounts: NDArray[np.float64]) -> Points:
-    """Canonical landmarks (68, 2) with an expression (5,) added to the one they have."""
+    """Add an expression (5,) to canonical landmarks (68, 2)."""
     opening, smile, brow, blink, pucker = amounts
     p = points.copy()
     x, y = points[:, 0], points[:, 1]
@@ -58,7 +61,7 @@ def express(points: Points, amounts: NDArray[np.float64]) -> Points:
 
 
 def paint_mouth(image: Image, points: Points) -> Image:
-    """The dark of the mouth and the upper teeth, where the lips (68, 2) have parted; `image` (n, n, 3)."""
+    """Paint the dark of the mouth and the upper teeth, if the lips (68, 2) have parted; `image` (n, n, 3)."""
     inner = points[INNER_LIPS]
     unit = eye_distance(points)
     gap = (inner[5:8, 1] - inner[1:4, 1]).mean() / unit
@@ -78,7 +81,7 @@ def paint_mouth(image: Image, points: Points) -> Image:
 
 
 def _wander(rng: np.random.Generator, frames: int, spread: NDArray | float, dims: int) -> NDArray[np.float64]:
-    """Smooth random curves (frames, dims) of about the given spread: two slow sines each."""
+    """Draw smooth random curves (frames, dims) of about the given spread: two slow sines each."""
     t = np.arange(frames)[:, None] / 25
     out = np.zeros((frames, dims))
     for speed in (0.7, 1.7):
@@ -88,7 +91,7 @@ def _wander(rng: np.random.Generator, frames: int, spread: NDArray | float, dims
 
 
 def motion(rng: np.random.Generator, frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A person's way of moving: expression (frames, 5) and pose (frames, 6).
+    """Draw a person's way of moving: expression (frames, 5) and pose (frames, 6).
 
     The pose is yaw, pitch, roll in radians, zoom, and the shift in x and y in eye distances.
     """
@@ -102,7 +105,7 @@ def motion(rng: np.random.Generator, frames: int) -> tuple[NDArray[np.float64], 
 
 
 def _turn(points: Points, pose: NDArray[np.float64]) -> Points:
-    """Canonical points (n, 2) of a head turned by the pose's yaw, pitch and roll, seen from the front."""
+    """Turn canonical points (n, 2) of a head by the pose's yaw, pitch and roll, seen from the front."""
     yaw, pitch, roll = np.clip(pose[:3], [-0.26, -0.18, -0.25], [0.26, 0.18, 0.25])
     centre = np.array([0, 0.6])
     x, y = (points - centre).T
@@ -120,7 +123,7 @@ _RIM = np.array(
 
 
 def animate(still: Still, rng: np.random.Generator, frames: int, size: int) -> Clip:
-    """A clip of `frames` pictures (size, size, 3) of the person in `still`.
+    """Animate the person in `still`: a clip of `frames` pictures (size, size, 3).
 
     The eyes stand about a fifth of the picture apart. `rng` decides how the person moves; the same generator state
     gives the same clip.

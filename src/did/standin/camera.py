@@ -21,7 +21,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Camera:
-    """One kind of camera. Each person's is drawn evenly from these ranges.
+    """One kind of camera; each person's camera is drawn evenly from these ranges.
 
     Attributes:
         gamma: exponent of the tone curve.
@@ -89,7 +89,7 @@ PRESS = Camera(
 
 
 def shoot(camera: Camera, frames: Image, taste: np.random.Generator, rng: np.random.Generator) -> Image:
-    """What a camera makes of clean frames (n, h, h, 3) uint8: tone, lens blur, sensor grid, noise, sharpening, JPEG.
+    """Record clean frames (n, h, h, 3) uint8 with a camera: tone, lens blur, sensor grid, noise, sharpening, JPEG.
 
     `taste` decides which camera of its kind it is (the same one for a person's real and forged pictures), `rng` its
     noise.
@@ -123,14 +123,14 @@ def shoot(camera: Camera, frames: Image, taste: np.random.Generator, rng: np.ran
 
 
 def _through(image: Image, few: int) -> Image:
-    """`image` (n, n, 3) brought to `few` pixels a side, and back."""
+    """Reduce `image` (n, n, 3) to `few` pixels a side, and enlarge it again."""
     size = len(image)
     small = cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def _compressed(picture: Image, few: int, quality: int) -> Image:
-    """`picture` (n, n, 3) as a JPEG of `few` pixels a side, brought back to size."""
+    """Compress `picture` (n, n, 3) as a JPEG of `few` pixels a side, and enlarge it again."""
     size = len(picture)
     small = cv2.resize(picture, (few, few), interpolation=cv2.INTER_AREA)
     # OpenCV takes the channels for blue, green, red: JPEG's luma would be weighted wrongly.
@@ -140,8 +140,10 @@ def _compressed(picture: Image, few: int, quality: int) -> Image:
 
 
 def save(path: Path, frames: Image) -> None:
-    """Write frames (n, h, w, 3) in the format that the name asks for: `.mp4` at crf 23, or the first frame as `.png`
-    or as `.jpg` of quality 85."""
+    """Write frames (n, h, w, 3) in the format of the file's suffix.
+
+    `.mp4` at crf 23, or the first frame as `.png`, or as `.jpg` of quality 85.
+    """
     if path.suffix == ".mp4":
         write_clip(path, frames)
         return

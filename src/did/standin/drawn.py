@@ -32,7 +32,7 @@ class Still:
 
 
 def identity_shape(rng: np.random.Generator) -> Points:
-    """(68, 2) canonical landmarks of a new person."""
+    """Draw canonical landmarks of a new person, (68, 2)."""
     p = TEMPLATE.copy()
     x, y = p[:, 0].copy(), p[:, 1].copy()
     low = np.clip((y - 0.5) / 1.2, 0, 1)
@@ -59,7 +59,7 @@ def identity_shape(rng: np.random.Generator) -> Points:
 
 
 def _noise(rng: np.random.Generator, size: int, sigma: float, stretch: float = 1.0) -> Plane:
-    """Smooth noise (size, size) of unit spread, blobs of about `sigma` pixels, longer by `stretch` downwards."""
+    """Draw smooth noise (size, size) of unit spread: blobs of about `sigma` pixels, longer by `stretch` downwards."""
     coarse = max(8, int(size / max(1.0, sigma)))
     tall = max(8, int(coarse / stretch))
     plane = cv2.resize(
@@ -95,7 +95,7 @@ class _Canvas:
 
 
 def _half_width(p: Points, y: Plane, wide: float, top: float) -> Plane:
-    """Half the head's width at each height: jaw landmarks below the eyes, an ellipse above."""
+    """Return half the head's width at each height: jaw landmarks below the eyes, an ellipse above."""
     side = (p[8:17] * [1, 1] + p[8::-1] * [-1, 1]) / 2
     path = curve(side)
     below = np.interp(y, path[::-1, 1], path[::-1, 0], right=0.0).astype(np.float32)
@@ -106,13 +106,13 @@ def _half_width(p: Points, y: Plane, wide: float, top: float) -> Plane:
 
 
 def _over(picture: Plane, mask: Plane, colour: ArrayLike) -> None:
-    """Paint `colour` over `picture` (n, n, 3) where `mask` (n, n) says, in place."""
+    """Paint `colour` over `picture` (n, n, 3) in place, where `mask` (n, n) is set."""
     picture += mask[..., None] * (np.asarray(colour, np.float32) - picture)
 
 
 @dataclass(frozen=True)
 class _Sitter:
-    """What a person looks like and how they are lit: every choice that more than one part of the drawing needs."""
+    """The look and lighting of a person: every choice that more than one part of the drawing needs."""
 
     p: Points
     age: float
@@ -160,7 +160,7 @@ def _sitter(rng: np.random.Generator) -> _Sitter:
 
 
 def _height(c: _Canvas, s: _Sitter, wide: Plane, rng: np.random.Generator) -> Plane:
-    """(n, n) how far the head stands out, in eye distances."""
+    """Compute how far the head is raised above the background, in eye distances, (n, n)."""
     p, wing, chin, tip, base = s.p, s.wing, s.p[8, 1], s.p[30, 1], s.p[33, 1]
     roll = np.sqrt(np.clip(1 - np.abs((c.y - 0.1) / np.where(c.y > 0.1, chin + 0.12, s.top - 0.15)) ** 2.6, 0, None))
     z = 1.15 * roll * np.sqrt(np.clip(1 - np.abs(c.x / np.maximum(wide, 0.05)) ** 2.5, 0, None))
@@ -191,7 +191,7 @@ def _height(c: _Canvas, s: _Sitter, wide: Plane, rng: np.random.Generator) -> Pl
 
 
 def _albedo(c: _Canvas, s: _Sitter, rng: np.random.Generator) -> Plane:
-    """(n, n, 3) the face's own colours: skin, flush, freckles and moles, beard, brows, lips, nostrils."""
+    """Paint the face's own colours (n, n, 3): skin, flush, freckles and moles, beard, brows, lips, nostrils."""
     p, wing, chin, base = s.p, s.wing, s.p[8, 1], s.p[33, 1]
     out = np.ones((c.size, c.size, 3), np.float32) * s.skin.astype(np.float32)
     flush = rng.uniform(0.05, 0.2) if s.dark else rng.uniform(0.1, 0.5)
@@ -224,7 +224,7 @@ def _albedo(c: _Canvas, s: _Sitter, rng: np.random.Generator) -> Plane:
 
 
 def _light(c: _Canvas, s: _Sitter, z: Plane) -> tuple[Plane, Plane]:
-    """Shade and gloss (n, n) of a height field under the sitter's lamp and an even sky."""
+    """Compute shade and gloss (n, n) of a height field under the sitter's lamp and an even sky."""
     gy, gx = np.gradient(cv2.GaussianBlur(z, (0, 0), 0.008 * c.unit) * c.unit)
     norm = np.sqrt(gx**2 + gy**2 + 1)
     lambert = np.clip((-gx * s.lamp[0] - gy * s.lamp[1] + s.lamp[2]) / norm, 0, None)
@@ -238,7 +238,7 @@ def _light(c: _Canvas, s: _Sitter, z: Plane) -> tuple[Plane, Plane]:
 
 
 def _eyes(c: _Canvas, s: _Sitter, face: Plane, shade: Plane, rng: np.random.Generator) -> None:
-    """Eyes, lashes and the fold of the lid, painted over the lit face, since eyes shine by themselves."""
+    """Paint eyes, lashes and the fold of the lid over the lit face, because eyes have a shine of their own."""
     tints = np.array([[70, 45, 28], [95, 66, 38], [96, 110, 72], [84, 116, 148]])
     iris = tints[rng.choice(4, p=[0.45, 0.25, 0.12, 0.18])] * rng.normal(1, 0.07)
     if s.dark:
@@ -265,7 +265,7 @@ def _eyes(c: _Canvas, s: _Sitter, face: Plane, shade: Plane, rng: np.random.Gene
 
 
 def _wall(c: _Canvas, rng: np.random.Generator) -> Plane:
-    """(n, n, 3) what is behind: an uneven wall with a few things out of focus."""
+    """Paint the background (n, n, 3): an uneven wall with a few things out of focus."""
     colour = rng.uniform(60, 215, 3) * 0.2 + rng.uniform(50, 210) * 0.8
     out = np.ones((c.size, c.size, 3), np.float32) * colour.astype(np.float32)
     grain = 0.10 * _noise(rng, c.size, 60) + 0.03 * _noise(rng, c.size, 9) + 0.02 * _noise(rng, c.size, 2)
@@ -278,7 +278,7 @@ def _wall(c: _Canvas, rng: np.random.Generator) -> Plane:
 
 
 def _body(c: _Canvas, s: _Sitter, scene: Plane, rng: np.random.Generator) -> None:
-    """Neck, clothes and, where no hair hides them, ears."""
+    """Paint neck, clothes and, if no hair hides them, ears."""
     side_light = np.clip(1 - s.hard * 0.35 + 0.25 * s.hard * np.sign(s.lamp[0]) * c.x, 0.4, 1.2)
     neck = np.clip((rng.uniform(0.62, 0.8) + 0.12 * np.clip(c.y - 1.6, 0, 1) - np.abs(c.x)) * 14, 0, 1) * (c.y > 0.9)
     shadow = 0.50 + 0.5 * np.clip((c.y - s.p[8, 1]) / 0.75, 0, 1)
@@ -298,7 +298,7 @@ def _body(c: _Canvas, s: _Sitter, scene: Plane, rng: np.random.Generator) -> Non
 
 
 def _hair(c: _Canvas, s: _Sitter, wide: Plane, rng: np.random.Generator) -> tuple[Plane, Plane, Plane]:
-    """Locks (n, n, 3), and the masks (n, n) of the hair behind the head and of the hair over it."""
+    """Paint locks (n, n, 3), and return the masks (n, n) of the hair behind the head and over it."""
     angle, far = np.arctan2(c.x, 0.6 - c.y).astype(np.float32), np.hypot(c.x, c.y - 0.1).astype(np.float32)
     turn = ((angle / np.pi + 1) * 255).astype(np.float32)
     strands = _noise(rng, 512, 2.2, 14)
@@ -331,7 +331,7 @@ def _glasses(c: _Canvas, s: _Sitter, picture: Plane, rng: np.random.Generator) -
 
 
 def draw(rng: np.random.Generator, size: int = 352) -> Still:
-    """One new person, frontal and neutral, as a `Still` of (size, size, 3)."""
+    """Draw one new person, frontal and neutral, as a `Still` of (size, size, 3)."""
     c, s = _Canvas(size), _sitter(rng)
     wide = _half_width(s.p, c.y, rng.uniform(1.0, 1.06), s.top)
     shade, gloss = _light(c, s, _height(c, s, wide, rng))
@@ -355,7 +355,7 @@ def draw(rng: np.random.Generator, size: int = 352) -> Still:
 
 
 class DrawnBank:
-    """The procedural bank: as many people as one asks for, person `k` of seed `s` always the same.
+    """The procedural bank of any number of people; person `k` of seed `s` is always the same.
 
     Args:
         seed: other people for another one.
@@ -369,13 +369,13 @@ class DrawnBank:
         self.seed, self.first = seed, FIRST_PERSON[part]
 
     def find(self, wanted: int) -> int:
-        """A drawn bank never runs out."""
+        """Return the number of people asked for: a drawn bank has as many as needed."""
         return wanted
 
     def identity(self, person: int) -> str:
-        """Who person number `person` is."""
+        """Return the identity of person number `person`."""
         return f"drawn-{self.seed}-{self.first + person}"
 
     def still(self, person: int) -> Still:
-        """The portrait of `person`."""
+        """Draw the portrait of `person`."""
         return draw(np.random.default_rng([self.seed, 1, self.first + person]))

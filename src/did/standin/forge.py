@@ -48,7 +48,10 @@ Forgery = Callable[[Clip, Clip, np.random.Generator], tuple[Image, Masks]]
 
 
 def _hull(points: Points, size: int, feather: float, shrink: float = 1.0) -> Masks:
-    """(size, size) mask of the landmarks' convex hull, its edge `feather` eye distances wide, inside the hull."""
+    """Draw the mask (size, size) of the landmarks' convex hull.
+
+    Its edge is `feather` eye distances wide, inside the hull.
+    """
     soft = feather * eye_distance(points)
     hull = cv2.convexHull(points[JAW + BROWS].astype(np.float32))[:, 0].astype(np.float64)
     spokes = hull - points[30]
@@ -65,7 +68,7 @@ def _bands(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 
 
 def match_grain(new: NDArray, target: Image, mask: Masks, noise: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """`new` (h, w, 3) with the fine detail inside `mask` brought to the spread that `target` has there.
+    """Match the fine detail of `new` (h, w, 3) inside `mask` to the spread that `target` has there.
 
     Band by band: detail is sharpened (at most `SHARPEN` times) or damped; what is still missing is made up by
     `noise`, the bands of a plane of noise. Sharpening comes first because the codec drops noise and keeps edges.
@@ -81,7 +84,7 @@ def match_grain(new: NDArray, target: Image, mask: Masks, noise: list[NDArray[np
 
 
 def _redraw(image: Image, cells: float, unit: float) -> Image:
-    """`image` (h, w, 3) as a small decoder draws it: `cells` pixels from eye to eye, flat patches, crisp outlines."""
+    """Redraw `image` (h, w, 3) like a small decoder: `cells` pixels from eye to eye, flat patches, crisp outlines."""
     few = max(16, round(len(image) * cells / unit))
     code = cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA)
     soft = cv2.resize(code, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
@@ -94,21 +97,23 @@ def _redraw(image: Image, cells: float, unit: float) -> Image:
 
 
 def lattice(size: int, period: float, turn: float) -> NDArray[np.float32]:
-    """(size, size) plane of spread 1: the grid that a decoder's upsampling leaves, `period` pixels wide."""
+    """Draw the grid that a decoder's upsampling leaves, `period` pixels wide: a plane (size, size) of spread 1."""
     ys, xs = np.mgrid[:size, :size].astype(np.float32) * np.float32(2 * np.pi / period)
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     return (np.cos(c * xs + s * ys) + np.cos(c * ys - s * xs)).astype(np.float32)
 
 
 def _ride(plane: NDArray[np.float32], still: Points, moved: Points) -> NDArray[np.float32]:
-    """A plane (h, w) drawn for the landmarks `still`, carried along to where they have moved: grain and grids lie on
-    the face, and a codec that predicts its motion finds them again."""
+    """Warp a plane (h, w), drawn for the landmarks `still`, to where the landmarks have moved.
+
+    Grain and grids then move with the face, and a codec that predicts its motion keeps them.
+    """
     matrix = similarity(still, moved)
     return cv2.warpAffine(plane, matrix, plane.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _facets(points: Points, size: int, values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(size, size) plane: one value for each triangle of a mesh over the landmarks (68, 2), 0 outside."""
+    """Draw one value for each triangle of a mesh over the landmarks (68, 2), 0 outside: a plane (size, size)."""
     corners = np.round(_corners(points) * 16).astype(np.int32)
     plane = np.zeros((size, size), np.float32)
     for triangle, value in zip(_MESH, values, strict=True):
@@ -123,7 +128,7 @@ def _compose(
     thinned: bool = True,
     trace: Callable[[int], NDArray] | None = None,
 ) -> tuple[Image, Masks]:
-    """The target's clip with what `render` gives for each frame (new pixels, mask) blended in, its grain matched.
+    """Blend into the target's clip what `render` gives for each frame (new pixels, mask), with its grain matched.
 
     Where two pictures mix, the detail of both is thinned, so that grain is matched once more after blending; not so
     (`thinned` False) where the new pixels have the target's own detail. `trace` gives the plane (h, w) of gray
@@ -146,7 +151,7 @@ def _compose(
 
 
 def _match_colour(new: Image, target: Image, mask: Masks, strength: float, spread: bool) -> Image:
-    """Mean (and spread, if asked) of each channel of Lab inside the mask, moved towards the target's."""
+    """Move the mean (and spread, if asked) of each channel of Lab inside the mask towards the target's."""
     weight = mask / max(1.0, float(mask.sum()))
     a = cv2.cvtColor(new, cv2.COLOR_RGB2LAB).astype(np.float32)
     b = cv2.cvtColor(target, cv2.COLOR_RGB2LAB).astype(np.float32)
@@ -162,7 +167,7 @@ def _match_colour(new: Image, target: Image, mask: Masks, strength: float, sprea
 
 
 def _match_light(new: Image, target: Image, mask: Masks, strength: float, unit: float) -> Image:
-    """`new` (h, w, 3) with the broad light of the target's face, as far as `strength` says: 0 none, 1 all of it."""
+    """Give `new` (h, w, 3) the broad light of the target's face; `strength` 0 is none, 1 all of it."""
     reach = 2 * int(0.5 * unit) + 1
     ours, theirs = (cv2.stackBlur(_luma(image) * mask, (reach, reach)) for image in (new, target))
     empty = 8 * cv2.stackBlur(mask, (reach, reach)) + 0.5
@@ -175,13 +180,15 @@ def _from_canonical(points: Points) -> NDArray[np.float64]:
 
 
 def _with_expression(points: Points, change: NDArray[np.float64]) -> Points:
-    """Landmarks (68, 2) in pixels after a change (5,) of expression."""
+    """Change the expression (5,) of landmarks (68, 2) in pixels."""
     moved = express(TEMPLATE, change) - TEMPLATE
     return points + moved @ _from_canonical(points)[:, :2].T
 
 
 def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """FaceSwap: the donor's face, bent to the target's landmarks, cut along their hull, its colours matched, blended.
+    """Forge by FaceSwap: the donor's face, warped to the target's landmarks, cut along their hull, blended.
+
+    Its colours are matched to the target's.
 
     As in FF++: landmarks drive it frame by frame, a hull mask, colour transfer, a narrow seam that darkens where the
     cut-out's black bleeds in; the donor's light and skin stay, brows and jaw double where the fit is off. Not
@@ -204,7 +211,7 @@ def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image
 
 
 def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """Deepfakes: the donor's face re-rendered through a bottleneck and pasted back with a soft mask.
+    """Forge by Deepfakes: the donor's face, rendered through a bottleneck and pasted back with a soft mask.
 
     As in FF++: a face of few pixels on the target's landmarks, flat patches and the decoder's faint upsampling grid,
     colours matched in the mean only, a wide soft border inside which two faces mix. Not imitated: the autoencoder
@@ -230,7 +237,7 @@ def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Imag
 
 
 def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """Face2Face: the target's own face with the donor's expression, rendered anew and composited.
+    """Forge by Face2Face: the target's own face with the donor's expression, rendered anew and composited.
 
     As in FF++: identity stays; mouth, jaw and brows follow the donor; the face is rendered from a mesh whose light is
     a low-order estimate that does not quite meet the skin around it, and whose facets show. Not imitated: dense 3D
@@ -259,7 +266,7 @@ def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Imag
 
 
 def neuraltextures(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """NeuralTextures: the mouth region of the target rendered anew with the donor's mouth.
+    """Forge by NeuralTextures: the mouth region of the target, rendered anew with the donor's mouth.
 
     As in FF++: only the lower face changes; its texture is put together from other frames of the same person at low
     resolution and upsampled by a decoder, so lips and teeth are blurred copies of each other, a little off in tone,
@@ -284,14 +291,14 @@ def neuraltextures(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple
 
 
 def _steady(points: Points) -> Points:
-    """Landmarks (n, 68, 2) as a weighted mean over five frames, so that they do not shake; the ends are repeated."""
+    """Smooth landmarks (n, 68, 2) by a weighted mean over five frames; the ends are repeated."""
     weights = np.array([1, 3, 4, 3, 1]) / 12
     padded = np.concatenate([points[:1], points[:1], points, points[-1:], points[-1:]])
     return np.asarray(sum(w * padded[k : k + len(points)] for k, w in enumerate(weights)))
 
 
 def celeb(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """Celeb-DF's improved swap: the donor's face at high resolution, in the target's colours and light, well blended.
+    """Forge by Celeb-DF's improved swap: the donor's face at high resolution, in the target's colours and light.
 
     As in Celeb-DF: a synthesis of twice the pixels of early tools, slightly soft, its decoder's grid half as strong as
     that of Deepfakes: a trace that both share, without which nothing learnt on FF++ would help here; colour matched in

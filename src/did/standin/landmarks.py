@@ -54,7 +54,7 @@ TEMPLATE: Points = np.array(
 
 
 def depth(points: Points) -> NDArray[np.float64]:
-    """How far each canonical point (n, 2) stands out of the picture, (n,), in eye distances."""
+    """Compute how far each canonical point (n, 2) is raised above the picture, (n,), in eye distances."""
     x, y = points[..., 0], points[..., 1]
     skull = 1.1 * np.sqrt(np.clip(1 - (x / 1.25) ** 2 - ((y - 0.3) / 2.3) ** 2, 0, None))
     nose = 0.45 * np.exp(-((x / 0.16) ** 2) - np.where(y < 0.55, ((y - 0.55) / 0.4) ** 2, ((y - 0.55) / 0.14) ** 2))
@@ -62,35 +62,35 @@ def depth(points: Points) -> NDArray[np.float64]:
 
 
 def five_points(points: Points) -> Points:
-    """(5, 2): the points that MTCNN would give for these (68, 2) landmarks."""
+    """Return the points (5, 2) that MTCNN would give for these landmarks (68, 2)."""
     return np.array([points[group].mean(axis=0) for group in FIVE])
 
 
 def eye_distance(points: Points) -> float:
-    """Distance of the eye centres of (68, 2) landmarks."""
+    """Compute the distance of the eye centres of landmarks (68, 2)."""
     return float(np.linalg.norm(points[42:48].mean(axis=0) - points[36:42].mean(axis=0)))
 
 
 def apply(matrix: NDArray[np.float64], points: Points) -> Points:
-    """An affine (2, 3) matrix applied to points (n, 2)."""
+    """Apply an affine matrix (2, 3) to points (n, 2)."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def to_canonical(points: Points) -> NDArray[np.float64]:
-    """(2, 3): the similarity from a face's pixels to canonical coordinates, fitted to what barely moves in it."""
+    """Fit the similarity (2, 3) from a face's pixels to canonical coordinates, on points that barely move."""
     steady = BROWS + NOSE + EYES
     return similarity(points[steady], TEMPLATE[steady])
 
 
 def fit_template(five: Points) -> Points:
-    """(68, 2): the mean face laid on five MTCNN points (5, 2) by a least-squares affine map."""
+    """Fit the mean face to five MTCNN points (5, 2) by a least-squares affine map: (68, 2)."""
     base = np.column_stack([five_points(TEMPLATE), np.ones(5)])
     affine: NDArray[np.float64] = np.linalg.lstsq(base, five, rcond=None)[0].T.astype(np.float64)
     return apply(affine, TEMPLATE)
 
 
 def spline_map(source: Points, target: Points, size: int, step: int = 4) -> tuple[NDArray, NDArray]:
-    """Where each pixel of a (size, size) picture comes from, so that `source` (n, 2) lands on `target` (n, 2).
+    """Return the source of each pixel of a (size, size) picture, so that `source` (n, 2) maps to `target` (n, 2).
 
     A polyharmonic spline (kernel r): smooth, exact at the points, affine far away. It is evaluated on every `step`-th
     pixel and interpolated, which is what makes a frame take milliseconds.
@@ -114,13 +114,13 @@ def spline_map(source: Points, target: Points, size: int, step: int = 4) -> tupl
 
 
 def warp(image: Image, source: Points, target: Points, size: int) -> Image:
-    """`image` (h, w, 3) bent into a (size, size, 3) picture where its points `source` (n, 2) are at `target` (n, 2)."""
+    """Warp `image` (h, w, 3) to (size, size, 3) so that its points `source` (n, 2) are at `target` (n, 2)."""
     xs, ys = spline_map(source, target, size)
     return cv2.remap(image, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8)
 
 
 def curve(points: Points, each: int = 8) -> Points:
-    """A smooth open line through `points` (n, 2): Catmull-Rom, `each` steps a stretch."""
+    """Draw a smooth open line through `points` (n, 2): Catmull-Rom, `each` steps per stretch."""
     p = np.vstack([2 * points[0] - points[1], points, 2 * points[-1] - points[-2]])
     t = np.linspace(0, 1, each, endpoint=False)[:, None]
     parts = []
@@ -130,7 +130,7 @@ def curve(points: Points, each: int = 8) -> Points:
 
 
 def fill(polygon: Points, size: int, soft: float = 0.7) -> NDArray[np.float32]:
-    """(size, size) mask in 0-1 of a closed `polygon` (n, 2) in pixels, its edge `soft` pixels wide."""
+    """Fill a closed `polygon` (n, 2) in pixels: a mask (size, size) in 0-1, its edge `soft` pixels wide."""
     mask = np.zeros((size, size), np.float32)
     cv2.fillPoly(mask, [np.round(polygon * 16).astype(np.int32)], (1.0,), lineType=cv2.LINE_AA, shift=4)
     return cv2.GaussianBlur(mask, (0, 0), soft) if soft > 0 else mask

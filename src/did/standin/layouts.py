@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Item:
-    """A file to write: a real one of `target`, or what `method` makes of `target` and `donor`."""
+    """A file to write: a real one of `target`, or a forgery by `method` of `target` and `donor`."""
 
     path: str
     target: int
@@ -32,7 +32,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a stand-in holds.
+    """Everything that a stand-in contains.
 
     Attributes:
         people: how many people each split has.
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Layout:
-    """What makes a stand-in one of a certain data set.
+    """What makes a stand-in look like a certain data set.
 
     Attributes:
         title: the data set's name.
@@ -73,7 +73,10 @@ class Layout:
 
 
 def _rings(people: Sequence[int]) -> list[list[int]]:
-    """People two by two; an odd last one makes a three of the last two. In a ring each is the next one's donor."""
+    """Group people in pairs; the last three form a ring if the number is odd.
+
+    In a ring each person is the donor of the one before.
+    """
     rings = [list(people[k : k + 2]) for k in range(0, len(people), 2)]
     if len(rings) > 1 and len(rings[-1]) == 1:
         rings[-2:] = [rings[-2] + rings[-1]]
@@ -81,7 +84,7 @@ def _rings(people: Sequence[int]) -> list[list[int]]:
 
 
 def _couples(ring: Sequence[int]) -> list[tuple[int, int | None]]:
-    """(target, donor) of a ring; somebody alone has no donor."""
+    """Return (target, donor) of a ring; a single person has no donor."""
     if len(ring) == 1:
         return [(ring[0], None)]
     return list(zip(ring, [*ring[1:], ring[0]], strict=True))
@@ -93,7 +96,10 @@ def _by_split(people: Mapping[str, int]) -> dict[str, list[int]]:
 
 
 def _group(ring: Sequence[int], real: str, fake: str, methods: Mapping[str, Forgery]) -> list[Item]:
-    """Everybody of a ring as they are and by every method; `real` and `fake` are the paths, to be filled in."""
+    """List everybody of a ring as a real item and as forged by every method.
+
+    `real` and `fake` are path templates.
+    """
     group = []
     for target, donor in _couples(ring):
         group.append(Item(real.format(target=target), target))
@@ -103,7 +109,7 @@ def _group(ring: Sequence[int], real: str, fake: str, methods: Mapping[str, Forg
 
 
 def plan_ffpp(people: Mapping[str, int]) -> Plan:
-    """FF++: clips and lists of pairs."""
+    """Plan FF++: clips and lists of pairs."""
     groups, lists = [], {}
     for split, numbers in _by_split(people).items():
         rings = _rings(numbers)
@@ -116,7 +122,7 @@ def plan_ffpp(people: Mapping[str, int]) -> Plan:
 
 
 def plan_cdf2(people: Mapping[str, int]) -> Plan:
-    """Celeb-DF: clips, and the list of those to test on.
+    """Plan Celeb-DF: clips, and the list of test clips.
 
     A fifth as many people again are filmed for YouTube-real and never forged. There is no list for val: the reader
     (`did.data.cdf2`) parts the other people by their names' rank. Donors are chosen on a target's own side, so that
@@ -147,7 +153,7 @@ def plan_cdf2(people: Mapping[str, int]) -> Plan:
 
 
 def plan_dffd(people: Mapping[str, int]) -> Plan:
-    """DFFD: pictures, a folder for each subset and split."""
+    """Plan DFFD: pictures, with a folder for each subset and split."""
     folders = {"train": "train", "val": "validation", "test": "test"}
     groups = []
     for split, numbers in _by_split(people).items():
@@ -158,8 +164,11 @@ def plan_dffd(people: Mapping[str, int]) -> Plan:
 
 
 def plan_diff(people: Mapping[str, int]) -> Plan:
-    """DiFF: pictures, a folder for each split and kind of forgery. It has no forgeries for training, and its readers
-    leave out a split of real pictures alone: nobody is spent on train."""
+    """Plan DiFF: pictures, with a folder for each split and kind of forgery.
+
+    It has no forgeries for training, and its readers leave out a split that has only real pictures, so nobody is used
+    for training.
+    """
     people = {**people, "train": 0}
     groups = []
     for split, numbers in _by_split(people).items():

@@ -49,7 +49,9 @@ MOST_ARCHIVE, MOST_PORTRAIT, MOST_UNPACKED, MOST_MEMBERS = 500_000_000, 30_000_0
 def fetch(
     folder: str | Path, base_url: str = DOI, registry: Mapping[str, str] | None = None, progress: bool = True
 ) -> Path:
-    """Make `folder` a folder of portraits from the London set; where it is one already, nothing is fetched.
+    """Download the London set and make `folder` a folder of portraits.
+
+    Cached: if it is one already, nothing is downloaded.
 
     Archives that lie in `folder` are used as they are, without the network. The folder gets its table, and with it
     counts as made, when everything else is there; what fails leaves it as it was.
@@ -111,7 +113,10 @@ def _download(
 
 
 def _get(url: str, file: str, server: pooch.Pooch, progress: bool) -> None:
-    """Download as pooch does, but no more than `MOST_ARCHIVE`: a checksum comes too late for a disk that is full."""
+    """Download as pooch does, but no more than `MOST_ARCHIVE`.
+
+    A checksum would come too late for a disk that is full.
+    """
     from pooch.downloaders import choose_downloader
 
     with _Limited(file) as limited:
@@ -119,7 +124,7 @@ def _get(url: str, file: str, server: pooch.Pooch, progress: bool) -> None:
 
 
 class _TooLarge(Exception):
-    """More came than an archive of the set can be."""
+    """A download is larger than any archive of the set."""
 
 
 class _Limited(io.FileIO):
@@ -206,7 +211,7 @@ def _portraits(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _move(draft: Path, folder: Path) -> None:
-    """Move the portraits to `folder`: at once where there is none, else one by one and the table last."""
+    """Move the portraits to `folder`: at once if it does not exist, else one by one, the table last."""
     if not folder.exists():
         os.replace(draft, folder)
         return

@@ -49,7 +49,7 @@ class _Person:
 
 
 def _people(folder: Path) -> list[_Person]:
-    """Everybody in `folder` who may be forged, in a fixed order."""
+    """List everybody in `folder` who may be forged, in a fixed order."""
     if not folder.is_dir():
         raise DidError(f"There is no folder of portraits {folder}.")
     table = folder / TABLE
@@ -90,7 +90,7 @@ def _detector() -> Any:
 
 
 def find_face(image: Image) -> Points | None:
-    """(5, 2): eyes, nose and corners of the mouth of the largest face of `image` (h, w, 3), or None."""
+    """Find eyes, nose and corners of the mouth of the largest face of `image` (h, w, 3): (5, 2), or None."""
     shrink = min(1.0, LOOK_AT / max(image.shape[:2]))
     if min(image.shape[:2]) * shrink < 40:
         return None
@@ -106,7 +106,7 @@ def find_face(image: Image) -> Points | None:
 
 
 def cut(image: Image, five: Points, size: int = 352) -> Still:
-    """The head around five MTCNN points, cut out like a drawn `Still` of (size, size, 3)."""
+    """Cut out the head around five MTCNN points, like a drawn `Still` of (size, size, 3)."""
     points = fit_template(five)
     unit = size / (2 * REACH)
     shift = np.array([REACH, 2 * REACH * EYE_LINE]) * unit - 0.5
@@ -147,7 +147,7 @@ class PortraitBank:
         self._found: list[tuple[_Person, Path, Points]] = []
 
     def find(self, wanted: int) -> int:
-        """Find the faces of `wanted` people, or of as many as there are; returns how many.
+        """Find the faces of `wanted` people, or of as many as there are; return how many.
 
         Raises:
             DidError: none of the pictures has a face, or one cannot be read; see `did.data.video.read_image`.
@@ -173,10 +173,10 @@ class PortraitBank:
         return " ".join(dict.fromkeys(person.attribution for person, _, _ in self._found if person.attribution))
 
     def identity(self, person: int) -> str:
-        """Who person number `person` is: the table's identity, or the file's name."""
+        """Return the identity of person number `person`: from the table, or the file's name."""
         return self._found[person][0].identity
 
     def still(self, person: int) -> Still:
-        """The portrait of `person`, a number below the one given to `check`."""
+        """Return the portrait of `person`, a number below the one given to `check`."""
         _, file, five = self._found[person]
         return cut(read_image(file), five)

@@ -44,7 +44,7 @@ _FINE = 0.13
 
 @dataclass(frozen=True)
 class Network:
-    """What one trained generator does to every picture.
+    """The marks that one trained generator leaves in every picture.
 
     Attributes:
         seed: its weights.
@@ -67,7 +67,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Style:
-    """What differs from picture to picture in a style-based generator, one entry an octave, coarse to fine.
+    """The differences from picture to picture in a style-based generator, one entry per octave, coarse to fine.
 
     `gains` and `shifts` (octaves, 3) change the detail and the tone, `noises` are planes (n, n) that are added;
     `droplet` (h, w) is added too, at the octave of about 64 pixels.
@@ -80,7 +80,9 @@ class Style:
 
 
 def transposed_convolution(maps: Plane, kernel: Plane) -> Plane:
-    """A transposed convolution of stride 2 and padding 1: every value of `maps` (h, w, c) spreads a copy of `kernel`.
+    """Apply a transposed convolution of stride 2 and padding 1.
+
+    Every value of `maps` (h, w, c) adds a copy of `kernel`.
 
     `kernel` is (4, 4). Returns (2h, 2w, c); beyond the border the last values are repeated. Where the kernel's four
     phases sum to different values a flat map comes out as a checkerboard.
@@ -97,7 +99,7 @@ def transposed_convolution(maps: Plane, kernel: Plane) -> Plane:
 
 @lru_cache(maxsize=64)
 def _kernel(network: Network, octave: int, channel: int) -> Plane:
-    """The weights of one upsampling layer for one channel: a smooth kernel, a little off, its sum right."""
+    """Draw the weights of one upsampling layer for one channel: a smooth kernel, slightly off, with the right sum."""
     row = np.array([1, 3, 3, 1] if network.upsampling == "transposed" else [1, 2, 1], np.float32)
     # Colours would part at every edge if the channels had kernels of their own: most of the error is common to them.
     common, own = (np.random.default_rng([network.seed, octave, n]) for n in (0, 1 + channel))
@@ -108,7 +110,7 @@ def _kernel(network: Network, octave: int, channel: int) -> Plane:
 
 
 def _upsample(maps: Plane, side: int, network: Network, octave: int) -> Plane:
-    """`maps` (n, n, 3) twice as large, (side, side, 3), by the network's own upsampling."""
+    """Upsample `maps` (n, n, 3) to twice the side, (side, side, 3), by the network's own layer."""
     if network.upsampling == "bilinear":
         return cv2.resize(maps, (side, side), interpolation=cv2.INTER_LINEAR)
     kernels = [_kernel(network, octave, channel) for channel in range(3)]
@@ -121,7 +123,7 @@ def _upsample(maps: Plane, side: int, network: Network, octave: int) -> Plane:
 
 
 def octaves(side: int, network: Network) -> list[int]:
-    """Sides of the network's maps, coarse to fine, for a picture of `side` pixels."""
+    """Return the sides of the network's maps, coarse to fine, for a picture of `side` pixels."""
     sides = [max(4, round(side * network.top))]
     while sides[0] > network.coarsest:
         sides.insert(0, (sides[0] + 1) // 2)
@@ -129,7 +131,7 @@ def octaves(side: int, network: Network) -> list[int]:
 
 
 def _even_out(detail: Plane, level: float) -> Plane:
-    """Strong detail (n, n, 3) damped and faint detail lifted, pixel by pixel, as dividing by a pixel's norm does.
+    """Damp strong detail (n, n, 3) and lift faint detail, pixel by pixel, as pixel normalisation does.
 
     The energy of the whole stays what it is.
     """
@@ -144,7 +146,7 @@ def _resize(maps: Plane, side: int, how: int) -> Plane:
 
 
 def generate(image: NDArray, network: Network, style: Style | None = None) -> Plane:
-    """`image` (h, h, 3) drawn anew from a small map upwards: each octave is upsampled, then its detail is added.
+    """Redraw `image` (h, h, 3) from a small map upwards: each octave is upsampled, then its detail is added.
 
     The detail of an octave is what a smooth interpolation of the next coarser one lacks. Where the network's
     upsampling is not that smooth one its replicas of the coarser octave's spectrum stay (Durall et al. 2020, "Watch
@@ -171,14 +173,16 @@ def generate(image: NDArray, network: Network, style: Style | None = None) -> Pl
 
 
 def bend(image: Image, points: Points, aim: Points) -> Image:
-    """`image` (n, n, 3) with its landmarks (68, 2) moved from `points` to `aim`; the picture's rim stays."""
+    """Warp `image` (n, n, 3) so that its landmarks (68, 2) move from `points` to `aim`; the picture's rim stays."""
     n = len(image)
     rim = np.array([[x, y] for x in (0, n / 2, n) for y in (0, n)] + [[0, n / 2], [n, n / 2]])
     return warp(image, np.vstack([points, rim]), np.vstack([aim, rim]), n)
 
 
 def morph(host: Clip, guest: Clip, k: int, share: float, off: Points | float = 0.0) -> tuple[Image, Points]:
-    """Frame `k` of nobody: landmarks between two people's, `share` of the way to the guest, and their faces mixed.
+    """Mix two people into nobody: landmarks between theirs, `share` of the way to the guest, and their faces mixed.
+
+    For frame `k`.
 
     Hair, neck and wall are the host's, bent to fit, since two of each in one picture would look like a double
     exposure. `off` (68, 2) in eye distances is added to the landmarks. Returns the picture and its landmarks.
@@ -199,7 +203,7 @@ def morph(host: Clip, guest: Clip, k: int, share: float, off: Points | float = 0
 
 
 def skin(points: Points, size: int, feather: float = 0.08) -> Masks:
-    """(size, size) mask of the face's skin: the landmarks' hull without eyes, brows and lips."""
+    """Draw the mask (size, size) of the face's skin: the landmarks' hull without eyes, brows and lips."""
     unit = eye_distance(points)
     mask = _hull(points, size, feather)
     for shape in _FEATURES:
@@ -209,14 +213,20 @@ def skin(points: Points, size: int, feather: float = 0.08) -> Masks:
 
 
 def _oval(points: Points, size: int, down: float, wide: float, tall: float) -> Masks:
-    """(size, size) soft mask of an ellipse in canonical coordinates: how far below the eyes, and its half axes."""
+    """Draw a soft mask (size, size) of an ellipse in canonical coordinates.
+
+    Given are how far it lies below the eyes, and its half axes.
+    """
     around = np.linspace(0, 2 * np.pi, 40)
     line = np.stack([wide * np.cos(around), down + tall * np.sin(around)], 1)
     return np.clip(1.02 * fill(apply(_from_canonical(points), line), size, 0.13 * eye_distance(points)) - 0.01, 0, 1)
 
 
 def hair(image: Image, points: Points) -> Masks:
-    """(n, n) soft mask of what is near the crown and has its colour; faint where that is the colour of the face."""
+    """Draw a soft mask (n, n) of what is near the crown and has its colour.
+
+    It is faint where the hair has the colour of the face.
+    """
     unit = eye_distance(points)
     crown = apply(_from_canonical(points), np.array([[0, -1.35]]))[0]
     head = _oval(points, len(image), -0.35, 1.45, 1.6)
@@ -231,12 +241,12 @@ def hair(image: Image, points: Points) -> Masks:
 
 
 def retone(image: NDArray, mask: Masks, gain: NDArray) -> Plane:
-    """`image` (n, n, 3) with its channels times `gain` (3,) where `mask` (n, n) says."""
+    """Multiply the channels of `image` (n, n, 3) by `gain` (3,) where `mask` (n, n) is set."""
     return (image * (1 + mask[..., None] * (gain - 1))).astype(np.float32)
 
 
 def retouch(image: NDArray, points: Points, amount: float) -> Plane:
-    """`image` (n, n, 3) with pores and wrinkles of the skin deepened by a share `amount`, or wiped away below 0."""
+    """Deepen pores and wrinkles of the skin in `image` (n, n, 3) by a share `amount`, or smooth them if it is negative."""
     unit, image = eye_distance(points), image.astype(np.float32)
     texture = cv2.GaussianBlur(image, (0, 0), 0.012 * unit) - cv2.GaussianBlur(image, (0, 0), 0.07 * unit)
     return image + (amount * skin(points, len(image)))[..., None] * texture
@@ -244,7 +254,7 @@ def retouch(image: NDArray, points: Points, amount: float) -> Plane:
 
 @lru_cache(maxsize=4)
 def _rings(size: int) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The frequencies of `rfft2` of a (size, size) picture, put into rings of equal width on a logarithmic scale.
+    """Assign the frequencies of `rfft2` of a (size, size) picture to rings of equal width, logarithmically.
 
     Returns each frequency's ring (size, size // 2 + 1), 0 for those below `COARSE`, and its logarithm; how many
     frequencies each ring has; and the logarithm of the ring's middle.
@@ -259,7 +269,7 @@ def _rings(size: int) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np
 def match_spectrum(
     new: NDArray, target: Image, mask: Masks, noise: Plane, strength: float = 1.0
 ) -> NDArray[np.float32]:
-    """`new` (h, h, 3) with the spectrum inside `mask` (h, h) brought to the one that `target` has there.
+    """Match the spectrum of `new` (h, h, 3) inside `mask` (h, h) to that of `target` there.
 
     Ring by ring of frequencies: detail is sharpened, at most `SHARPEN` times, or damped; what is still missing is made
     up by `noise` (h, h), white and of spread 1. `strength` says how much of that, from 0 to 1. Tools add grain and
@@ -288,17 +298,17 @@ def match_spectrum(
 
 
 def grain(size: int, rng: np.random.Generator) -> Plane:
-    """A plane (size, size) of white noise of spread 1, for `match_spectrum`; one serves a whole clip."""
+    """Draw a plane (size, size) of white noise of spread 1, for `match_spectrum`; one serves a whole clip."""
     return rng.standard_normal((size, size), dtype=np.float32)
 
 
 def finish(frames: list[NDArray], masks: list[Masks]) -> tuple[Image, Masks]:
-    """Frames (h, w, 3) and masks (h, w) stacked: what a method gives."""
+    """Stack frames (h, w, 3) and masks (h, w) into the result of a method."""
     return np.clip(np.round(np.stack(frames)), 0, 255).astype(np.uint8), np.stack(masks).astype(np.float32)
 
 
 def faceapp(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """FaceApp: a smile put on or taken off, the skin made older or younger, and hair or lips in another tone.
+    """Forge by FaceApp: a smile added or removed, the skin made older or younger, hair or lips in another tone.
 
     As in FaceApp: one person at high quality, everything composited through soft masks so that no seam is seen;
     wrinkles and pores are deepened or wiped away, the features are bent, and the grain is put back. Not imitated: the
@@ -342,7 +352,7 @@ STARGAN = Network(seed=1, upsampling="transposed", spread=0.025, coarsest=32, to
 
 
 def stargan(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """StarGAN: another hair colour, skin tone or make-up, the whole head drawn anew at half the resolution.
+    """Forge by StarGAN: another hair colour, skin tone or make-up; the head is redrawn at half the resolution.
 
     As in StarGAN: an encoder and a decoder with two transposed convolutions, whose phases are unequal and leave a
     checkerboard (Odena et al. 2016); detail is lost and what surrounds the head changes too. Not imitated: beards,
@@ -375,7 +385,7 @@ STYLEGAN_FFHQ = Network(seed=5, upsampling="bilinear", spread=0, loss=0.2, level
 
 
 def _nobody(target: Clip, donor: Clip, rng: np.random.Generator, network: Network, styled: bool) -> tuple[Image, Masks]:
-    """Whole pictures of somebody between target and donor, drawn by `network`; the mask is 1 everywhere."""
+    """Draw whole pictures of somebody between target and donor by `network`; the mask is 1 everywhere."""
     size, share = target.frames.shape[1], rng.uniform(0.4, 0.6)
     host, guest = (target, donor) if rng.random() < 0.5 else (donor, target)
     noise = grain(size, rng)
@@ -407,7 +417,7 @@ def _style(sides: list[int], rng: np.random.Generator) -> Style:
 
 
 def pggan_v1(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """PGGAN, first version: a whole picture of nobody, grown from a map of 8 pixels.
+    """Forge by PGGAN, first version: a whole picture of nobody, grown from a map of 8 pixels.
 
     As in PGGAN: nearest-neighbour upsampling and a 3×3 convolution in every octave, which leaves replicas of the
     spectrum, pixelwise normalisation, which evens out contrast, and detail that is lost towards the finest octave.
@@ -417,7 +427,7 @@ def pggan_v1(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image
 
 
 def pggan_v2(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """PGGAN, second version: as the first, from another training run.
+    """Forge by PGGAN, second version: like the first, from another training run.
 
     As in PGGAN: other kernels, other sizes of the maps, stronger normalisation and less detail lost; the picture is
     scaled up in the end. Not imitated: see `pggan_v1`.
@@ -426,7 +436,7 @@ def pggan_v2(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image
 
 
 def stylegan_celeba(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """StyleGAN trained on CelebA: a whole picture of nobody at half the resolution, scaled up.
+    """Forge by StyleGAN trained on CelebA: a whole picture of nobody at half the resolution, scaled up.
 
     As in StyleGAN: blurred upsampling, a gain and a shift for each octave and channel, noise added in every octave,
     a droplet that instance normalisation leaves (Karras et al. 2020), eyes that do not quite match. Not imitated:
@@ -436,7 +446,7 @@ def stylegan_celeba(target: Clip, donor: Clip, rng: np.random.Generator) -> tupl
 
 
 def stylegan_ffhq(target: Clip, donor: Clip, rng: np.random.Generator) -> tuple[Image, Masks]:
-    """StyleGAN trained on FFHQ: as on CelebA, at full resolution.
+    """Forge by StyleGAN trained on FFHQ: as for CelebA, at full resolution.
 
     As in StyleGAN: see `stylegan_celeba`; one octave more, with its own noise. Not imitated: see there.
     """

@@ -41,7 +41,7 @@ Bank = DrawnBank | PortraitBank
 
 @dataclass(frozen=True)
 class _Job:
-    """Files that share people, and all that decides them."""
+    """Files that share people, and everything that decides them."""
 
     root: Path
     name: str
@@ -53,7 +53,7 @@ class _Job:
 
 
 def _write_group(job: _Job) -> int:
-    """Write the files of a group and their masks; returns how many files."""
+    """Write the files of a group and their masks; return the number of files."""
     layout = LAYOUTS[job.name]
 
     def rng(what: int, *whom: int) -> np.random.Generator:
@@ -161,7 +161,7 @@ def write(
 
 
 def _fitting(name: str, people: Mapping[str, int], bank: Bank, faces: str | Path | None, fewer: bool) -> Plan:
-    """The plan for `people`, or for as many as the bank has."""
+    """Plan for `people`, or for as many as the bank has."""
     plan = LAYOUTS[name].plan(people)
     if (found := bank.find(len(plan.names))) == len(plan.names):
         return plan
@@ -191,7 +191,7 @@ def _record(plan: Plan) -> pd.DataFrame:
 
 
 def made(root: str | Path) -> pd.DataFrame:
-    """How each file of a stand-in was made: one row a file.
+    """Tabulate how each file of a stand-in was made: one row per file.
 
     Returns:
         Columns path, method ("" for real), target and donor (the layout's names of the people, donor "" for real) and
@@ -207,7 +207,10 @@ def made(root: str | Path) -> pd.DataFrame:
 
 
 def _one_thread() -> None:
-    """One thread a process: more would only compete, and sums over several threads may round otherwise."""
+    """Compute in one thread per process.
+
+    More would only compete, and sums over several threads may round differently.
+    """
     cv2.setNumThreads(1)
     threadpool_limits(1)
 

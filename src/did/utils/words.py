@@ -19,8 +19,10 @@ class Words(str):
 
 
 def encodable(text: str) -> str:
-    """Return a text that any file can hold in UTF-8: a byte of a file's name that is not UTF-8, which Python keeps as a
-    lone surrogate, is written as `\\xe9`."""
+    r"""Return a text that can be written in UTF-8.
+
+    A byte of a file's name that is not UTF-8, which Python represents as a lone surrogate, becomes `\xe9` or the like.
+    """
     return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
 
 

@@ -20,7 +20,7 @@ KEY_PAGES = ("index", "genindex", "search")
 
 
 def check(built: Path, toc: Path) -> list[str]:
-    """Every fault of a built book, one sentence each, with its page.
+    """Return every fault of a built book, one sentence each, with its page.
 
     Args:
         built: the folder with its HTML.
@@ -52,7 +52,7 @@ def check(built: Path, toc: Path) -> list[str]:
 
 
 def _links(page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> Iterator[str]:
-    """Links within the book that lead nowhere."""
+    """Yield links within the book that lead nowhere."""
     for link in soup("a", href=True):
         target = urlsplit(str(link["href"]))
         if target.scheme or target.netloc:
@@ -65,7 +65,10 @@ def _links(page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> It
 
 
 def _pictures(soup: BeautifulSoup) -> Iterator[str]:
-    """Pictures in the text without words. A theme's logo with an empty text is decoration."""
+    """Yield pictures in the text without alternative text.
+
+    A theme's logo with an empty text is decoration.
+    """
     article = soup.find("article") or soup
     assert isinstance(article, Tag)
     for picture in article("img"):
@@ -80,7 +83,7 @@ def _errors(soup: BeautifulSoup) -> Iterator[str]:
 
 
 def _foreign(soup: BeautifulSoup) -> Iterator[str]:
-    """What a browser would fetch from another host."""
+    """Yield what a browser would fetch from another host."""
     for tag in soup(list(_LOADS)):
         url = str(tag.get(_LOADS[tag.name]) or "")
         if tag.name == "link" and _NOT_LOADED & set(tag.get("rel") or ()):
@@ -100,7 +103,7 @@ def _imports(file: Path) -> list[str]:
 
 
 def _badge(soup: BeautifulSoup) -> Iterator[str]:
-    """Every figure and every table of a notebook has its stamp, and one of a stand-in its badge."""
+    """Check that every figure and table of a notebook has its stamp, and its badge if it is from a stand-in."""
     page = soup.find("article")
     if not isinstance(page, Tag):
         return
@@ -116,8 +119,10 @@ def _badge(soup: BeautifulSoup) -> Iterator[str]:
 
 
 def _equations(soup: BeautifulSoup) -> Iterator[str]:
-    """Equations whose section does not link to code and test, or that are counted otherwise than in the paper. Where
-    the links lead, `_links` has seen."""
+    """Check that the section of each equation links to code and test, and that the numbers are the paper's.
+
+    Where the links lead is checked by `_links`.
+    """
     links = [str(link["href"]) for link in soup("a", href=True)]
     for link in soup("a", href=re.compile(r"#equation-eq-\d+$")):
         printed = str(link["href"]).rsplit("-", 1)[1]
@@ -133,6 +138,6 @@ def _equations(soup: BeautifulSoup) -> Iterator[str]:
 
 
 def listed(toc: Path) -> list[str]:
-    """The pages of a table of contents."""
+    """Return the pages of a table of contents."""
     contents = yaml.safe_load(toc.read_text(encoding="utf-8"))
     return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]

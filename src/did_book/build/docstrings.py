@@ -26,7 +26,7 @@ def untyped(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 
 
 def described_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """List the fields of `did.settings.Settings` with what it holds of each: its meaning, and where the paper has it.
+    """List the fields of `did.settings.Settings` with their meaning and their place in the paper.
 
     Args:
         lines: the docstring; added to in place.
@@ -40,7 +40,7 @@ def described_fields(app: Any, what: str, name: str, obj: Any, options: Any, lin
 def legible_signature(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """numpy's aliases by their names, and no signature for a class that has no constructor of its own."""
+    """Shorten signatures: numpy's aliases by name, and none for a class without a constructor of its own."""
     if signature == "(*args, **kwargs)":
         return "", returned
     return signature and _short(signature), returned and _short(returned)
@@ -51,7 +51,7 @@ def _short(hints: str) -> str:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """What Sphinx calls."""
+    """Register the functions above with Sphinx."""
     for hook in (untyped, described_fields):
         app.connect("autodoc-process-docstring", hook, priority=400)  # napoleon's is 500
     app.connect("autodoc-process-signature", legible_signature)

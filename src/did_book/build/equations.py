@@ -14,7 +14,7 @@ import yaml
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
-    """An equation or an algorithm of the paper, and where it is in this project.
+    """An equation or an algorithm of the paper, and its places in this project.
 
     Attributes:
         number: the paper's; "Algorithm 1" for an algorithm.
@@ -39,7 +39,7 @@ class Equation:
 
     @property
     def name(self) -> str:
-        """As a heading has it."""
+        """The equation's name in a heading."""
         return f"Equation {self.number}" if self.printed else str(self.number)
 
 
@@ -235,7 +235,10 @@ SYMBOLS = (
 
 
 def anchor(test: str) -> str:
-    """The place of a test in its chapter: `tests/method/test_losses.py::test_auc_loss` is at `test-auc-loss`."""
+    """Return the anchor of a test in its chapter.
+
+    `tests/method/test_losses.py::test_auc_loss` is at `test-auc-loss`.
+    """
     return "test-" + test.partition("::")[2].removeprefix("test_").replace("_", "-")
 
 
@@ -244,14 +247,14 @@ def _code_anchor(code: str) -> str:
 
 
 def _split(code: str) -> tuple[str, str]:
-    """Module and object: a class has a capital letter, and all from there on is the object."""
+    """Split a dotted name into module and object; a capital letter begins a class, and so the object."""
     parts = code.split(".")
     first = next((i for i, part in enumerate(parts) if part[:1].isupper()), len(parts) - 1)
     return ".".join(parts[:first]), ".".join(parts[first:])
 
 
 def _role(code: str) -> str:
-    """The link to its entry in the reference."""
+    """Return the link to its entry in the reference."""
     name = _split(code)[1]
     kind = "meth" if "." in name else "class" if name[0].isupper() else "func"
     return f"{{py:{kind}}}`{code}`"
@@ -297,7 +300,7 @@ def prose(notebook: Mapping[str, Any]) -> str:
 
 
 def gaps(equations: Mapping[int | str, Equation], root: Path) -> list[str]:
-    """What lacks between the paper's equations and the project, one sentence each; empty if nothing does.
+    """List what is missing between the paper's equations and the project, one sentence each.
 
     An equation needs code that is there, tests that are there and always run, and a chapter that prints the equation
     under its label, shows both with a place to link to, and links to the code's entry in the reference. In the order
@@ -315,7 +318,7 @@ def gaps(equations: Mapping[int | str, Equation], root: Path) -> list[str]:
 
 
 def _tree(file: Path) -> ast.Module:
-    """A file's syntax; an empty one if it is not there or not Python."""
+    """Parse a file's syntax; an empty tree if it does not exist or is not Python."""
     try:
         return _parsed(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
@@ -328,7 +331,7 @@ def _parsed(source: str) -> ast.Module:
 
 
 def _defined(tree: ast.AST, name: str) -> ast.FunctionDef | ast.ClassDef | None:
-    """A function or class by its name, a method by `Class.method`."""
+    """Find a function or class by its name, a method by `Class.method`."""
     first, _, rest = name.partition(".")
     for node in getattr(tree, "body", []):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == first:
@@ -370,7 +373,7 @@ def _tests(equation: Equation, root: Path) -> Iterator[str]:
 
 
 def _text(file: Path) -> str:
-    """The prose of a notebook or a page; empty if it is not there or cannot be read."""
+    """Read the prose of a notebook or a page; empty if it cannot be read."""
     try:
         if file.suffix == ".md":
             return file.read_text(encoding="utf-8")
@@ -415,7 +418,7 @@ def _chapter(equation: Equation, root: Path) -> Iterator[str]:
 
 
 def _numbers(equations: Mapping[int | str, Equation], root: Path) -> list[str]:
-    """Sphinx counts the labelled equations of all pages in the order of the table of contents."""
+    """Count the labelled equations of all pages as Sphinx does, in the order of the table of contents."""
     try:
         toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
         pages = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]

@@ -33,7 +33,7 @@ _APART = ("book", "cli.py")
 
 
 def chapters(root: Path) -> list[str]:
-    """The notebooks that the table of contents names, in its order.
+    """List the notebooks that the table of contents names, in its order.
 
     Raises:
         DidError: one that is not there.
@@ -49,8 +49,11 @@ def chapters(root: Path) -> list[str]:
 
 
 def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
-    """Of all that decides a notebook's output: its code, the package, the locked versions, its parameters, and the
-    files that it reads. Not of its text: that may change without a new execution."""
+    """Hash everything that decides a notebook's output.
+
+    That is its code, the package, the locked versions, its parameters, and the files that it reads; not its text, which
+    may change without a new execution.
+    """
     code = [cell.source for cell in _own(_source(root, name)) if cell.cell_type == "code"]
     package = root / "src/did"
     files = [
@@ -70,19 +73,22 @@ def _source(root: Path, name: str) -> nbformat.NotebookNode:
 
 
 def _own(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """A notebook's cells without the one that papermill puts into it."""
+    """Return a notebook's cells without the one that papermill adds."""
     return [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
 def _with_text(executed: nbformat.NotebookNode, source: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An executed notebook with the text as it is now. Its code is the source's: it is not stale."""
+    """Return an executed notebook with the current text.
+
+    Its code is the source's, because it is not stale.
+    """
     run = iter([cell for cell in _own(executed) if cell.cell_type == "code"])
     executed.cells = [next(run) if cell.cell_type == "code" else cell for cell in _own(source)]
     return executed
 
 
 def parameters_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the given parameters that a notebook has."""
+    """Select those of the given parameters that a notebook has."""
     return {key: value for key, value in given.items() if key in PARAMETERS[name]}
 
 
@@ -120,7 +126,7 @@ def _cached(root: Path, name: str) -> Path:
 
 
 def _state(file: Path) -> str | None:
-    """The digest that an executed notebook was made under."""
+    """Return the digest under which an executed notebook was made."""
     return nbformat.read(file, 4).metadata.get("did", {}).get("digest") if file.is_file() else None
 
 
@@ -148,7 +154,7 @@ def _papermill(root: Path, name: str, parameters: dict[str, Any], into: Path) ->
 
 
 def lean(nb: nbformat.NotebookNode) -> None:
-    """Keep of papermill's notes the duration and the parameters; the rest is paths and times of one machine."""
+    """Keep only duration and parameters of papermill's metadata; the rest is paths and times of one machine."""
     about = nb.metadata["papermill"]
     nb.metadata["papermill"] = {key: about[key] for key in ("duration", "parameters")}
     for cell in nb.cells:
@@ -236,7 +242,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
 
 
 def timings(pages: Mapping[str, nbformat.NotebookNode]) -> str:
-    """A table of the minutes that each notebook took, for `book/teachers.md` to include."""
+    """Tabulate the minutes that each notebook took, for `book/teachers.md` to include."""
     rows = ["| chapter | preset | minutes |", "|---|---|---|"]
     for name, nb in pages.items():
         about = nb.metadata.get("papermill", {})

@@ -39,7 +39,7 @@ def _is_table(output: NotebookNode) -> bool:
 
 
 def stamp_of(nb: NotebookNode) -> str:
-    """What the cell tagged `stamp` says, or nothing."""
+    """Return the text of the cell tagged `stamp`, or nothing."""
     for cell in nb.cells:
         if STAMP in cell.metadata.get("tags", []):
             for output in _outputs(cell):
@@ -49,7 +49,7 @@ def stamp_of(nb: NotebookNode) -> str:
 
 
 def problems(nb: NotebookNode) -> list[str]:
-    """What keeps an executed notebook out of the book, one sentence each."""
+    """List what keeps an executed notebook out of the book, one sentence each."""
     found = []
     shows = False
     for number, cell in enumerate(nb.cells):
@@ -79,7 +79,7 @@ def _words(figure: NotebookNode) -> str:
 
 
 def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
-    """A notebook as a page of the book.
+    """Turn a notebook into a page of the book.
 
     Each figure gets its words as alternative text; each table headers with a scope, in a region with a name that can be
     scrolled; both get the stamp and a link to their data as CSV, which is in the page itself. A page of stand-in
@@ -124,12 +124,15 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
 
 
 def _text(source: str, name: str) -> NotebookNode:
-    """A cell of text. Its id is not a random one: a page that has not changed is the same file again."""
+    """Build a cell of text.
+
+    Its id is not random, so that a page that has not changed is the same file again.
+    """
     return nbformat.v4.new_markdown_cell(source, id=f"page-{name}")
 
 
 def _executed_with(nb: NotebookNode) -> None:
-    """Under the cell of parameters, which shows the defaults, name those that were others."""
+    """Name below the cell of parameters, which shows the defaults, those that had other values."""
     given = nb.metadata.get("papermill", {}).get("parameters", {})
     for place, cell in enumerate(nb.cells):
         if "parameters" in cell.metadata.get("tags", []):
@@ -144,18 +147,18 @@ def _executed_with(nb: NotebookNode) -> None:
 
 
 def _time(nb: NotebookNode) -> str:
-    """How long the page took."""
+    """Say how long the page took."""
     seconds = nb.metadata.get("papermill", {}).get("duration")
     return f"This page: {seconds / 60:.1f} min." if seconds else ""
 
 
 def _unmarked(heading: str) -> str:
-    """A heading without its markup."""
+    """Return a heading without its markup."""
     return re.sub(r"[$`*\\{}]", "", heading).strip()
 
 
 def _table(text: str, heading: str) -> tuple[str, str]:
-    """A pandas table for a screen reader, and the same as CSV."""
+    """Convert a pandas table to one for a screen reader, and to CSV."""
     soup = BeautifulSoup(text, "html.parser")
     table = soup.find("table")
     assert table is not None
@@ -174,7 +177,7 @@ def _table(text: str, heading: str) -> tuple[str, str]:
 
 
 def _under(text: str, data: str, file: str, heading: str) -> str:
-    """The line under a figure or table."""
+    """Return the line below a figure or table."""
     badge, rest = f'<span class="did-badge">{STANDIN}</span> ', text
     if STANDIN in text:
         rest = re.sub(rf"^{STANDIN}[,:]? *", "", text)
@@ -194,14 +197,14 @@ def _notice(text: str) -> str:
 
 
 def _launch(repository: str, name: str) -> str:
-    """A button to the notebook on Binder, in the environment that `.binder/` locks."""
+    """Return a button that opens the notebook on Binder, in the environment that `.binder/` locks."""
     at = commit().removesuffix("+changes")
     url = f"https://mybinder.org/v2/gh/{quote(repository)}/{at}?labpath=notebooks%2F{name}.ipynb"
     return f"```{{button-link}} {url}\n:color: primary\n:outline:\nOpen this notebook on Binder\n```"
 
 
 def _forget(nb: NotebookNode) -> None:
-    """Drop what is not the page's: how it was executed."""
+    """Drop metadata on how the page was executed."""
     for metadata in (nb.metadata, *(cell.metadata for cell in nb.cells)):
         for key in ("papermill", "did"):
             metadata.pop(key, None)

@@ -23,7 +23,7 @@ _LINES = ["-", "--", "-.", ":"]
 
 
 def pattern_maps(side: int = 6) -> dict[str, Tensor]:
-    """Four feature maps (side, side) of the same mean, .5, that differ in shape."""
+    """Make four feature maps (side, side) of the same mean, .5, that differ in shape."""
     spike, left, stripes = (torch.zeros(side, side) for _ in range(3))
     spike[side // 2, side // 2] = side * side / 2
     left[:, : side // 2] = 1
@@ -32,7 +32,7 @@ def pattern_maps(side: int = 6) -> dict[str, Tensor]:
 
 
 def pooled_patterns(maps: Mapping[str, Tensor], kernel: Tensor) -> pd.DataFrame:
-    """S-GAP, S-GMP and S-ADP (sum) of single channels, as the channel branch computes them, with a given kernel.
+    """Pool single channels by S-GAP, S-GMP and S-ADP (sum), as the channel branch does, with a given kernel.
 
     Args:
         maps: name -> (h, w), all of one size; each is a channel of one feature map.
@@ -53,7 +53,7 @@ def pooled_patterns(maps: Mapping[str, Tensor], kernel: Tensor) -> pd.DataFrame:
 
 
 def _concatenated(branch: ChannelAttention, x: Tensor) -> Tensor:
-    """(n, 3, c): what the channel branch concatenates for x, caught on its way into the first convolution."""
+    """Return what the channel branch concatenates for x: the input of its first convolution, (n, 3, c)."""
     caught: list[Tensor] = []
     hook = branch.squeeze.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
     try:
@@ -65,7 +65,10 @@ def _concatenated(branch: ChannelAttention, x: Tensor) -> Tensor:
 
 
 def pattern_bars(maps: Mapping[str, Tensor], table: pd.DataFrame, stamp: str) -> Plot:
-    """Feature maps above, what three poolings tell of them below. The table is from `pooled_patterns`."""
+    """Draw feature maps above, and what three poolings show of them below.
+
+    The table is from `pooled_patterns`.
+    """
     poolings = [name for name in table if name != "map"]
     figure, axes = canvas(8.4, 4.0, 2, len(maps), height_ratios=[1, 1.3])
     for (above, below), (name, one) in zip(axes.T, maps.items(), strict=True):
@@ -90,7 +93,7 @@ def pattern_bars(maps: Mapping[str, Tensor], table: pd.DataFrame, stamp: str) ->
 def pooled_sizes(
     sides: Sequence[int] = (4, 7, 14), channels: int = 64, images: int = 8, weights: int = 5, seed: int = 0
 ) -> pd.DataFrame:
-    """How large the three vectors are that the channel branch concatenates, untrained, as the feature map grows.
+    """Measure the three vectors that the untrained channel branch concatenates, as the feature map grows.
 
     The features are normal noise, rectified as a backbone's are. The size of a vector is its mean absolute value, and
     a mean over several draws of the weights.
@@ -122,7 +125,10 @@ def pooled_sizes(
 
 
 def size_lines(table: pd.DataFrame, stamp: str) -> Plot:
-    """The size of each pooled vector over the side of the feature map. The table is from `pooled_sizes`."""
+    """Draw the size of each pooled vector over the side of the feature map.
+
+    The table is from `pooled_sizes`.
+    """
     figure, axes = canvas(6.4, 3.4)
     axis = axes[0, 0]
     for i, (name, part) in enumerate(table.groupby("vector", sort=False)):
@@ -141,7 +147,7 @@ def size_lines(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def interaction(logits: Tensor) -> float:
-    """The share of the variance of logits (c, h, w) that is not a term of the channel plus a term of the place.
+    """Compute the share of the variance of logits (c, h, w) that is not a channel term plus a place term.
 
     0 for every map whose two branches are added; between 0 and 1 otherwise. There is no share of nothing: nan where
     all logits are equal.
@@ -162,7 +168,7 @@ def interaction(logits: Tensor) -> float:
 
 
 def wiring_panels(networks: Mapping[str, Attention], features: Tensor, stamp: str) -> Plot:
-    """The logits of one image, channels by places, under several wirings, with their rank and `interaction`.
+    """Draw the logits of one image, channels by places, under several wirings, with rank and `interaction`.
 
     Args:
         networks: name -> an attention network.
@@ -189,7 +195,7 @@ def wiring_panels(networks: Mapping[str, Attention], features: Tensor, stamp: st
 
 
 def descend(merge: Literal["sum", "product"], start: tuple[float, float], rate: float, steps: int) -> pd.DataFrame:
-    """Gradient descent on two logits, of a channel and of a place, that ought to open their entry of the map.
+    """Descend on two logits, of a channel and of a place, that should open their entry of the map.
 
     The loss is -log M with M = σ(u + v) or σ(u·v).
 
@@ -214,7 +220,7 @@ def descend(merge: Literal["sum", "product"], start: tuple[float, float], rate: 
 
 
 def merge_paths(paths: pd.DataFrame, stamp: str) -> Plot:
-    """The map over the two logits for each merge, with the path of the descent, and M over the steps.
+    """Draw the map over the two logits for each merge, with the path of the descent, and M over the steps.
 
     Args:
         paths: tables of `descend`, one below the other.
@@ -254,8 +260,9 @@ def merge_paths(paths: pd.DataFrame, stamp: str) -> Plot:
 def saturation(
     adaptive_pool: Literal["sum", "mean"], factor: float, steps: int = 200, images: int = 16, seed: int = 0
 ) -> pd.DataFrame:
-    """A_df alone, trained for its two duties on random features: C reads a label from I_df, a second head reads a
-    domain from I_os. No backbone and no T.
+    """Train A_df alone for its two duties on random features.
+
+    C reads a label from I_df, a second head reads a domain from I_os. There is neither backbone nor T.
 
     Of 16 channels of 7×7, rectified noise about 1, the first half is moved by .5 up or down with the label and the
     second half with the domain, which is independent of it. Batches are drawn anew at each step, so nothing can be
@@ -303,7 +310,7 @@ def saturation(
 
 
 def saturation_curves(table: pd.DataFrame, stamp: str) -> Plot:
-    """The saturated share, the mean and the spread over images of the map, over the steps, for several runs.
+    """Draw the saturated share, mean and spread over images of the map, over the steps, for several runs.
 
     Args:
         table: tables of `saturation`, one below the other.

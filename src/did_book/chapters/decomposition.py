@@ -16,7 +16,9 @@ from did.plots.base import HATCHES, PALETTE, Plot, canvas, in_order, legend_abov
 
 
 def split_panels(parts: Mapping[str, Tensor], stamp: str) -> Plot:
-    """One channel of each part of a split, side by side. Parts share one scale of colours; attention maps have 0 to 1.
+    """Draw one channel of each part of a split, side by side.
+
+    Parts share one colour scale; attention maps have 0 to 1.
 
     Args:
         parts: name -> (h, w); a name that starts with M is an attention map.
@@ -45,7 +47,7 @@ def split_panels(parts: Mapping[str, Tensor], stamp: str) -> Plot:
 
 
 def _write_in(axis: Any, part: Tensor, options: Mapping[str, Any]) -> None:
-    """The values on top of the colours, so that a reader can add them up; white where the ground is dark."""
+    """Write the values on top of the colours, so that a reader can add them up; white on dark ground."""
     low, high = options["vmin"], options["vmax"]
     for (i, j), value in np.ndenumerate(part.detach().numpy()):
         place = (value - low) / (high - low)
@@ -62,8 +64,10 @@ def _write_in(axis: Any, part: Tensor, options: Mapping[str, Any]) -> None:
 
 
 def readable_halves(maps: Mapping[str, Tensor], images: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """What can be read by a line from I_df and I_os, when the first half of the channels holds the label and the second
-    half the domain (two of them, independent of the label).
+    """Measure what a linear probe reads from I_df and I_os.
+
+    The first half of the channels contains the label, the second half the domain (two of them, independent of the
+    label).
 
     The features are noise of deviation 1 at each place of 8 channels of 4×4; in the channels that hold a bit, the mean
     is .25 up or down. Label and domain are read from the means over places, as C and C̄ read them.
@@ -94,7 +98,10 @@ def readable_halves(maps: Mapping[str, Tensor], images: int = 2000, seed: int = 
 
 
 def halves_bars(table: pd.DataFrame, stamp: str) -> Plot:
-    """What each half of the split still tells, one panel a map. The table is from `readable_halves`."""
+    """Draw what each half of the split reveals, one panel per map.
+
+    The table is from `readable_halves`.
+    """
     names, halves, targets = in_order(table["map"]), in_order(table.half), in_order(table.target)
     figure, axes = canvas(2.1 * len(names) + 0.6, 2.8, 1, len(names), sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
@@ -117,7 +124,7 @@ def halves_bars(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def example_maps(seed: int = 0) -> dict[str, Tensor]:
-    """Six attention maps (2, 8, 3, 3), healthy and failed, that `did.method.model.map_statistics` is to tell apart."""
+    """Make six attention maps (2, 8, 3, 3), healthy and failed, for `did.method.model.map_statistics` to tell apart."""
     generator = torch.Generator().manual_seed(seed)
     mask = (torch.arange(8) % 2).float()[None, :, None, None]
     place = torch.zeros(3, 3)
@@ -133,7 +140,7 @@ def example_maps(seed: int = 0) -> dict[str, Tensor]:
 
 
 def map_gallery(maps: Mapping[str, Tensor], stamp: str) -> Plot:
-    """Attention maps as tables of channels by places, one image after the other, with their statistics below.
+    """Draw attention maps as tables of channels by places, one image after the other, above their statistics.
 
     Args:
         maps: name -> (n, c, h, w) in [0, 1].
@@ -166,7 +173,7 @@ def map_gallery(maps: Mapping[str, Tensor], stamp: str) -> Plot:
 
 
 def module_sizes(model: DID, stamp: str) -> Plot:
-    """The parameters of each module of Fig. 2, and whether the test phase needs them."""
+    """Draw the number of parameters of each module of Fig. 2, and whether the test phase needs them."""
     symbols = {"backbone": "G", "deepfake_attention": "A_df", "classifier": "C", "domain_attention": "A_dom",
                "domain_classifier": "C̄", "estimator": "T"}  # fmt: skip
     needed = {id(parameter) for parameter in model.detector().parameters()}
@@ -200,7 +207,7 @@ def module_sizes(model: DID, stamp: str) -> Plot:
 
 
 def stem_kernels(rgb: Backbone, gray: Backbone, stamp: str, kernels: int = 8) -> Plot:
-    """The first convolution of a network for RGB and of the same network for gray, and the sum of the former.
+    """Draw the first convolution of a network for RGB and for gray, and the sum of the former over colours.
 
     Args:
         rgb, gray: the same network with `in_chans` 3 and 1.

@@ -41,7 +41,7 @@ class _Box:
     height: float = 0.62
 
     def edge(self, towards: tuple[float, float]) -> tuple[float, float]:
-        """Where a level or upright line to this place leaves the box."""
+        """Return where a horizontal or vertical line to this place leaves the box."""
         x, y = towards
         if abs(x - self.x) < self.width / 2:
             return x, self.y + (self.height if y > self.y else -self.height) / 2
@@ -58,7 +58,7 @@ class _Arrow:
 
 
 def architecture(model: DID, images: Tensor, stamp: str) -> Plot:
-    """The method as a graph: what is computed from what, which part the test phase keeps, and the size of each map.
+    """Draw the method as a graph: what is computed from what, which part the test phase keeps, size of each map.
 
     Solid borders: in training and test. Dashed: in training only. The modules that the model does not have
     (Table 4's ablations) are left out.
@@ -143,7 +143,7 @@ def architecture(model: DID, images: Tensor, stamp: str) -> Plot:
 
 
 def attention_network(attention: Attention, features: Tensor, stamp: str) -> Plot:
-    """The attention network of Fig. 3 as this one is wired, with the size of what leaves each box.
+    """Draw the attention network of Fig. 3 as it is wired here, with the size of each box's output.
 
     Args:
         attention: A_df or A_dom.
@@ -227,7 +227,7 @@ def _size(tensor: Tensor) -> str:
 
 
 def _sizes(modules: Mapping[str, nn.Module], whole: nn.Module, features: Tensor) -> dict[str, str]:
-    """What one image gives at the output of each module, caught in one forward pass of the whole."""
+    """Return the output size of each module for one image, recorded in one forward pass."""
     found: dict[str, str] = {}
     hooks = []
     for name, module in modules.items():
@@ -247,7 +247,7 @@ def _sizes(modules: Mapping[str, nn.Module], whole: nn.Module, features: Tensor)
 
 
 def _draw(axis: Axes, boxes: Mapping[str, _Box], arrows: Sequence[_Arrow]) -> pd.DataFrame:
-    """Boxes and arrows; returns one row an arrow: from, to, and the size of what it carries."""
+    """Draw boxes and arrows; return one row per arrow: from, to, and the size of what it carries."""
     for key, box in boxes.items():
         low = (box.x - box.width / 2, box.y - box.height / 2)
         axis.add_patch(
@@ -283,6 +283,6 @@ def _draw(axis: Axes, boxes: Mapping[str, _Box], arrows: Sequence[_Arrow]) -> pd
 
 
 def _in_words(data: pd.DataFrame) -> str:
-    """The arrows as sentences, one a start."""
+    """Describe the arrows in sentences, one per start."""
     ends = data.groupby("from", sort=False)["to"]
     return " ".join(f"{start} leads to {' and '.join(to)}." for start, to in ends)

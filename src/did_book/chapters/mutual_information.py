@@ -41,12 +41,16 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def sizes(preset: str) -> dict[str, Any]:
-    """The sizes of the chapter's experiments. Raises DidError on a preset that has none."""
+    """Return the sizes of the chapter's experiments.
+
+    Raises:
+        DidError: If the preset is unknown.
+    """
     return of_preset(SIZES, preset)
 
 
 def gaussian_pairs(n: int, correlation: float, dimensions: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two standard normal vectors whose coordinates are correlated one by one.
+    """Draw two standard normal vectors whose coordinates are correlated one by one.
 
     Returns:
         x and y, each (n, dimensions); coordinate i of x has the correlation ρ with coordinate i of y, and no other.
@@ -56,12 +60,12 @@ def gaussian_pairs(n: int, correlation: float, dimensions: int, generator: torch
 
 
 def gaussian_information(correlation: float, dimensions: int = 1) -> float:
-    """The mutual information of `gaussian_pairs` in nats: -½ log(1 - ρ²) for each dimension."""
+    """Compute the mutual information of `gaussian_pairs` in nats: -½ log(1 - ρ²) for each dimension."""
     return dimensions / 2 * -math.log1p(-(correlation**2))
 
 
 def gaussian_log_ratio(x: Tensor, y: Tensor, correlation: float) -> Tensor:
-    """log p(x, y) / (p(x) p(y)) of `gaussian_pairs`: the T that no other T can beat in Eq. 4.
+    """Compute log p(x, y) / (p(x) p(y)) of `gaussian_pairs`: the best possible T in Eq. 4.
 
     Shapes: x and y (n, dimensions) -> (n,), in nats.
     """
@@ -78,7 +82,7 @@ def trained_estimator(
     seed: int = 0,
     hidden: int = 32,
 ) -> Estimator:
-    """T after it has ascended Eq. 4 on `gaussian_pairs`, with fresh pairs in every batch."""
+    """Train T by ascending Eq. 4 on `gaussian_pairs`, with fresh pairs in every batch."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -94,7 +98,7 @@ def trained_estimator(
 
 
 def _scores(estimator: Estimator, x: Tensor, y: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
-    """T on vectors: a vector is a map of one place."""
+    """Apply T to vectors: a vector is a map of one place."""
     return estimator(x[..., None, None], y[..., None, None], partner)
 
 
@@ -106,7 +110,7 @@ def information_table(
     seeds: Sequence[int] = (0,),
     test: int = 20_000,
 ) -> pd.DataFrame:
-    """The estimate of Eq. 4 beside the mutual information, for Gaussians of several correlations.
+    """Tabulate the estimate of Eq. 4 beside the mutual information, for Gaussians of several correlations.
 
     Returns:
         One row a (correlation, seed): correlation, seed, information (true, nats), estimate (of a trained T on fresh
@@ -136,7 +140,7 @@ def information_table(
 
 
 def fixed_points(n: int = 15, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """How many images of a batch get themselves as a partner, by two ways to draw the marginal.
+    """Count the images of a batch that get themselves as a partner, for two ways to draw the marginal.
 
     Returns:
         One row a (way, draw): way (`plain` permutation or `marginal_permutation`), joint_pairs.
@@ -163,7 +167,7 @@ def estimator_under_decay(
     lr: float = 1e-3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """T's weights and its estimate while it ascends `weight` · Î under Adam with weight decay.
+    """Record T's weights and estimate while it ascends `weight` · Î under Adam with weight decay.
 
     Args:
         weight: of T's own loss: 1, or λ_dec.
@@ -194,7 +198,7 @@ def estimator_under_decay(
 
 
 def labelled_domains(n: int, seed: int = 0, spread: float = 0.35) -> tuple[Tensor, Tensor, Tensor]:
-    """Points of the plane: the first coordinate is ±1 by the label, the second ±1 by the domain, both blurred.
+    """Draw points of the plane: the first coordinate is ±1 by the label, the second ±1 by the domain, both blurred.
 
     Returns:
         points (n, 2), labels (n,), domains (n,); both 0 or 1, and independent of each other.
@@ -214,7 +218,7 @@ def reversal_toy(
     damping: float = 0.05,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """An encoder with a label head, and a domain head behind the GRL, on `labelled_domains`.
+    """Train an encoder with a label head, and a domain head behind the GRL, on `labelled_domains`.
 
     The encoder is a matrix, the identity at first, and noise: what the matrix makes small is lost in the noise.
 
@@ -279,7 +283,7 @@ NOTHING = -2 * math.log(2)
 
 
 def joint_and_marginal(x: Tensor, y: Tensor, partner: Tensor, counts: pd.DataFrame, stamp: str) -> Plot:
-    """Joint pairs, marginal pairs, and how many joint pairs two ways to draw the marginal leave in it.
+    """Draw joint pairs, marginal pairs, and how many joint pairs two ways to draw the marginal leave in it.
 
     Args:
         x, y: (n,) two numbers of each image.
@@ -316,7 +320,7 @@ def joint_and_marginal(x: Tensor, y: Tensor, partner: Tensor, counts: pd.DataFra
 
 
 def estimate_by_separation(table: pd.DataFrame, stamp: str) -> Plot:
-    """Î of a T that gives t to every joint pair and -t to every marginal one.
+    """Draw Î of a T that gives t to every joint pair and -t to every marginal one.
 
     Args:
         table: columns t, estimate.
@@ -338,7 +342,7 @@ def estimate_by_separation(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def estimate_against_information(table: pd.DataFrame, stamp: str) -> Plot:
-    """Î beside the true mutual information, as printed in Eq. 4 and with 2 log 2 added.
+    """Draw Î beside the true mutual information, as printed in Eq. 4 and with 2 log 2 added.
 
     Args:
         table: from `did_book.chapters.mutual_information.information_table`.
@@ -366,7 +370,7 @@ def estimate_against_information(table: pd.DataFrame, stamp: str) -> Plot:
 def reversal_panels(
     embedded: Mapping[str, pd.DataFrame], measures: Mapping[str, Mapping[str, float]], stamp: str
 ) -> Plot:
-    """The embedding of points in the plane, a panel a way to train it: colour is the label, shape the domain.
+    """Draw the embedding of points in the plane, one panel per way to train: colour is label, shape is domain.
 
     Args:
         embedded: way -> the points of `did_book.chapters.mutual_information.reversal_toy`.
@@ -398,7 +402,7 @@ def reversal_panels(
 
 
 def decay_curves(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
-    """T's weights and its estimate over the steps, by the weight of its loss and the kind of decay.
+    """Draw T's weights and its estimate over the steps, by the weight of its loss and the kind of decay.
 
     Args:
         histories: name -> table of `did_book.chapters.mutual_information.estimator_under_decay`.

@@ -12,8 +12,9 @@ from did.predict.overlay import drawn
 
 
 def predictions(detector: Detector, files: Mapping[str, Path], stamp: str, columns: int = 5) -> Plot:
-    """A frame of each file with its largest face in a box and M_df laid over it, where the detector has one; of a
-    video, the middle frame. The colours span each map's own range.
+    """Draw a frame of each file with its largest face in a box, and M_df over it if the detector has one.
+
+    Of a video, the middle frame. The colours span each map's own range.
 
     Args:
         detector: scores the frames.
@@ -47,7 +48,7 @@ def predictions(detector: Detector, files: Mapping[str, Path], stamp: str, colum
 
 
 def calibration_sentences(calibration: Mapping[str, Any], gaps: Mapping[str, float]) -> list[str]:
-    """What a run's temperature did to the probabilities of its test faces.
+    """Say what a run's temperature did to the probabilities of its test faces.
 
     Args:
         calibration: of the run's record.

@@ -27,12 +27,16 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def sizes(preset: str) -> dict[str, Any]:
-    """The sizes of the chapter's experiments. Raises DidError on a preset that has none."""
+    """Return the sizes of the chapter's experiments.
+
+    Raises:
+        DidError: If the preset is unknown.
+    """
     return of_preset(SIZES, preset)
 
 
 def wmw(scores: Sequence[float], labels: Sequence[int]) -> float:
-    """The normalised Wilcoxon-Mann-Whitney statistic, pair by pair as Eq. 6 is printed: a tie counts as wrong.
+    """Compute the normalised Wilcoxon-Mann-Whitney statistic, pair by pair as Eq. 6 is printed: a tie is wrong.
 
     Raises:
         DidError: one class is absent.
@@ -46,7 +50,11 @@ def wmw(scores: Sequence[float], labels: Sequence[int]) -> float:
 
 
 def auc_loss_by_pairs(scores: Sequence[float], labels: Sequence[int], margin: float = 0.15, power: float = 2) -> float:
-    """Eq. 7 and 8 pair by pair, to hold `did.method.losses.auc_loss` against. Raises DidError if a class is absent."""
+    """Compute Eq. 7 and 8 pair by pair, as a reference for `did.method.losses.auc_loss`.
+
+    Raises:
+        DidError: If a class is absent.
+    """
     fake, real = _two_classes(scores, labels)
     total = 0.0
     for i in fake:
@@ -65,7 +73,7 @@ def _two_classes(scores: Sequence[float], labels: Sequence[int]) -> tuple[list[f
 
 
 def surrogate_table(pairs: Sequence[tuple[float, float]], differences: ArrayLike | None = None) -> pd.DataFrame:
-    """Eq. 8 for one pair, and its slope, against the difference of the two scores.
+    """Tabulate Eq. 8 for one pair, and its slope, against the difference of the two scores.
 
     Args:
         pairs: (γ, p) of each curve.
@@ -87,7 +95,7 @@ def surrogate_table(pairs: Sequence[tuple[float, float]], differences: ArrayLike
 
 
 def turned_line(n: int = 15, angles: int = 721, seed: int = 0, margin: float = 0.15) -> pd.DataFrame:
-    """1 - WMW and its surrogate while the line that scores n points of the plane turns.
+    """Tabulate 1 - WMW and its surrogate while the line that scores n points of the plane turns.
 
     A third of the points is fake and lies to the right of the others. The score is cos(a)·x + sin(a)·y.
 
@@ -108,7 +116,7 @@ def turned_line(n: int = 15, angles: int = 721, seed: int = 0, margin: float = 0
 def batches_of_pairs(
     n: int = 15, fakes: int | None = 12, share: float = 0.8, separation: float = 1.0, draws: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Pairs and the AUC in random batches of scores: real ones N(0, 1), fakes N(separation, 1).
+    """Tabulate pairs and AUC in random batches of scores: real ones N(0, 1), fakes N(separation, 1).
 
     Args:
         n: scores a batch.
@@ -136,7 +144,11 @@ CLOUDS: Mapping[str, dict[str, tuple[float, float]]] = {
 
 
 def clouds(name: str, reals: int, fakes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Points (reals + fakes, 2), float64, and labels of a pair of `CLOUDS`. Raises DidError on an unknown name."""
+    """Draw points (reals + fakes, 2), float64, and labels of a pair of `CLOUDS`.
+
+    Raises:
+        DidError: If the name is unknown.
+    """
     if name not in CLOUDS:
         raise DidError(f"unknown clouds '{name}': valid: {', '.join(CLOUDS)}")
     about = {key: torch.tensor(value, dtype=torch.float64) for key, value in CLOUDS[name].items()}
@@ -148,14 +160,14 @@ def clouds(name: str, reals: int, fakes: int, seed: int = 0) -> tuple[Tensor, Te
 
 
 def line_auc(name: str, weights: ArrayLike) -> float:
-    """The AUC of the score w·x on a pair of `CLOUDS`, exactly: Φ(w·shift / √(w'(Σ_real + Σ_fake)w))."""
+    """Compute the exact AUC of the score w·x on a pair of `CLOUDS`: Φ(w·shift / √(w'(Σ_real + Σ_fake)w))."""
     about, w = CLOUDS[name], np.asarray(weights, dtype=float)
     variances = np.add(about["real"], about["fake"])
     return float(ndtr(w @ about["shift"] / math.sqrt(w**2 @ variances)))
 
 
 def best_line(name: str) -> tuple[NDArray, float]:
-    """The line that no other beats on a pair of `CLOUDS`, w = (Σ_real + Σ_fake)⁻¹ shift, and its AUC."""
+    """Return the best line on a pair of `CLOUDS`, w = (Σ_real + Σ_fake)⁻¹ shift, and its AUC."""
     about = CLOUDS[name]
     w = np.divide(about["shift"], np.add(about["real"], about["fake"]))
     return w, line_auc(name, w)
@@ -170,7 +182,7 @@ def trained_line(
     lr: float = 0.05,
     start: float = 0.0,
 ) -> tuple[NDArray, float]:
-    """A logistic model w·x + b that descends L_cls on all points at once with Adam, from w = 0 and b = `start`.
+    """Train a logistic model w·x + b on L_cls over all points with Adam, from w = 0 and b = `start`.
 
     Args:
         points: (n, 2), float64. In float32 the rounding of a gradient that should be 0 moves b: Adam divides it by its
@@ -198,7 +210,7 @@ def imbalance_table(
     seeds: Sequence[int] = (0, 1, 2),
     steps: int = 300,
 ) -> pd.DataFrame:
-    """`trained_line` on both `CLOUDS`, by α and by the sizes of the classes.
+    """Tabulate `trained_line` on both `CLOUDS`, by α and by the sizes of the classes.
 
     Args:
         sizes: (reals, fakes); the two given here have nearly as many pairs, 19600 and 20000.
@@ -228,7 +240,9 @@ def calibration_table(
     seed: int = 0,
     steps: int = 300,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What `trained_line` on the equal clouds, n points of each class, says of fresh points, by (α, γ).
+    """Tabulate what `trained_line` on the equal clouds says of fresh points, by (α, γ).
+
+    There are n points of each class.
 
     Returns:
         One row a (alpha, margin): alpha, margin, size (mean of `|w·x|`), b, auc, error (expected calibration error).
@@ -252,7 +266,7 @@ _STYLES = ("-", "--", "-.", ":")
 
 
 def pair_grid(scores: ArrayLike, labels: ArrayLike, stamp: str) -> Plot:
-    """Every pair of a fake and a real, dark where the fake scores higher (Eq. 6), with the ROC curve over it.
+    """Draw every pair of a fake and a real, dark if the fake scores higher (Eq. 6), with the ROC curve over it.
 
     Fakes are rows and reals columns, each from the highest score on: then the edge of the dark area is the ROC curve.
 
@@ -288,7 +302,7 @@ def pair_grid(scores: ArrayLike, labels: ArrayLike, stamp: str) -> Plot:
 
 
 def turning_line(table: pd.DataFrame, stamp: str) -> Plot:
-    """1 - WMW, which is flat between its steps, and the surrogate, which slopes.
+    """Draw 1 - WMW, which is flat between its steps, and the surrogate, which slopes.
 
     Args:
         table: from `did_book.chapters.ranking.turned_line`.
@@ -316,7 +330,7 @@ def turning_line(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def surrogate_curves(table: pd.DataFrame, stamp: str) -> Plot:
-    """Eq. 8 against the difference of a pair's scores, and its slope, for several γ and p.
+    """Draw Eq. 8 against the difference of a pair's scores, and its slope, for several γ and p.
 
     Args:
         table: from `did_book.chapters.ranking.surrogate_table`.
@@ -343,7 +357,7 @@ def surrogate_curves(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def batch_histograms(batches: dict[str, pd.DataFrame], stamp: str) -> Plot:
-    """How many pairs a batch has, and how far the AUC of a batch lies from that of all scores.
+    """Draw how many pairs a batch has, and how far the AUC of a batch lies from that of all scores.
 
     Args:
         batches: name -> table of `did_book.chapters.ranking.batches_of_pairs`.
@@ -373,7 +387,7 @@ def batch_histograms(batches: dict[str, pd.DataFrame], stamp: str) -> Plot:
 
 
 def imbalance_panels(table: pd.DataFrame, stamp: str, seed: int = 0) -> Plot:
-    """Above: 1:50 points with the lines that each α learns. Below: the AUC of these lines, by the classes' sizes.
+    """Draw the lines that each α learns from 1:50 points, and below their AUC by the classes' sizes.
 
     Args:
         table: from `did_book.chapters.ranking.imbalance_table`; of several sizes, the points of the last are drawn.

@@ -22,7 +22,7 @@ from did.training.runs import Evaluation, Run, evaluate, run
 
 
 def method_heatmap(table: pd.DataFrame, stamp: str) -> Plot:
-    """AUC by the method that a detector was trained on (rows) and tested on (columns); its own method has a frame.
+    """Draw the AUC by the method of training (rows) and testing (columns); the same method has a frame.
 
     Args:
         table: from `across_methods`: train, test, auc, low, high, kind (`own`, `other` or `all`).
@@ -70,7 +70,7 @@ def method_heatmap(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def across_methods(tests: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """Frame AUC of each detector on each method, with 95% intervals over videos.
+    """Tabulate the frame AUC of each detector on each method, with 95% intervals.
 
     Args:
         tests: what a detector was trained on, a method or `all` -> its test on all methods.
@@ -90,7 +90,7 @@ def across_methods(tests: Mapping[str, Evaluation]) -> pd.DataFrame:
 
 
 def method_drops(tests: Mapping[str, Evaluation], draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How far each detector's frame AUC drops from its own method to the mean of the others, with 95% intervals.
+    """Measure how far each detector's AUC drops from its own method to the mean of the others, with intervals.
 
     Both sides of a drop see the same draws of videos.
 
@@ -116,13 +116,13 @@ def method_drops(tests: Mapping[str, Evaluation], draws: int = 1000, seed: int =
 
 
 def _own_and_others(values: NDArray) -> tuple[NDArray, NDArray]:
-    """(k, k, draws) -> the diagonal, and the mean of the rest of each row, (k, draws) both."""
+    """Return the diagonal, and the mean of the rest of each row: (k, k, draws) -> (k, draws) both."""
     diagonal = np.einsum("kkd->kd", values)
     return diagonal, (values.sum(1) - diagonal) / (len(values) - 1)
 
 
 def method_matrix(table: pd.DataFrame) -> pd.DataFrame:
-    """`across_methods` to read: a row a detector, a column a method that it is tested on; its own method is marked."""
+    """Format `across_methods`: one row per detector, one column per test method; its own method is marked."""
     shown = [
         digits(*ends) + (" (own)" if kind == "own" else "")
         for *ends, kind in table[["auc", "low", "high", "kind"]].itertuples(index=False)
@@ -136,7 +136,7 @@ _FALLS = {"ahead": "drops", "behind": "rises", "undecided": "undecided"}
 
 
 def drop_table(drops: pd.DataFrame) -> pd.DataFrame:
-    """`method_drops` to read."""
+    """Format `method_drops`."""
     rows = {
         row.train: {"own method": digits(row.own), "mean of the others": digits(row.others),
                     "drop": digits(row.drop, row.low, row.high), "so": _FALLS[verdict(row.low, row.high)]}
@@ -153,7 +153,7 @@ _FAILS = {
 
 
 def method_sentences(table: pd.DataFrame, drops: pd.DataFrame) -> list[str]:
-    """On training with one method, from the tables of `across_methods` and `method_drops`."""
+    """Say what training with one method does, from the tables of `across_methods` and `method_drops`."""
     own, other, both = (table[table.kind == kind] for kind in ("own", "other", "all"))
     mean, each = drops[drops.train == "mean"].iloc[0], drops[drops.train != "mean"]
     learnt = int((own.low > 0.5).sum())
@@ -185,7 +185,7 @@ def method_sentences(table: pd.DataFrame, drops: pd.DataFrame) -> list[str]:
 def train_on_each(
     settings: Settings, source: Source, store: FaceStore, progress: bool = True
 ) -> dict[str, tuple[Run, Evaluation]]:
-    """Plain detectors (BCE), each trained on the real faces and one forgery method, all tested on every method.
+    """Train plain detectors (BCE), each on real faces and one forgery method, and test them on every method.
 
     A detector's training and validation hold its own method alone; the settings are the same for all, and each test
     is on the whole test split. What is there already is taken as it is.

@@ -42,12 +42,16 @@ TERMS = ("cls", "dom", "dec")
 
 
 def sizes(preset: str) -> dict[str, int]:
-    """The sizes of a preset. Raises DidError on an unknown one; the sentence names the nearest."""
+    """Return the sizes of a preset.
+
+    Raises:
+        DidError: If the preset is unknown; the sentence names the nearest.
+    """
     return of_preset(SIZES, preset)
 
 
 def stripes(seed: int, size: int = 15, domains: int = 5, side: int = 64) -> dict[str, Tensor]:
-    """A batch that a small network can learn and that shows nobody: noise, and faint stripes for each "method".
+    """Draw a batch that a small network can learn and that shows nobody: noise, and faint stripes per "method".
 
     Domain 0 ("real") is noise alone; domain j > 0 has stripes in the j-th direction. Domains have equal shares.
 
@@ -71,7 +75,7 @@ def stripes(seed: int, size: int = 15, domains: int = 5, side: int = 64) -> dict
 def real_in_batches(
     batches: int, images: Sequence[int] = (1000,) * 5, batch_size: int = 15, seed: int = 0
 ) -> pd.DataFrame:
-    """How many real images a batch holds, under both samplers of `did.data.loading`.
+    """Count the real images per batch, under both samplers of `did.data.loading`.
 
     Args:
         batches: how many to draw from each.
@@ -93,7 +97,7 @@ def real_in_batches(
 
 
 def real_bars(shares: pd.DataFrame, stamp: str) -> Plot:
-    """Bars of `real_in_batches`."""
+    """Draw the bars of `real_in_batches`."""
     figure, axes = canvas(8, 2.8)
     axis = axes[0, 0]
     most = int(shares.real[shares.share > 0].max())
@@ -114,7 +118,7 @@ def real_bars(shares: pd.DataFrame, stamp: str) -> Plot:
 
 
 def factors(progresses: Sequence[float], settings: Settings | None = None) -> pd.DataFrame:
-    """Who gets Î's gradient with which factor, under each reading of §3.3 and Eq. 12, from `did.method.task`.
+    """Tabulate who gets Î's gradient with which factor, under each reading of §3.3 and Eq. 12.
 
     Args:
         progresses: shares of the training done, in [0, 1].
@@ -146,7 +150,7 @@ def factors(progresses: Sequence[float], settings: Settings | None = None) -> pd
 
 
 def factor_curves(table: pd.DataFrame, stamp: str) -> Plot:
-    """β over the training, and what it scales under each reading."""
+    """Draw β over the training, and what it scales under each reading."""
     figure, axes = canvas(11, 3.2, 1, 3)
     first, *rest = axes[0]
     shown = table.drop_duplicates("progress")
@@ -176,7 +180,7 @@ def factor_curves(table: pd.DataFrame, stamp: str) -> Plot:
 
 
 def gradient_flow(task: DIDTask, batch: Mapping[str, Tensor], progress: float = 0.5, seed: int = 0) -> pd.DataFrame:
-    """The gradient that each module gets from each named loss term.
+    """Measure the gradient that each module gets from each named loss term.
 
     Args:
         task: its weights stay as they are.
@@ -211,7 +215,7 @@ def _norm(value: float) -> str:
 
 
 def flow_matrix(flows: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
-    """`gradient_flow` as a matrix of terms and modules, one panel an entry of `flows`."""
+    """Draw `gradient_flow` as a matrix of terms and modules, one panel per entry of `flows`."""
     figure, axes = canvas(3.9 * len(flows), 2.5, 1, len(flows))
     look: dict[str, tuple[str, str]] = {
         "reaches": (PALETTE[2], ""), "zero": ("white", "..."), "no path": ("white", ""), "absent": ("#DDDDDD", "///"),
@@ -261,7 +265,7 @@ def flow_matrix(flows: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
 
 
 def shares_of_dec(task: DIDTask, batch: Mapping[str, Tensor], progresses: Sequence[float]) -> pd.DataFrame:
-    """The norm of dec's gradient on G, A_df and T at several points of the training, over its norm at the last one.
+    """Measure the norm of dec's gradient on G, A_df and T during training, relative to the last point.
 
     The weights stay as they are, so that only β changes. Index: progress; columns: beta, G, A_df, T.
     """
@@ -275,7 +279,7 @@ def shares_of_dec(task: DIDTask, batch: Mapping[str, Tensor], progresses: Sequen
 
 
 def algorithm_2(settings: Settings, iterations: int) -> pd.DataFrame:
-    """Algorithm 2 on `stripes`, a fresh batch each iteration: the inner loop of `did.training.loop.fit`, without data.
+    """Run Algorithm 2 on `stripes`, with a fresh batch each iteration: the inner loop of `did.training.loop.fit`.
 
     Args:
         settings: the run's; model, losses, rates and seed are used.
@@ -300,7 +304,7 @@ def algorithm_2(settings: Settings, iterations: int) -> pd.DataFrame:
 
 
 def reading_curves(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
-    """The classification loss, the domain loss and T's estimate over the iterations, for several readings."""
+    """Draw the classification loss, the domain loss and T's estimate over the iterations, for several readings."""
     panels = {"cls": "λ_cls · L_cls", "dom": "λ_dom · L_dom", "estimate": "T's estimate Î"}
     figure, axes = canvas(11, 3.2, 1, 3)
     for axis, (key, title) in zip(axes[0], panels.items(), strict=True):
@@ -325,7 +329,7 @@ def reading_curves(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
 def chain(
     scale: float, weight_decay: float, steps: int, decoupled: bool = False, depth: int = 4, lr: float = 1e-3
 ) -> pd.DataFrame:
-    """A stand-in for T that can be followed by eye: a chain of weights, as many as T has layers, trained by Adam.
+    """Train a chain of weights, as many as T has layers, with Adam: a stand-in for T that can be followed by eye.
 
     The score of x is w_1 · … · w_depth · x. It has to tell a sign that agrees with x's in two cases of three. The loss
     is the logistic loss times `scale`. All weights start at .5; every step sees the same 512 points.
@@ -358,7 +362,7 @@ def chain(
 
 
 def chain_curves(paths: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
-    """The norm of the weights and the loss of several chains."""
+    """Draw the norm of the weights and the loss of several chains."""
     figure, axes = canvas(10, 3.2, 1, 2)
     styles = ("-", "--", "-.", ":")
     for i, (name, path) in enumerate(paths.items()):

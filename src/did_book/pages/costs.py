@@ -63,7 +63,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where none was set."""
+        """Whether the target is met; None if none was set."""
         if self.target is None:
             return None
         return self.ratio >= self.target if self.reads == "speed-up" else self.ratio <= self.target
@@ -72,7 +72,7 @@ class Row:
 def row(
     what: str, case: str, sides: tuple[str, str], reads: str, pairs: Sequence[tuple[float, float]], **more: Any
 ) -> Row:
-    """A row from its pairs of times.
+    """Compute a row from its pairs of times.
 
     Args:
         what, case, sides, reads: see `Row`.
@@ -92,8 +92,10 @@ def row(
 
 
 def folder() -> Path:
-    """`benchmarks/results/` of the project, or of the checkout around the working folder where the project (see
-    `DID_HOME`) has none."""
+    """Return `benchmarks/results/` of the project, or of the checkout around the working folder.
+
+    The checkout's is used if the project (see `DID_HOME`) has none.
+    """
     here = Path.cwd().resolve()
     checkouts = [each for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()]
     places = [each / "benchmarks" / "results" for each in (home(), *checkouts[:1])]
@@ -105,7 +107,10 @@ def _files(place: Path) -> list[Path]:
 
 
 def file_of(machine: Mapping[str, Any], quick: bool = False) -> Path:
-    """The file of a kind of machine: `cpu.json`, or one named after its GPU; `-quick` for a trial of the scripts."""
+    """Return the file of a kind of machine.
+
+    `cpu.json`, or one named after its GPU; `-quick` for a trial of the scripts.
+    """
     kind = re.sub(r"[^a-z0-9]+", "-", (machine["gpu"] or "cpu").lower()).strip("-")
     return home() / "benchmarks" / "results" / f"{kind}{f'-{_QUICK}' if quick else ''}.json"
 
@@ -113,7 +118,7 @@ def file_of(machine: Mapping[str, Any], quick: bool = False) -> Path:
 def save(
     part: str, rows: Sequence[Row], command: str, minutes: float, quick: bool = False, file: Path | None = None
 ) -> Path:
-    """Write one script's rows in place of those that it left before; the other scripts' parts stay as they are.
+    """Write one script's rows in place of its earlier ones; the other scripts' parts stay as they are.
 
     Args:
         part: the script's name.
@@ -141,7 +146,9 @@ def save(
 
 
 def load(place: str | Path | None = None) -> dict[str, dict[str, Any]]:
-    """Every file of benchmarks of a folder, by its name; none of `--quick`. Empty where there is none.
+    """Load every file of benchmarks of a folder, by its name, without those of `--quick`.
+
+    Empty if there is none.
 
     Args:
         place: the folder; `folder()` by default.
@@ -165,7 +172,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def rows_of(part: Mapping[str, Any]) -> list[Row]:
-    """The rows of a saved part."""
+    """Return the rows of a saved part."""
     rows = []
     for each in part["rows"]:
         known: dict[str, Any] = {
@@ -178,12 +185,12 @@ def rows_of(part: Mapping[str, Any]) -> list[Row]:
 
 
 def number(value: float) -> str:
-    """A ratio to read: three decimals below 10, fewer above."""
+    """Format a ratio: three decimals below 10, fewer above."""
     return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def table(part: Mapping[str, Any]) -> pd.DataFrame:
-    """A part's ratios to read, with quartiles and targets."""
+    """Format a part's ratios, with quartiles and targets."""
     lines = [
         {
             "what": each.what,
@@ -202,7 +209,7 @@ def table(part: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def measured(part: Mapping[str, Any]) -> pd.DataFrame:
-    """What a part's ratios are made of, and what was measured beside them: ours and theirs with a bar between them."""
+    """Tabulate what a part's ratios are made of, ours and theirs, and what was measured beside them."""
     lines = []
     for each in rows_of(part):
         numbers = {"seconds": each.seconds, **({"MiB at the peak": each.memory} if each.memory else {}), **each.more}
@@ -220,7 +227,7 @@ def _bound(each: Row) -> str:
 
 
 def sentence(each: Row) -> str:
-    """A row in words, with its target and whether that is met."""
+    """Describe a row in words, with its target and whether that is met."""
     ours, theirs = each.sides
     value = f"{number(each.ratio)} [{number(each.low)}, {number(each.high)}]"
     said = {
@@ -237,7 +244,7 @@ def sentence(each: Row) -> str:
 
 
 def summary(parts: Mapping[str, Any]) -> list[str]:
-    """How many targets of a machine were met, each that was not, and where ours is the slower side; computed."""
+    """Say how many targets of a machine were met, which were not, and where ours is the slower side."""
     rows = [each for part in parts.values() for each in rows_of(part)]
     aimed = [each for each in rows if each.target is not None]
     missed = [each for each in aimed if not each.met]
@@ -257,7 +264,7 @@ def summary(parts: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """The `summary` of each machine, as Markdown."""
+    """Format the `summary` of each machine as Markdown."""
     if not found:
         return stamp(found)
     return "\n\n".join(
@@ -266,7 +273,7 @@ def in_words(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def all_rows(found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """Every row of every machine; where there are several, a row's case begins with the machine's name."""
+    """Return every row of every machine; if there are several, a row's case begins with the machine's name."""
     return [
         dataclasses.replace(each, case=f"{name}: {each.case}") if len(found) > 1 else each
         for name, parts in found.items()
@@ -276,7 +283,7 @@ def all_rows(found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 
 
 def section(found: Mapping[str, Mapping[str, Any]], part: str) -> list[Words | pd.DataFrame]:
-    """What the page says of one script: for each machine its command, every ratio in a sentence, and two tables."""
+    """Show one script's results: for each machine its command, every ratio in a sentence, and two tables."""
     said: list[Words | pd.DataFrame] = []
     for name, parts in found.items():
         if part in parts:
@@ -287,7 +294,7 @@ def section(found: Mapping[str, Mapping[str, Any]], part: str) -> list[Words | p
 
 
 def machine(parts: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a part: the command, minutes, machine, versions, commit and date."""
+    """Tabulate the command, minutes, machine, versions, commit and date of each part."""
     lines = []
     for name, part in parts.items():
         made = part["provenance"]
@@ -312,7 +319,7 @@ def _machine(made: Mapping[str, Any]) -> str:
 
 
 def stamp(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where the numbers of all machines are from, in one line."""
+    """Say in one line where the numbers of all machines are from."""
     made = [part["provenance"] for parts in found.values() for part in parts.values()]
     if not made:
         return "No benchmark has been run: `make bench` does it."
@@ -333,7 +340,9 @@ _TITLES = {
 
 
 def ratios(rows: Sequence[Row], stamp: str) -> Plot:
-    """Every ratio with its quartiles: costs and shares of time on the left with their targets, speed-ups on the right.
+    """Draw every ratio with its quartiles: costs with their targets on the left, speed-ups on the right.
+
+    Shares of time are drawn with the costs.
 
     Args:
         rows: from `did_book.pages.costs.rows_of`.

@@ -21,7 +21,7 @@ def _once(values: Iterable[str]) -> list[str]:
 
 
 def in_order(entries: Sequence[Record]) -> list[Record]:
-    """Return records in the paper's order; a record of an experiment that is no more is left out."""
+    """Sort records in the paper's order; a record of an unknown experiment is left out."""
     return [entry for name in EXPERIMENTS for entry in entries if entry["experiment"] == name]
 
 
@@ -31,7 +31,7 @@ def _holds(entry: Record) -> list[str]:
 
 
 def stamp(entries: Sequence[Record]) -> str:
-    """From which records a page is made: kinds, how many, presets, commits, dates, machines; one line."""
+    """Say in one line from which records a page is made: kinds, number, presets, commits, dates, machines."""
     kinds = sorted({kind(entry) for entry in entries})
     standins = [name.removeprefix(f"{STANDIN} (").removesuffix(")") for name in kinds if name.startswith(STANDIN)]
     made = [entry["provenance"] for entry in entries]
@@ -53,7 +53,7 @@ def stamp(entries: Sequence[Record]) -> str:
 
 
 def unpublished(entries: Sequence[Record]) -> list[str]:
-    """Numbers that the paper prints in a table or figure and that no record of it holds, one sentence each."""
+    """List the numbers that the paper prints in a table or figure and that no record contains."""
     found = table(entries)
     lacking = []
     for name in _once(entry["experiment"] for entry in in_order(entries)):
@@ -67,7 +67,7 @@ def unpublished(entries: Sequence[Record]) -> list[str]:
 
 
 def section(entries: Sequence[Record], name: str) -> list[Words | pd.DataFrame]:
-    """What the page says of one table or figure: the paper's claim, both numbers, the differences, the sentences.
+    """Show one table or figure: the paper's claim, both numbers, the differences, the sentences.
 
     Args:
         entries: records, of any experiments.
@@ -95,13 +95,13 @@ def section(entries: Sequence[Record], name: str) -> list[Words | pd.DataFrame]:
 
 
 def not_run(name: str) -> str:
-    """That an experiment has no record, and which command makes it."""
+    """Say that an experiment has no record, and which command makes it."""
     command = f"papermill notebooks/{name}.ipynb runs/{name}.ipynb -p preset laptop"
     return f"{label(EXPERIMENTS[name].title)} has not been run: `{command}` makes its record."
 
 
 def summary(entries: Sequence[Record]) -> pd.DataFrame:
-    """Every claim of the paper, once for each kind of data that it was put to the test on.
+    """Tabulate every claim of the paper, once for each kind of data on which it was tested.
 
     Returns:
         One row a claim and record, by its label: what the paper says, what these runs decide (all compared
@@ -135,7 +135,7 @@ def _claims() -> list[Experiment]:
 
 
 def summary_sentences(entries: Sequence[Record]) -> list[str]:
-    """How many claims hold, and on what; computed."""
+    """Say how many claims hold, and on what data."""
     claimed = {what.name: label(what.title) for what in _claims()}
     claims = [entry for entry in entries if entry["experiment"] in claimed]
     answers = [_holds(entry)[0].split(":")[0] for entry in claims]
