@@ -213,6 +213,7 @@ ON_READ_ONLY = [
     ("book build --committed", "{home}/_build"),
     ("book pdf {place}/did.pdf", "{place}"),
     ("book refresh", "{home}/notebooks"),
+    ("book front", "{home}"),
 ]  # fmt: skip
 
 

@@ -35,7 +35,9 @@ def faults(node: Public) -> Iterator[str]:
         yield "begins with a section, not with a sentence"
     if unknown := arguments(text) - parameters(node):
         yield f"names arguments that it does not take: {sorted(unknown)}"
-    command = any("command" in ast.unparse(mark) for mark in node.decorator_list)  # its docstring is its --help
+    command = any(
+        word in ast.unparse(mark) for word in ("command", "group") for mark in node.decorator_list
+    )  # its docstring is its --help
     if isinstance(node, ast.FunctionDef) and raises(node) and "DidError" not in text and not command:
         yield "raises DidError and does not say so"
 

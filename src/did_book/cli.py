@@ -69,7 +69,9 @@ def refresh(notebooks: tuple[str, ...]) -> None:
 def front() -> None:
     """Write the result at the top of README.md, sentences and figure, from the committed record of Table 1."""
     from did.utils.files import home
+    from did_book.build.checkout import ready
     from did_book.pages import front as page
 
+    ready(home(), ".")
     page.write(home())
     click.echo(f"README.md and {page.FIGURE}")

@@ -1,7 +1,7 @@
 """`Detector`: a trained detector that scores pictures and videos.
 
-Faces are found, aligned, resized and converted to gray by the code that prepared the training data, so that a score here
-is the score that the run's tables are made of.
+Faces are found, aligned, resized and converted to gray by the code that prepared the training data, so that a score
+here is the score that the run's tables are made of.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def retone(image: NDArray, mask: Masks, gain: NDArray) -> Plane:
 
 
 def retouch(image: NDArray, points: Points, amount: float) -> Plane:
-    """Deepen pores and wrinkles of the skin in `image` (n, n, 3) by a share `amount`, or smooth them if it is negative."""
+    """Deepen pores and wrinkles of the skin in `image` (n, n, 3) by a share `amount`; smooth them if it is negative."""
     unit, image = eye_distance(points), image.astype(np.float32)
     texture = cv2.GaussianBlur(image, (0, 0), 0.012 * unit) - cv2.GaussianBlur(image, (0, 0), 0.07 * unit)
     return image + (amount * skin(points, len(image)))[..., None] * texture

@@ -35,7 +35,7 @@ def locked(project):
     subprocess.run(["umount", "-l", str(project)], check=True)
 
 
-@pytest.mark.parametrize("command", ["build", "build --committed", "pdf", "refresh", "refresh train"])
+@pytest.mark.parametrize("command", ["build", "build --committed", "pdf", "refresh", "refresh train", "front"])
 def test_outside_a_checkout_each_says_that_it_wants_one(tmp_path, monkeypatch, command):
     monkeypatch.delenv("DID_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
