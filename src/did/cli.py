@@ -61,7 +61,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(did.__version__)
 def main() -> None:
-    r"""Run the executable companion to CrossDF: data, training and results.
+    """Run the executable companion to CrossDF: data, training and results.
 
     \b
     In any folder: data, export, ledger, predict, prepare, runs, train.
@@ -69,7 +69,7 @@ def main() -> None:
 
     What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
     working folder, else of the working folder.
-    """
+    """  # noqa: D301 - click reads the control character
     from did.utils.processes import isolated
 
     if sys.platform == "win32":  # Locks, child processes and the packages' lock are for POSIX systems.

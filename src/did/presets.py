@@ -109,7 +109,7 @@ def preset(name: str) -> Preset:
     """Return a preset.
 
     Raises:
-        DidError: there is none of this name; the sentence gives the nearest.
+        DidError: If the name is unknown; the sentence gives the nearest.
     """
     return of_preset(PRESETS, name)
 

@@ -54,7 +54,7 @@ def as_type(what: str, kind: type, value: Any) -> Any:
         value: a text, or what JSON gives back.
 
     Raises:
-        DidError: it is not of this type.
+        DidError: If it is not of this type.
     """
     try:
         if isinstance(value, str) and kind is not str:
@@ -74,7 +74,7 @@ def assigned(assignments: Iterable[str]) -> dict[str, str]:
     """Split texts such as `alpha=0.3` into names and values.
 
     Raises:
-        DidError: a text without `=`.
+        DidError: If a text has no `=`.
     """
     values = {}
     for text in assignments:
@@ -90,7 +90,7 @@ class Settings:
     """Everything that decides a run, with the paper's values as defaults.
 
     Raises:
-        DidError: a value is impossible; the sentence names the field and what it takes.
+        DidError: If a value is impossible; the sentence names the field and what it takes.
     """
 
     # data
@@ -211,7 +211,7 @@ class Settings:
             changes: any field by name.
 
         Raises:
-            DidError: an unknown preset, field or value; the sentence names the nearest valid one.
+            DidError: If a preset, field or value is unknown; the sentence names the nearest valid one.
         """
         return cls.of({**preset(name).settings, **changes})
 

@@ -44,7 +44,7 @@ def register_layout(layout: L) -> L:
             follow the name after a colon; and `LISTED`, True if `index` takes `allow_missing`.
 
     Raises:
-        DidError: one of the three is missing, or another layout has the name.
+        DidError: If one of the three is missing, or another layout has the name.
     """
     if lacking := [name for name in ("NAME", "TITLE", "index") if not hasattr(layout, name)]:
         raise DidError(f"the layout {layout!r} has no {lacking[0]}: see did.register_layout")
@@ -149,8 +149,8 @@ def open_source(
             They are counted in `Source.counts`.
 
     Raises:
-        DidError: an unknown name, edition or preset; licensed data asked for and not found; a layout or a table that
-            does not hold; `faces` together with licensed data.
+        DidError: If there is an unknown name, edition or preset; licensed data asked for and not found; a layout or a
+            table that does not hold; `faces` together with licensed data.
     """
     if not isinstance(name, str):
         raise DidError(f"source is {name!r}; it must be a name, as text: {nearest(name, source_names())}")
@@ -299,7 +299,7 @@ def face_store(source: Source, settings: Settings, progress: bool = True) -> Fac
     Cached: crops that exist are reused; missing ones are prepared now.
 
     Raises:
-        DidError: see `did.data.prepare.prepare`.
+        DidError: See `did.data.prepare.prepare`.
     """
     s = settings
     store = store_folder(source, s.frames, s.image_size, s.crop_margin)

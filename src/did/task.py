@@ -194,7 +194,7 @@ def register_task(name: str) -> Callable[[T], T]:
     """Register a task under a name, as a decorator of its class.
 
     Raises:
-        DidError: another task has the name.
+        DidError: If another task has the name.
     """
 
     def register(task: T) -> T:
@@ -220,7 +220,7 @@ def task_named(name: str) -> type[Task]:
     """Return the class of a task.
 
     Raises:
-        DidError: there is none of this name; the sentence gives the nearest.
+        DidError: If the name is unknown; the sentence gives the nearest.
     """
     if name not in _REGISTER:
         _load()
@@ -244,7 +244,7 @@ def options_of(task: type[Task], values: Mapping[str, Any]) -> Any:
     """Return a task's options from values by name; texts are parsed as the field's type.
 
     Raises:
-        DidError: an unknown option, or a value of another type.
+        DidError: If an option is unknown, or a value is of another type.
     """
     fields = {field.name: field for field in dataclasses.fields(task.Options)}
     read = {}
@@ -267,7 +267,7 @@ def code_digest(task: type) -> str:
         task: the class.
 
     Raises:
-        DidError: its source cannot be read, so that a change of it would not be noticed.
+        DidError: If its source cannot be read, so that a change of it would not be noticed.
     """
     top = _top(task.__module__)
     if top == "did":

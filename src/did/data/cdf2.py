@@ -65,7 +65,7 @@ def index(root: str | Path, strict: bool = False, allow_missing: bool = False) -
         `path` is relative to `root`. How many videos were left out, and why, is a `LayoutWarning`.
 
     Raises:
-        DidError: the root is missing, empty or not Celeb-DF; a folder, the list or listed videos are missing; a line
+        DidError: If the root is missing, empty or not Celeb-DF; a folder, the list or listed videos are missing; a line
             of the list is malformed or contradicts its folder; a file's name does not tell its people; or a count
             differs under `strict`.
     """

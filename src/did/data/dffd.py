@@ -49,8 +49,8 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
         `path` is relative to `root`.
 
     Raises:
-        DidError: the root is missing, empty or not DFFD; it has no real or no fake subset; a subset is there twice or
-            has no image; or there is an unknown folder under `strict`.
+        DidError: If the root is missing, empty or not DFFD; it has no real or no fake subset; a subset is there twice
+            or has no image; or there is an unknown folder under `strict`.
     """
     root = layout.open_root(root, TITLE)
     rows = []

@@ -47,7 +47,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
         `path` is relative to `root`. How many images were left out, and why, is a `LayoutWarning`.
 
     Raises:
-        DidError: the root is missing, empty or not DiFF; it has the real images twice; no split has both classes; or
+        DidError: If the root is missing, empty or not DiFF; it has the real images twice; no split has both classes; or
             a count differs under `strict`.
     """
     root = layout.open_root(root, TITLE)

@@ -136,7 +136,7 @@ def detect(images: Sequence[np.ndarray], every: bool = False) -> list[list[Face]
         For each image its faces; an empty list where there is none.
 
     Raises:
-        DidError: images too small, of unequal size, or not uint8.
+        DidError: If the images are too small, of unequal size, or not uint8.
     """
     found: list[list[Face]] = [[] for _ in images]
     if not len(images):

@@ -59,7 +59,7 @@ def index(
         `path` is relative to `root`, so that its fingerprint is the same on every machine.
 
     Raises:
-        DidError: the root is missing, empty or not FF++; a method's folder, a split file or listed videos are
+        DidError: If the root is missing, empty or not FF++; a method's folder, a split file or listed videos are
             missing; a split file is malformed; an argument is unknown; or a count differs under `strict`.
     """
     if compression not in COMPRESSIONS:

@@ -97,9 +97,9 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
         `path` is relative to `root`. Its `attrs["left_out"]` counts the other files by suffix.
 
     Raises:
-        DidError: the root is missing, empty or has another layout; a method has no file or is called "real"; a link
-            leads out of its class; a file's name does not fit into a table; people.csv is malformed; there are too
-            few people to give every split both classes; or something is doubtful under `strict`.
+        DidError: If the root is missing, empty or has another layout; a method has no file or is called "real"; a link
+            leads out of its class; a file's name does not fit into a table; people.csv is malformed; there are too few
+            people to give every split both classes; or something is doubtful under `strict`.
     """
     root = layout.open_root(root, TITLE)
     left = layout.Left()

@@ -69,7 +69,7 @@ class Left:
         """Return the table with the counts as its `attrs["left_out"]`, and warn of what the owner hardly intends.
 
         Raises:
-            DidError: under `strict`, instead of the warning.
+            DidError: Under `strict`, instead of the warning.
         """
         if self.unreadable:
             first = min(self.unreadable).relative_to(root)
@@ -104,7 +104,7 @@ def open_root(root: str | Path, title: str) -> Path:
     """Return the root as a path, after checking that it is a folder.
 
     Raises:
-        DidError: it does not exist, is a file, is empty or cannot be read, or its name does not fit into a table.
+        DidError: If it does not exist, is a file, is empty or cannot be read, or its name does not fit into a table.
     """
     root = given_path(root, "the data set's folder")
     check_name(root)
@@ -134,7 +134,7 @@ def files(
         stay: refuse links to folders outside `folder`.
 
     Raises:
-        DidError: the folder, or one below it, cannot be read; a link leads to a folder around `folder`, or out of it
+        DidError: If the folder, or one below it, cannot be read; a link leads to a folder around `folder`, or out of it
             under `stay`; or a name does not fit into a table.
     """
     left = Left() if left is None else left
@@ -201,7 +201,7 @@ def by_stem(folder: Path, suffix: str, left: Left | None = None) -> dict[str, Pa
     """Map the files of a folder with `suffix`, in upper or lower case, by their names without it.
 
     Raises:
-        DidError: as `files`; or two differ in the case of the suffix alone.
+        DidError: As `files`; or two differ in the case of the suffix alone.
     """
     found: dict[str, Path] = {}
     for file in files(folder, (suffix,), left=left):
@@ -214,7 +214,7 @@ def apart(folders: Iterable[Path]) -> None:
     """Check that the folders of different classes are different folders, also if they are links.
 
     Raises:
-        DidError: two are the same, or one is inside another.
+        DidError: If two are the same, or one is inside another.
     """
     real = sorted((os.path.realpath(folder) + os.sep, folder) for folder in folders)
     for (first, one), (second, other) in pairwise(real):
@@ -238,7 +238,7 @@ def check_name(name: str | Path, here: Path | None = None) -> None:
         here: the folder that it is in, for the message.
 
     Raises:
-        DidError: it has a byte that is not UTF-8, or a control character such as a line break.
+        DidError: If it has a byte that is not UTF-8, or a control character such as a line break.
     """
     if _ODD.search(os.fspath(name)):
         raise DidError(
@@ -252,7 +252,7 @@ def folders(folder: Path) -> list[Path]:
     """List the folders directly in `folder` that are not hidden, sorted by name.
 
     Raises:
-        DidError: it cannot be read, or a name does not fit into a table.
+        DidError: If it cannot be read, or a name does not fit into a table.
     """
     found = sorted(child for child in folder.iterdir() if child.is_dir() and not _hidden(child.name))
     for child in found:
@@ -358,7 +358,7 @@ def finish(rows: Iterable[Mapping[str, Any]], counts: Mapping[str, Any] | None =
         counts: of `counted`; they are the table's `attrs["counts"]`.
 
     Raises:
-        DidError: see `did.data.table.check`.
+        DidError: See `did.data.table.check`.
     """
     order = {split: number for number, split in enumerate(tables.SPLITS)}
     table = tables.make_table(
@@ -373,7 +373,7 @@ def note(root: Path, sentence: str, strict: bool = False) -> None:
     """Warn with a LayoutWarning; for a stand-in, which differs on purpose, nothing is said.
 
     Raises:
-        DidError: under `strict`, instead of the warning.
+        DidError: Under `strict`, instead of the warning.
     """
     if (root / MARK).is_file():
         return
@@ -392,7 +392,7 @@ def compare_contents(table: pd.DataFrame, root: Path, strict: bool, progress: bo
         progress: show a bar while files of equal size are read.
 
     Raises:
-        DidError: under `strict`; or a file is missing or cannot be read.
+        DidError: Under `strict`; or a file is missing or cannot be read.
     """
     if (root / MARK).is_file():
         return
@@ -409,7 +409,7 @@ def compare(root: Path, title: str, found: Mapping[str, int], published: Mapping
         strict: raise instead of warning.
 
     Raises:
-        DidError: under `strict`, with all the numbers that differ.
+        DidError: Under `strict`, with all the numbers that differ.
     """
     differ = [f"{found.get(name, 0)} {name} (published: {n})" for name, n in published.items() if found.get(name) != n]
     if not differ or (root / MARK).is_file():

@@ -54,7 +54,8 @@ class Faces(Dataset):
     An index may come with the seed of its transform, as `batches` gives it.
 
     Raises:
-        DidError: no rows, a method that is not among the domains, or masks or context without their folder.
+        DidError: If there are no rows, a method that is not among the domains, or masks or context without their
+            folder.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class BalancedBatches(_Batches):
         start: number of the first batch.
 
     Raises:
-        DidError: a batch smaller than the number of domains, or a domain with too few samples for its places.
+        DidError: If a batch is smaller than the number of domains, or a domain has too few samples for its places.
     """
 
     def __init__(
@@ -218,7 +219,7 @@ class UniformBatches(_Batches):
     """Batches drawn from all samples alike, without replacement within the batch; arguments as `BalancedBatches`.
 
     Raises:
-        DidError: a batch size below 1 or above the number of samples.
+        DidError: If the batch size is below 1 or above the number of samples.
     """
 
     def __init__(
@@ -243,7 +244,7 @@ class PairedBatches(_Batches):
         batch_size, iterations, seed, start: as `BalancedBatches`.
 
     Raises:
-        DidError: no target has both a real face and a forgery, or a batch of less than 2.
+        DidError: If no target has both a real face and a forgery, or a batch of less than 2.
     """
 
     def __init__(

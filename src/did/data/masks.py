@@ -51,7 +51,7 @@ def mask(root: str | Path, path: str, frame: int = 0) -> Masks | None:
         (SIDE, SIDE) in 0-1, over the whole frame; None where the file is real.
 
     Raises:
-        DidError: no such file in the stand-in, or it has no such frame.
+        DidError: If there is no such file in the stand-in, or it has no such frame.
     """
     if not (Path(root) / path).is_file():
         raise DidError(f"There is no file {path} in the stand-in {root}; take a path of its index.")
@@ -80,7 +80,7 @@ def true_region(root: str | Path, row: Any, size: int, margin: float = MARGIN) -
         (size, size) float32 in [0, 1], the share of each pixel that was replaced; None if the file is real.
 
     Raises:
-        DidError: no such file or frame in the stand-in.
+        DidError: If there is no such file or frame in the stand-in.
     """
     number = int(row.frame)
     changed = mask(root, row.path, number)

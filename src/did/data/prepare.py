@@ -102,10 +102,10 @@ def prepare(
         another one.
 
     Raises:
-        DidError: an impossible setting; a store made with other settings or from other videos; a missing file;
-            a name that is no text; under `strict`, files that do not decode; a method of which a split has no face at
-            all; crops that are gone or damaged at the end; a full disk, or a folder that cannot be written to; no
-            scheduler at `cluster`.
+        DidError: If there is an impossible setting; a store made with other settings or from other videos; a missing
+            file; a name that is no text; under `strict`, files that do not decode; a method of which a split has no
+            face at all; crops that are gone or damaged at the end; a full disk, or a folder that cannot be written to;
+            no scheduler at `cluster`.
     """
     if face not in CHOICES:
         raise DidError(f"face is {face!r}; it must be {' or '.join(map(repr, CHOICES))}.")
@@ -215,7 +215,7 @@ def _stamp(file: Path) -> str:
     It is "" if the file has just been changed, because another change in the same moment would not show.
 
     Raises:
-        DidError: there is no such file.
+        DidError: If there is no such file.
     """
     try:
         found = file.stat()
@@ -253,7 +253,7 @@ def _is_finished(store: Path, settings: dict[str, Any], index: pd.DataFrame, roo
     """Return whether the store is finished.
 
     Raises:
-        DidError: it is, but with other settings or from other videos.
+        DidError: If it is finished, but with other settings or from other videos.
     """
     if not (store / "store.json").is_file():
         return False

@@ -71,7 +71,7 @@ class Reader:
         """Read an image, as `did.data.video.read_image`.
 
         Raises:
-            DidError: as there; or the file is no regular one, or the child crashed or took too long.
+            DidError: As there; or if the file is not a regular one, or the child crashed or took too long.
         """
         ((_, image),) = self._frames(Path(path), "image", 1)
         return image
@@ -80,7 +80,7 @@ class Reader:
         """Read frames, as `did.data.video.stream_frames`, or as `every_frame` if `count` is None.
 
         Raises:
-            DidError: as there; or the file is no regular one, or the child crashed or took too long.
+            DidError: As there; or if the file is not a regular one, or the child crashed or took too long.
         """
         return self._frames(Path(path), "video", count)
 
@@ -143,7 +143,7 @@ def check_regular(path: Path, kind: str = "file") -> None:
     """Check that a file is a regular one; a pipe or a device may block for ever.
 
     Raises:
-        DidError: there is no such file, it cannot be reached, or it is none that has an end.
+        DidError: If the file does not exist, cannot be reached, or has no end.
     """
     try:
         mode = path.stat().st_mode

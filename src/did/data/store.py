@@ -89,7 +89,7 @@ class FaceStore:
         Its manifest has a fingerprint of its own, so that a run on it is another run than one on the whole store.
 
         Raises:
-            DidError: no method, or one that the store does not have.
+            DidError: If there is no method, or one that the store does not have.
         """
         known = sorted(set(self.manifest["method"]) - {tables.REAL})
         if unknown := [method for method in methods if method not in known]:
@@ -108,7 +108,7 @@ def open_store(store: str | Path) -> FaceStore:
     """Open a finished store.
 
     Raises:
-        DidError: there is none, or its preparation was interrupted.
+        DidError: If there is none, or its preparation was interrupted.
     """
     store = Path(store)
     if not (store / "store.json").is_file():

@@ -34,7 +34,7 @@ def make_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         dataset: name of the data set.
 
     Raises:
-        DidError: a column is missing or unknown, or label or frame is not a whole number.
+        DidError: If a column is missing or unknown, or label or frame is not a whole number.
     """
     table = pd.DataFrame(list(rows))
     _check_columns(table)
@@ -63,7 +63,7 @@ def check(table: pd.DataFrame) -> None:
     Only the splits that are present are checked; a table of a test split alone passes.
 
     Raises:
-        DidError: the first of these that fails, naming the row, person, video or split.
+        DidError: If a check fails: the first one, naming the row, person, video or split.
     """
     _check_columns(table)
     table = table.reset_index(drop=True)
@@ -83,7 +83,7 @@ def report(table: pd.DataFrame, root: str | Path | None = None, progress: bool =
         One row a check: check (its name), result ("ok" or "fail"), detail (the sentence of `check`, "" where ok).
 
     Raises:
-        DidError: a column is missing or unknown, or there are no rows: then nothing else can be checked; or a file
+        DidError: If a column is missing or unknown, or there are no rows: then nothing else can be checked; or a file
             cannot be read.
     """
     _check_columns(table)
@@ -208,7 +208,7 @@ def equal_contents(table: pd.DataFrame, root: str | Path, progress: bool = True)
         For each of the two checks by its name what is wrong, "" for nothing.
 
     Raises:
-        DidError: a file is missing or cannot be read.
+        DidError: If a file is missing or cannot be read.
     """
     same = duplicates(table, root, progress, across=("split", "method"))
     found = {}
@@ -244,7 +244,7 @@ def duplicates(
         is well.
 
     Raises:
-        DidError: a file is missing or cannot be read.
+        DidError: If a file is missing or cannot be read.
     """
     files = table[list(dict.fromkeys(["path", "split", *across]))].drop_duplicates().reset_index(drop=True)
     files["cell"] = files.groupby(list(across)).ngroup()
@@ -322,7 +322,7 @@ def load(path: str | Path, floats: Sequence[str] = ()) -> pd.DataFrame:
     """Read what `save` wrote: label and frame as whole numbers, the columns `floats` exactly, all others as text.
 
     Raises:
-        DidError: no such file, or it is not such a table.
+        DidError: If there is no such file, or it is not such a table.
     """
     try:
         table = read_csv(path)  # All as text first: float() is exact.

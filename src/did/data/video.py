@@ -61,7 +61,7 @@ def evenly_spaced(total: int, count: int) -> list[int]:
     most `count`: no index comes twice.
 
     Raises:
-        DidError: `count` is below 1.
+        DidError: If `count` is below 1.
     """
     if count < 1:
         raise DidError(f"The number of frames is {count}; it must be at least 1.")
@@ -82,7 +82,7 @@ def write_clip(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25, 
         crf: constant rate factor of x264; 23 is FF++'s "c23".
 
     Raises:
-        DidError: no frames, or frames of another type, of unequal or of odd size.
+        DidError: If there are no frames, or frames of another type, of unequal or of odd size.
     """
     path = Path(path)
     iterator = iter(frames)
@@ -124,7 +124,7 @@ def count_frames(path: str | Path) -> int:
     """Count the frames of a video by decoding it; the container's own number may be missing or wrong.
 
     Raises:
-        DidError: the video does not decode.
+        DidError: If the video does not decode.
     """
     return sum(1 for _ in _decode(Path(path)))
 
@@ -151,8 +151,8 @@ def stream_frames(path: str | Path, count: int, notes: list[str] | None = None) 
         frame of that number, never a repeated or a neighbouring one, turned as the file's metadata says.
 
     Raises:
-        DidError: the video ends early, one of the frames that are needed does not decode, or there is too much of it:
-            `MOST_PIXELS` a frame, `MOST_KEPT` bytes in all. Nothing was yielded then.
+        DidError: If the video ends early, one of the frames that are needed does not decode, or there is too much of
+            it: `MOST_PIXELS` a frame, `MOST_KEPT` bytes in all. Nothing was yielded then.
     """
     path = Path(path)
     stamps = _time_stamps(path, notes)
@@ -175,7 +175,7 @@ def every_frame(path: str | Path, notes: list[str] | None = None) -> Iterator[tu
     """Yield frames like `stream_frames`, but each as soon as it is decoded, so that none is kept.
 
     Raises:
-        DidError: as `stream_frames`, but only where the video is bad: frames may have come before.
+        DidError: As `stream_frames`, but only when the bad part is reached: frames may have come before.
     """
     path, converter = Path(path), VideoReformatter()
     for index, frame in enumerate(_decode(path, notes=notes)):
@@ -397,8 +397,8 @@ def read_image(path: str | Path, notes: list[str] | None = None) -> np.ndarray:
         notes: gets a note if the file has several pictures.
 
     Raises:
-        DidError: no such file, it is none of `PICTURES`, it has more than `MOST_PIXELS`, it is damaged, or its pixels
-            are floats.
+        DidError: If there is no such file, it is none of `PICTURES`, it has more than `MOST_PIXELS`, it is damaged, or
+            its pixels are floats.
     """
     path = Path(path)
     try:
@@ -433,7 +433,7 @@ def as_rgb(image: Image.Image, name: str | Path = "in memory") -> np.ndarray:
     programs for measurements write them, and up to 65535 sixteen.
 
     Raises:
-        DidError: its pixels are floats, or integers below 0 or above 65535, whose white is not known.
+        DidError: If its pixels are floats, or integers below 0 or above 65535, whose white is not known.
     """
     if image.mode.startswith("I;16") or image.mode == "I":
         deep = np.asarray(image)

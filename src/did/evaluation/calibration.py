@@ -28,7 +28,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> 
         One row a bin: low, high, n, probability (mean in the bin), share (of fakes in it); NaN in an empty bin.
 
     Raises:
-        DidError: lengths differ, nothing is given, a label is not 0 or 1, or a probability is not in [0, 1].
+        DidError: If lengths differ, nothing is given, a label is not 0 or 1, or a probability is not in [0, 1].
     """
     y, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     if y.shape != p.shape or y.ndim != 1 or not len(y):
@@ -90,7 +90,7 @@ def calibrate(frames: pd.DataFrame) -> dict[str, Any]:
         threshold, fpr and fnr there, n_real, n_fake. Plain numbers, as JSON takes them.
 
     Raises:
-        DidError: one class is absent, a score is not finite, or as `by_video`.
+        DidError: If one class is absent, a score is not finite, or as `by_video`.
 
     Source: Guo et al. (ICML 2017), §4.2, with balanced classes.
     """
@@ -145,7 +145,7 @@ def at_prior(probabilities: ArrayLike, prior: float) -> Array:
         prior: in (0, 1).
 
     Raises:
-        DidError: a prior that is not between 0 and 1.
+        DidError: If a prior is not between 0 and 1.
     """
     if not 0 < prior < 1:
         raise DidError(f"a prior must lie between 0 and 1, got {prior}")

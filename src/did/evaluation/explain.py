@@ -72,7 +72,7 @@ def saliency(model: nn.Module, images: Tensor, name: str = "I_df", targets: Arra
         (n, H, W) float32 in [0, 1]. An image's maximum is 1, but where nothing pushes the score up all is 0.
 
     Raises:
-        DidError: an unknown map, or one that this model lacks.
+        DidError: If the map is unknown, or this model lacks it.
 
     Source: Selvaraju et al. (ICCV 2017), arXiv:1610.02391.
     """
@@ -222,7 +222,7 @@ def overlap_table(
         row is NaN.
 
     Raises:
-        DidError: no forged faces, or what `saliency` and `true_region` raise.
+        DidError: If there are no forged faces, or as `saliency` and `true_region`.
     """
     rows = faces.rows[faces.rows.method != REAL].reset_index(drop=True)
     if len(rows) == 0:
@@ -304,7 +304,7 @@ def tsne(vectors: NDArray, seed: int = 0) -> NDArray:
     Distances between clusters and their sizes mean nothing in it: `silhouette` and `probe` give the numbers.
 
     Raises:
-        DidError: fewer than four vectors, or of fewer than two numbers each.
+        DidError: If there are fewer than four vectors, or of fewer than two numbers each.
 
     Source: van der Maaten and Hinton (JMLR, 2008). §4.5.2 states no setting; these are scikit-learn's.
     """
@@ -323,7 +323,7 @@ def silhouette(vectors: NDArray, labels: ArrayLike) -> float:
     It is near 1 where each lies far nearer to those of its own label than to the next label's, near 0 where labels mix.
 
     Raises:
-        DidError: fewer than two labels, or as many labels as vectors.
+        DidError: If there are fewer than two labels, or as many labels as vectors.
 
     Source: Rousseeuw (J. Comput. Appl. Math., 1987).
     """
@@ -344,7 +344,7 @@ def probe(train_features: NDArray, train_labels: ArrayLike, test_features: NDArr
     Shapes: (n, d), (n,), (m, d), (m,).
 
     Raises:
-        DidError: one class only to fit on, or a class to test that was not fitted.
+        DidError: If there is only one class to fit on, or a class to test was not fitted.
 
     Source: Alain and Bengio (2016), arXiv:1610.01644, for probes.
     """
@@ -381,7 +381,7 @@ def probe_table(task: Any, fit: Faces, test: Faces, seed: int = 0) -> pd.DataFra
         n, the faces it was tried on; NaN with n 0 where fewer than two classes can be tried.
 
     Raises:
-        DidError: as `probe`.
+        DidError: As `probe`.
     """
     halves = _halves(test.rows, seed)
     who = test.rows.identity.str.split("+").str[0].to_numpy()

@@ -39,7 +39,8 @@ def interval(
         (low, high).
 
     Raises:
-        DidError: as `auc` does, an unknown metric, or fewer than two groups of a class, so that nothing can be drawn.
+        DidError: As `auc`; or if the metric is unknown, or there are fewer than two groups of a class, so that nothing
+            can be drawn.
     """
     if metric not in METRICS:
         raise DidError(f"unknown metric '{metric}': {nearest(metric, METRICS)}")
@@ -96,7 +97,7 @@ def delong(labels: ArrayLike, *scores: ArrayLike) -> tuple[Array, Array]:
         (k,) and (k, k).
 
     Raises:
-        DidError: as `auc` does, no scores, or fewer than two rows of a class.
+        DidError: As `auc`; or if there are no scores, or fewer than two rows of a class.
 
     Source: DeLong, DeLong and Clarke-Pearson (Biometrics, 1988); by midranks: Sun and Xu (IEEE SPL, 2014).
     """
@@ -153,7 +154,7 @@ def difference(scored_a: pd.DataFrame, scored_b: pd.DataFrame, draws: int = 1000
         One row a level, frame and video: level, auc_a, auc_b, difference, low, high.
 
     Raises:
-        DidError: the two are not about the same frames, or as `interval` does.
+        DidError: If the two are not about the same frames, or as `interval` does.
     """
     _check_same_frames(scored_a, scored_b)
     rows = []
@@ -204,7 +205,7 @@ def over_seeds(
         The standard deviation is the sample's (divided by the number of runs less one), NaN for one run.
 
     Raises:
-        DidError: no table, tables about other frames, or as `report`.
+        DidError: If there is no table, tables about other frames, or as `report`.
     """
     if not len(scored):
         raise DidError("a mean over seeds needs the scores of at least one run")
@@ -244,7 +245,7 @@ def difference_over_seeds(
         One row a level and method: level, method, difference, std, low, high, seeds.
 
     Raises:
-        DidError: unequal numbers of runs, or as `over_seeds`.
+        DidError: If the numbers of runs differ, or as `over_seeds`.
     """
     if len(scored_a) != len(scored_b) or not len(scored_a):
         raise DidError(
@@ -284,7 +285,7 @@ def auc_draws(scored: Sequence[pd.DataFrame], methods: Sequence[str], draws: int
         (detectors, methods, draws that are left).
 
     Raises:
-        DidError: no table, tables about other frames, a method without fakes, or no draw that is left.
+        DidError: If there is no table, tables about other frames, a method without fakes, or no draw that is left.
     """
     if not len(scored):
         raise DidError("a comparison over methods needs the scores of at least one detector")

@@ -159,7 +159,7 @@ def outside_baseline(
         have anything outside, as with a face made as a whole, the numbers are NaN and the note says so.
 
     Raises:
-        DidError: `root` is no stand-in, a file does not decode, or fewer than two groups of people.
+        DidError: If `root` is not a stand-in, a file does not decode, or there are fewer than two groups of people.
     """
     forged = _forged(root, index)
     spectra: dict[int, NDArray] = {}

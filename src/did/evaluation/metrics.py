@@ -85,7 +85,7 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Compute the area under the ROC curve; ties count one half.
 
     Raises:
-        DidError: one class is absent, lengths differ, or a score is not finite.
+        DidError: If one class is absent, lengths differ, or a score is not finite.
 
     Source: the normalised WMW statistic, Eq. 6.
     """
@@ -111,7 +111,7 @@ def by_video(frames: pd.DataFrame) -> pd.DataFrame:
         frames: columns `video`, `label`, `method`, `identity`, `score`.
 
     Raises:
-        DidError: a score is not finite (a mean would pass over it in silence), or a video has two labels or methods.
+        DidError: If a score is not finite (a mean would pass over it in silence), or a video has two labels or methods.
     """
     _check_finite(frames.score.to_numpy(dtype=np.float64))
     kinds = frames[["video", "label", "method"]].drop_duplicates()
@@ -135,7 +135,7 @@ def confusion(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]) -> pd
         (k + 1, k + 1); a domain without a single face has a row of NaN.
 
     Raises:
-        DidError: lengths differ, nothing is given, or a number has no name.
+        DidError: If lengths differ, nothing is given, or a number has no name.
     """
     t, p = np.asarray(true), np.asarray(predicted)
     if t.shape != p.shape or t.ndim != 1 or not len(t):

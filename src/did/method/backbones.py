@@ -42,7 +42,7 @@ class Machine:
         """Compute `function(images)` in this way.
 
         Raises:
-            DidError: fewer images than parts.
+            DidError: If there are fewer images than parts.
         """
         if self == PLAIN:
             return function(images)
@@ -115,8 +115,8 @@ class Backbone(nn.Module):
     Shapes: (n, in_chans, H, W) in [0, 1] -> (n, c, h, w).
 
     Raises:
-        DidError: unknown name, no feature map, weights that cannot be had, a file that does not fit, or a network that
-            cannot compute its activations again.
+        DidError: If there is an unknown name, no feature map, weights that cannot be had, a file that does not fit, or
+            a network that cannot compute its activations again.
     """
 
     body: Any  # timm's networks are not typed

@@ -23,7 +23,7 @@ def published(table: str, row: str, column: str) -> float:
         column: `FF++` or `CDF2` (Table 1), `T2I`, `I2I`, `FS` or `FE` (Table 2), `AUC` or `EER` (Tables 3 and 4).
 
     Raises:
-        DidError: there is no such number.
+        DidError: If there is no such number.
     """
     for place in _places():
         if (place["table"], place["row"], place["column"]) == (table, row, column):
@@ -66,7 +66,7 @@ def recompute(gains: Iterable[Mapping[str, str]] = printed.GAINS) -> pd.DataFram
         the printed number, signs apart), `pair` (the text quotes the right two numbers, others, or none) and `verdict`.
 
     Raises:
-        DidError: see `published`.
+        DidError: See `published`.
     """
     rows = []
     for gain in gains:

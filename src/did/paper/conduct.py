@@ -98,7 +98,7 @@ def seed_list(seeds: Any, default: int) -> list[int]:
     None means 0 to default - 1; otherwise a number, a list, or text such as "0,1,2".
 
     Raises:
-        DidError: something else than whole numbers from 0 up, or none.
+        DidError: If the seeds are not whole numbers from 0 up, or there are none.
     """
     given = seeds.split(",") if isinstance(seeds, str) else seeds
     given = range(default) if given is None else given if isinstance(given, (list, tuple)) else [given]
@@ -128,7 +128,7 @@ def rows_of(what: Experiment, preset: str, rows: Sequence[str] | None = None) ->
     A choice that the preset has already made is left out.
 
     Raises:
-        DidError: a row that is not there.
+        DidError: If a row does not exist.
     """
     known = {row.name: row for row in what.rows}
     if rows is not None:
@@ -171,8 +171,8 @@ def conduct(
         options: of the experiment's own measure, such as `people` of Fig. 6.
 
     Raises:
-        DidError: an unknown experiment, preset, row or option; seeds that are none; licensed data beside a stand-in; or
-            what data and training raise.
+        DidError: If there is an unknown experiment, preset, row or option; seeds that are none; licensed data beside a
+            stand-in; or what data and training raise.
     """
     started = time.monotonic()
     what = experiment(name)

@@ -51,8 +51,8 @@ def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
         notebook: its name, a key of `PARAMETERS`.
 
     Raises:
-        DidError: a name that is not known, and the sentence gives the nearest one; or a value that is not possible,
-            and it says what the parameter takes.
+        DidError: If a name is unknown (the sentence gives the nearest one), or a value is not possible, and it says
+            what the parameter takes.
     """
     known = PARAMETERS[notebook]
     shell = {"In", "Out", "exit", "quit", "get_ipython", "open", "check_parameters"}
@@ -96,7 +96,7 @@ def train_settings(
     """Return the settings of the train notebook: a preset, changed by the values that are given.
 
     Raises:
-        DidError: see `did.settings.Settings.preset`.
+        DidError: See `did.settings.Settings.preset`.
     """
     if options is not None and not isinstance(options, Mapping):
         raise DidError(f"options takes a mapping of settings, as in -y 'options: {{alpha: 1.0}}', got {options!r}")

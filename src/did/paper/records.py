@@ -65,7 +65,7 @@ def part(record: Record, name: str) -> pd.DataFrame:
     """Return what an experiment measured besides its rows, such as the confusion matrix of Fig. 5.
 
     Raises:
-        DidError: the record does not have it.
+        DidError: If the record does not have it.
     """
     found = record.get("figures", {})
     if name not in found:
@@ -98,7 +98,7 @@ def without_smoke(entries: Sequence[Record]) -> list[Record]:
     """Select the records whose numbers mean something: preset smoke runs in seconds and learns nothing.
 
     Raises:
-        DidError: none is left.
+        DidError: If none is left.
     """
     kept = [entry for entry in entries if entry["preset"] != SMOKE]
     if not kept:
@@ -126,7 +126,7 @@ def load(place: Path | None = None) -> list[Record]:
     """Load all records, sorted by name.
 
     Raises:
-        DidError: one that cannot be read, or none.
+        DidError: If there are none, or one cannot be read.
     """
     at = place or folder()
     found = []

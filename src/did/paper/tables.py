@@ -111,7 +111,7 @@ def open_choices(preset: str) -> pd.DataFrame:
         `at preset paper`, `tried instead` (`not measured` where no other value is).
 
     Raises:
-        DidError: an unknown preset.
+        DidError: If the preset is unknown.
     """
     rows = []
     for field, default, paper_default, others in _choices(preset):

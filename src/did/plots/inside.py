@@ -98,7 +98,7 @@ def saliency_sheet(
         seed: of the choice among the people who are in the most rows.
 
     Raises:
-        DidError: what `did.evaluation.explain.saliency` and `did.evaluation.explain.true_region` raise.
+        DidError: As `did.evaluation.explain.saliency` and `did.data.masks.true_region`.
     """
     chosen = _same_people(faces, people, seed)
     wide = 1 + len(names)

@@ -80,7 +80,7 @@ def paper_against_ours(table: pd.DataFrame, stamp: str, metric: str = "auc", lev
         metric, level: which rows of the table to draw.
 
     Raises:
-        DidError: no such rows, or a (row, test) twice.
+        DidError: If there are no such rows, or a (row, test) occurs twice.
     """
     data = _of(table, metric, level)
     names, tests = in_order(data.row), in_order(data.test)
@@ -161,7 +161,7 @@ def forest(table: pd.DataFrame, stamp: str) -> Plot:
         stamp: where the numbers come from.
 
     Raises:
-        DidError: nothing to draw.
+        DidError: If there is nothing to draw.
     """
     if not len(table):
         raise DidError("there is no comparison to draw: no record has two rows that are compared")
@@ -209,7 +209,7 @@ def alpha_curve(table: pd.DataFrame, stamp: str) -> Plot:
         stamp: where the numbers come from.
 
     Raises:
-        DidError: no row has an alpha, or a (row, test) twice.
+        DidError: If no row has an alpha, or a (row, test) occurs twice.
     """
     data = _of(table[table.alpha.notna()], "auc", "frame").sort_values("alpha", kind="stable", ignore_index=True)
     tests = in_order(table.test[table.test.isin(data.test)])
@@ -240,7 +240,7 @@ def confusion_matrix(confusion: pd.DataFrame, stamp: str) -> Plot:
         stamp: where the numbers come from.
 
     Raises:
-        DidError: no domain has faces.
+        DidError: If no domain has faces.
     """
     names, shares = list(confusion.index), confusion.to_numpy()
     if np.isnan(shares).all():

@@ -60,7 +60,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any], Wants]:
     """Return the detector of an exported folder, its card, and what its task wants of a face.
 
     Raises:
-        DidError: the card or the weights are damaged, foreign, of a later format, or not of one another.
+        DidError: If the card or the weights are damaged, foreign, of a later format, or do not belong together.
     """
     card = _read(folder / CARD)
     weights = folder / WEIGHTS

@@ -149,7 +149,8 @@ class Detector:
             runs: folder of the runs for a name; `runs/` in the project by default.
 
         Raises:
-            DidError: no such run; one without calibration; weights or files that are damaged, foreign or do not fit.
+            DidError: If there is no such run, it has no calibration, or weights or files are damaged, foreign or do not
+                fit.
         """
         folder = Path(path)
         if (folder / card.CARD).is_file():
@@ -169,7 +170,7 @@ class Detector:
             all_faces: look for every face, which takes longer.
 
         Raises:
-            DidError: it cannot be read, or is too large or too small.
+            DidError: If it cannot be read, or is too large or too small.
         """
         notes: tuple[str, ...] = ()
         name, picture = "", image
@@ -189,7 +190,7 @@ class Detector:
             all_faces: as in `predict`.
 
         Raises:
-            DidError: it cannot be read, or its frames are too large or too small.
+            DidError: If it cannot be read, or its frames are too large or too small.
         """
         return self._answer(path, "video", frames, all_faces)
 
@@ -197,7 +198,7 @@ class Detector:
         """Score a picture or a video; the file's suffix, or else its content, says which it is.
 
         Raises:
-            DidError: as `predict` and `predict_video`.
+            DidError: As `predict` and `predict_video`.
         """
         return self._answer(path, self.kind(path), frames, all_faces)
 
@@ -211,7 +212,7 @@ class Detector:
         """Yield what `predict` and `predict_video` see in a file, one frame at a time; see `look`.
 
         Raises:
-            DidError: as `predict` and `predict_video`.
+            DidError: As `predict` and `predict_video`.
         """
         if kind == "image":
             images: Iterable[tuple[int, NDArray]] = [(0, _checked(self.reader.image(path), str(path)))]
@@ -223,7 +224,7 @@ class Detector:
         """Return `image` or `video`, from the file's suffix or, if that is another one, its content.
 
         Raises:
-            DidError: it is neither.
+            DidError: If it is neither.
         """
         if known := media_kind(path):
             return known
@@ -251,7 +252,7 @@ class Detector:
             maps: give M_df too, where the detector has one.
 
         Raises:
-            DidError: pictures of less than 20 pixels a side, or of no uint8.
+            DidError: If pictures have less than 20 pixels a side, or are not uint8.
         """
         for batch in in_batches(iter(images)):
             pictures = [image for _, image in batch]

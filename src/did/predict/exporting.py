@@ -36,8 +36,8 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
         The folder.
 
     Raises:
-        DidError: the folder holds something else; `onnx` without the packages of crossdf[onnx], or of a task that sees
-            several crops; a graph that cannot be written as ONNX or gives other scores.
+        DidError: If the folder contains something else; `onnx` without the packages of crossdf[onnx], or of a task that
+            sees several crops; a graph that cannot be written as ONNX or gives other scores.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).is_file())):
@@ -79,7 +79,7 @@ def check_onnx() -> None:
     """Check that the packages of the extra are installed.
 
     Raises:
-        DidError: one is missing.
+        DidError: If one is missing.
     """
     try:
         import onnx  # noqa: F401
@@ -95,7 +95,7 @@ def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> N
     The graph is kept only if it gives PyTorch's scores.
 
     Raises:
-        DidError: the graph cannot be written as ONNX, or ONNX Runtime's scores differ by more than `TOLERANCE`.
+        DidError: If the graph cannot be written as ONNX, or ONNX Runtime's scores differ by more than `TOLERANCE`.
     """
     module = copy.deepcopy(module).eval().cpu()  # the detector stays where it is, and in its mode
     example = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))

@@ -104,7 +104,7 @@ def write_overlay(file: Path, detector: Detector, seen: Iterator[Seen], fps: flo
         fps: frames a second of a video; None for a picture.
 
     Raises:
-        DidError: it cannot be written, or not encoded.
+        DidError: If it cannot be written, or not encoded.
     """
     if fps is None:
         (one,) = seen

@@ -107,7 +107,7 @@ def write_html(file: Path, detector: Detector, judged: Iterable[Judged], left: M
         left: what `did.predict.inputs.files` left out.
 
     Raises:
-        DidError: the disk is full, or the file cannot be written.
+        DidError: If the disk is full, or the file cannot be written.
     """
     lines = about(detector)
     kinds = {STANDIN: "standin", CAUTION: "caution"}

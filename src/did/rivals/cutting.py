@@ -23,7 +23,7 @@ def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential
         Three modules that, one after the other, compute what `backbone.body.forward_features` does.
 
     Raises:
-        DidError: the network is not one chain of blocks with a single first convolution.
+        DidError: If the network is not one chain of blocks with a single first convolution.
     """
     body = backbone.body
     pieces = list(_pieces(body))

@@ -37,7 +37,7 @@ class F3NetOptions:
         reduction: channels over hidden channels of a MixBlock.
 
     Raises:
-        DidError: an unknown share, or sizes that fit no window.
+        DidError: If there is an unknown share, or sizes that fit no window.
     """
 
     fad_bands: tuple[float, ...] = (0, 1 / 16, 1 / 8, 1)
@@ -220,7 +220,7 @@ class F3Net(nn.Module):
         options: bands, windows and readings.
 
     Raises:
-        DidError: as `did.method.backbones.Backbone` and `did.rivals.cutting.cut`.
+        DidError: As `did.method.backbones.Backbone` and `did.rivals.cutting.cut`.
     """
 
     mean: Tensor

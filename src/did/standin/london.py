@@ -66,8 +66,8 @@ def fetch(
         `folder`.
 
     Raises:
-        DidError: no network, a server's error, a wrong checksum, an archive that is broken, too large, holds no
-            portrait or would write elsewhere, or a folder that cannot be written.
+        DidError: If there is no network, a server's error, a wrong checksum, an archive that is broken, too large,
+            holds no portrait or would write elsewhere, or a folder that cannot be written.
     """
     folder = given_path(folder, "the folder of portraits")
     if (folder / TABLE).is_file():

@@ -129,7 +129,7 @@ class PortraitBank:
         part: "seen", the first `SEEN` of the people in an order that no seed changes, "unseen", the others, or "all".
 
     Raises:
-        DidError: no such folder, no picture, a table that does not fit, nobody who agreed.
+        DidError: If there is no such folder, no picture, a table that does not fit, nobody who agreed.
     """
 
     name = "portraits"
@@ -150,7 +150,7 @@ class PortraitBank:
         """Find the faces of `wanted` people, or of as many as there are; return how many.
 
         Raises:
-            DidError: none of the pictures has a face, or one cannot be read; see `did.data.video.read_image`.
+            DidError: If none of the pictures has a face, or one cannot be read; see `did.data.video.read_image`.
         """
         total = len(self._found) + len(self._waiting)
         while self._waiting and len(self._found) < wanted:

@@ -109,8 +109,8 @@ def write(
         fewer: where the folder has too few people, reduce the splits in proportion; else that is an error.
 
     Raises:
-        DidError: an unknown name; an odd or impossible number; `root` holds something; the folder of portraits does
-            not do.
+        DidError: If there is an unknown name; an odd or impossible number; `root` is not empty; the folder of portraits
+            does not do.
     """
     if name not in LAYOUTS:
         raise DidError(f"unknown stand-in '{name}': {nearest(name, LAYOUTS)}")
@@ -198,7 +198,7 @@ def made(root: str | Path) -> pd.DataFrame:
         real (path of the target's real file).
 
     Raises:
-        DidError: the folder is not a stand-in, or one of an older version.
+        DidError: If the folder is not a stand-in, or one of an older version.
     """
     file = Path(root) / RECORD
     if not file.is_file():

@@ -97,8 +97,8 @@ def fit(
         The history: one row a logged iteration.
 
     Raises:
-        DidError: a loss that is not finite (the step is not taken, the last written state is kept), a full disk, a
-            state of another task, `compile` with several processes, or more processes than images a batch.
+        DidError: If a loss is not finite (the step is not taken, the last checkpoint is kept), a full disk, a state of
+            another task, `compile` with several processes, or more processes than images a batch.
     """
     settings: Settings = task.settings  # type: ignore[assignment]
     fabric = fabric or Fabric(accelerator=distributed.device().type, devices=1)
@@ -192,7 +192,7 @@ def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
     """Read a checkpoint of `write_state` into a task and its optimiser, and return `state`.
 
     Raises:
-        DidError: the file is no state of this task.
+        DidError: If the file is not a checkpoint of this task.
     """
     tensors, state = checkpoints.load(path, mend=STATE_MEND)
     # Settings may differ between versions; the rates are set anew at each iteration.
@@ -231,7 +231,7 @@ def score(
         progress: show a bar.
 
     Raises:
-        DidError: a crop that cannot be read, or fewer faces than processes.
+        DidError: If a crop cannot be read, or there are fewer faces than processes.
     """
     device = distributed.device_of(detector)
     own = range(len(faces))[distributed.share(len(faces))]

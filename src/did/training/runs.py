@@ -47,7 +47,7 @@ class Run:
         """Its run, task, options, settings, contents, domains, data, protocol, metrics, calibration and provenance.
 
         Raises:
-            DidError: the record is damaged.
+            DidError: If the record is damaged.
         """
         return _read_record(self.folder / RECORD)
 
@@ -75,8 +75,8 @@ class Run:
         """Return the trained task with the selected weights, in evaluation mode, on `did.utils.distributed.device`.
 
         Raises:
-            DidError: weights that are damaged, or of another configuration than the record's; a task that is not known
-                here, or whose code has changed.
+            DidError: If the weights are damaged, or of another configuration than the record's; a task that is not
+                known here, or whose code has changed.
         """
         record = self.record
         task = task_of(record)
@@ -132,7 +132,7 @@ def contents(settings: Settings, task: str) -> dict[str, str]:
     `weights` of a file that `pretrained` names, and `code` of a task from outside the package. Empty for neither.
 
     Raises:
-        DidError: the file is not there, or the code cannot be read.
+        DidError: If the file is missing, or the code cannot be read.
     """
     weights, code = weights_file(settings.pretrained), code_digest(task_named(task))
     return ({"weights": sha256(weights)} if weights else {}) | ({"code": code} if code else {})
@@ -142,7 +142,7 @@ def task_of(record: Mapping[str, Any]) -> Task:
     """Return the task of a run's record, or of an exported detector's card, with random weights.
 
     Raises:
-        DidError: the task is not known here, or its code has changed since.
+        DidError: If the task is not known here, or its code has changed since.
     """
     task = task_named(record["task"])
     if record.get("contents", {}).get("code", "") != code_digest(task):
@@ -163,7 +163,7 @@ def check_store(store: FaceStore, settings: Settings, source: Source | None = No
         source: the data set that they are said to be from.
 
     Raises:
-        DidError: frames, size, margin or the choice of the face differ, or the list of videos; the sentence names
+        DidError: If frames, size, margin, the choice of the face or the list of videos differ; the sentence names
             which.
     """
     info = open_store(store.root).info
@@ -225,8 +225,8 @@ def run(
         fabric: from `did.utils.distributed.launch`, if several processes train the run together; all of them call this.
 
     Raises:
-        DidError: an unknown task or option, weights that cannot be had, a store that does not fit settings or source,
-            or what training and evaluation raise.
+        DidError: If there is an unknown task or option, weights that cannot be had, a store that does not fit settings
+            or source, or what training and evaluation raise.
     """
     chosen = _chosen(task, options or {})
     if store is None:
@@ -338,7 +338,7 @@ def evaluate(run: Run, source: Source, store: FaceStore | None = None, progress:
         store: its crops, at the run's size of crops; by default those of `did.sources.face_store`.
 
     Raises:
-        DidError: the source has no test split, or a store that does not fit the run's settings or the source.
+        DidError: If the source has no test split, or the store does not fit the run's settings or the source.
     """
     if store is None:
         store = face_store(source, run.settings, progress)
@@ -394,7 +394,7 @@ def list_runs(runs: Path | None = None) -> pd.DataFrame:
     """Tabulate the finished runs: name, task, data, edition, backbone, seed, iterations, AUC, minutes, date.
 
     Raises:
-        DidError: a record is damaged; the sentence names it.
+        DidError: If a record is damaged; the sentence names it.
     """
     rows = []
     for run in all_runs(runs):
@@ -413,7 +413,7 @@ def find_run(name: str, runs: Path | None = None) -> Run:
     """Return the finished run whose name is, or begins with, `name`.
 
     Raises:
-        DidError: none, or more than one.
+        DidError: If there is none, or more than one.
     """
     names = {run.folder.name: run for run in all_runs(runs)}
     found = [run for full, run in names.items() if full.startswith(name)]
@@ -453,7 +453,7 @@ def split_faces(
         progress: show bars.
 
     Raises:
-        DidError: the crops are not those of the settings, or do not have what is wanted.
+        DidError: If the crops are not those of the settings, or do not have what is wanted.
     """
     check_store(store, settings)
     wants = wants or Wants()
@@ -492,7 +492,7 @@ def domain_predictions(task: Task, faces: Faces) -> np.ndarray:
     """Return the domain that the task predicts for each face, (n,), numbered in the order of the run's domains.
 
     Raises:
-        DidError: the task names no domains.
+        DidError: If the task names no domains.
     """
     graph = task.domain_graph()
     if graph is None:

@@ -30,8 +30,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
         about: what JSON can hold; floats come back exactly.
 
     Raises:
-        DidError: a tensor has entries that are not finite, the disk is full, or the folder cannot be
-            written to.
+        DidError: If a tensor has entries that are not finite, the disk is full, or the folder cannot be written to.
     """
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -67,7 +66,7 @@ def load(path: Path, device: torch.device | str = "cpu", mend: str = MEND) -> tu
         mend: end of the error sentence: what to do.
 
     Raises:
-        DidError: the file is not there, cut short, or no safetensors file (a pickle, a text, an ONNX graph).
+        DidError: If the file is missing, cut short, or not a safetensors file (a pickle, a text, an ONNX graph).
     """
     with _opened(path, device, mend) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118 (it is no mapping)
@@ -110,7 +109,7 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, mend: str 
         mend: end of the error sentence: what to do.
 
     Raises:
-        DidError: the tensors do not fit; the sentence names the first that does not.
+        DidError: If the tensors do not fit; the sentence names the first that does not.
     """
     try:
         module.load_state_dict(dict(tensors))

@@ -62,7 +62,7 @@ def launch(devices: int | None = None, nodes: int = 1, accelerator: str = "auto"
         accelerator: `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
-        DidError: devices that are not there, or that contradict `fabric run`; or as `did.utils.workers.check_start`.
+        DidError: If devices do not exist, or contradict `fabric run`; or as `did.utils.workers.check_start`.
     """
     check_start()
     # What Fabric's command sets; its environment then speaks for what is left at "auto".
@@ -136,7 +136,7 @@ def share(n: int) -> slice:
     The parts follow each other and differ in length by at most one row.
 
     Raises:
-        DidError: fewer rows than processes.
+        DidError: If there are fewer rows than processes.
     """
     if n < ranks():
         raise DidError(f"{n} images cannot be shared by {ranks()} processes: take fewer devices")

@@ -40,7 +40,7 @@ def given_path(value: Any, name: str) -> Path:
         name: of the argument or variable, for the message.
 
     Raises:
-        DidError: it is no path: a number, nothing, or an empty text.
+        DidError: If it is not a path: a number, nothing, or an empty text.
     """
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise DidError(f"{name} is {value!r}; it must be a path, as text.")
@@ -69,7 +69,7 @@ def writing(folder: Path, mend: str = "") -> Iterator[None]:
         mend: end of the sentence: what to do; by default to make it writable, or to name another folder.
 
     Raises:
-        DidError: the disk is full, the folder is read-only, somebody else's, or not a folder, or the like.
+        DidError: If the disk is full, the folder is read-only, somebody else's, or not a folder, or the like.
     """
     try:
         yield
@@ -91,7 +91,7 @@ def writable(folder: Path, mend: str = "") -> None:
     A missing folder is not created.
 
     Raises:
-        DidError: as `writing`.
+        DidError: As `writing`.
     """
     there = folder
     while not os.path.lexists(there) and there != there.parent:
@@ -106,7 +106,7 @@ def writable_file(file: Path) -> None:
     """Check, before any work, that a file can be written.
 
     Raises:
-        DidError: it is a folder, or nothing can be written beside it (see `writing`).
+        DidError: If it is a folder, or nothing can be written beside it (see `writing`).
     """
     if file.is_dir():
         raise DidError(f"{file} is a folder; name a file.")
@@ -117,7 +117,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file atomically: call `write` with a temporary name in the same folder, then rename.
 
     Raises:
-        DidError: as `writing`; what was under `path` before is untouched.
+        DidError: As `writing`; what was under `path` before is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path.parent):
@@ -167,7 +167,7 @@ def alone(path: Path) -> FileLock:
     The lock is a file beside `path`, so that `path` itself may be removed or renamed under it.
 
     Raises:
-        DidError: nothing can be written beside `path` (see `writing`); or asked for by a script that a worker reads
+        DidError: If nothing can be written beside `path` (see `writing`); or asked for by a script that a worker reads
             anew on its start: see `did.utils.workers.check_start`.
     """
     check_start()

@@ -17,7 +17,7 @@ def load_plugin(named: str | Path) -> ModuleType:
         named: a Python file, or the name of a module that can be imported.
 
     Raises:
-        DidError: there is none, or it does not import; the sentence gives the reason.
+        DidError: If there is none, or it does not import; the sentence gives the reason.
     """
     file = given_path(named, "plugin")
     name = f"did_plugin_{file.stem}" if file.suffix == ".py" else str(named)

@@ -44,7 +44,7 @@ def with_weights(name: str, pretrained: str, options: Mapping[str, Any]) -> nn.M
         options: passed on to `timm.create_model`.
 
     Raises:
-        DidError: the weights cannot be had, or do not fit the network in every tensor.
+        DidError: If the weights cannot be had, or do not fit the network in every tensor.
     """
     if pretrained == "none":
         return timm.create_model(name, pretrained=False, **options)
@@ -104,7 +104,7 @@ def weights_file(pretrained: str) -> Path | None:
     """Return the file that `pretrained` names; None for hub, package and none.
 
     Raises:
-        DidError: there is no such file.
+        DidError: If there is no such file.
     """
     if pretrained in ("hub", "package", "none"):
         return None

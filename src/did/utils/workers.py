@@ -62,7 +62,7 @@ def check_start() -> None:
     Every function that starts workers calls it.
 
     Raises:
-        DidError: the code belongs to a script that a worker reads anew on its start: it would start workers of its
+        DidError: If the code belongs to a script that a worker reads anew on its start: it would start workers of its
             own, or wait for its own parent.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):

@@ -31,9 +31,9 @@ def build(
         The folder with the HTML.
 
     Raises:
-        DidError: no checkout, or one that cannot be written, before any work; a notebook that fails, a warning of the
-            build, or a fault that `check` finds. A book that was built before is then no longer there, so that nobody
-            takes it for this one.
+        DidError: If there is no checkout, or one that cannot be written, before any work; a notebook that fails, a
+            warning of the build, or a fault that `check` finds. A book that was built before is then no longer there,
+            so that nobody takes it for this one.
     """
     place = root / "_build/student" if student else root
     made = () if committed else ("runs/book", "data", "results")

@@ -18,7 +18,7 @@ def ready(root: Path, *folders: str) -> None:
         folders: relative to it; those that are not there are not made.
 
     Raises:
-        DidError: it is no checkout, or a folder that cannot be written.
+        DidError: If it is no checkout, or a folder that cannot be written.
     """
     for part in (TOC, "notebooks"):
         if not (root / part).exists():

@@ -36,7 +36,7 @@ def chapters(root: Path) -> list[str]:
     """List the notebooks that the table of contents names, in its order.
 
     Raises:
-        DidError: one that is not there.
+        DidError: If one does not exist.
     """
     toc = yaml.safe_load((root / TOC).read_text(encoding="utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
@@ -103,7 +103,7 @@ def execute(root: Path, given: Mapping[str, Any]) -> list[str]:
         The names of those that were executed.
 
     Raises:
-        DidError: a parameter that no notebook has; a notebook that fails. What was executed before stays.
+        DidError: If a parameter is unknown to every notebook, or a notebook fails. What was executed before stays.
     """
     names = sorted(chapters(root), key=READS.__contains__)
     known = {key for name in names for key in PARAMETERS[name]}
@@ -168,7 +168,7 @@ def refresh(root: Path, names: Sequence[str] = ()) -> None:
         names: only these.
 
     Raises:
-        DidError: no checkout, or one that cannot be written; an unknown name; a notebook that fails.
+        DidError: If there is no checkout, or one that cannot be written; an unknown name; a notebook that fails.
     """
     ready(root, "notebooks")
     known = sorted(file.stem for file in (root / "notebooks").glob("*.ipynb"))
@@ -205,8 +205,8 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
         repository: `owner/name` on GitHub, for a button that opens the notebook on Binder.
 
     Raises:
-        DidError: a notebook that is missing, stale, unfinished or failed, or a figure without words or stamp; every
-            reason, one a line.
+        DidError: If there is a notebook that is missing, stale, unfinished or failed, or a figure without words or
+            stamp; every reason, one a line.
     """
     problems = equations.gaps(equations.EQUATIONS, root)
     names, pages = chapters(root), {}

@@ -25,8 +25,8 @@ def write_pdf(root: Path, file: Path) -> int:
         The number of pages.
 
     Raises:
-        DidError: no checkout; a folder that cannot be written; no built book, no Chromium (`CHROMIUM` in the
-            environment names it; by default /usr/bin/chromium), or no packages of `crossdf[browser]`.
+        DidError: If there is no checkout; a folder that cannot be written; no built book, no Chromium (`CHROMIUM` in
+            the environment names it; by default /usr/bin/chromium), or no packages of `crossdf[browser]`.
     """
     ready(root)
     writable(file.parent)

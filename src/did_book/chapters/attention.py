@@ -156,7 +156,7 @@ def interaction(logits: Tensor) -> float:
         logits: of one image, (c, h, w).
 
     Raises:
-        DidError: logits of another shape, such as a batch, or no tensor.
+        DidError: If the logits have another shape, such as a batch, or are not a tensor.
     """
     if not isinstance(logits, Tensor) or logits.dim() != 3:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

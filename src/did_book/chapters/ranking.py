@@ -39,7 +39,7 @@ def wmw(scores: Sequence[float], labels: Sequence[int]) -> float:
     """Compute the normalised Wilcoxon-Mann-Whitney statistic, pair by pair as Eq. 6 is printed: a tie is wrong.
 
     Raises:
-        DidError: one class is absent.
+        DidError: If one class is absent.
     """
     fake, real = _two_classes(scores, labels)
     right = 0
@@ -275,7 +275,7 @@ def pair_grid(scores: ArrayLike, labels: ArrayLike, stamp: str) -> Plot:
         stamp: where the numbers come from.
 
     Raises:
-        DidError: one class is absent.
+        DidError: If one class is absent.
     """
     s, y = np.asarray(scores, dtype=float), np.asarray(labels)
     fake, real = (np.sort(s[y == label])[::-1] for label in (1, 0))

@@ -29,7 +29,7 @@ def method_heatmap(table: pd.DataFrame, stamp: str) -> Plot:
         stamp: where the numbers come from.
 
     Raises:
-        DidError: nothing to draw, or a (train, test) twice.
+        DidError: If there is nothing to draw, or a (train, test) occurs twice.
     """
     if not len(table):
         raise DidError("there is no detector to draw: give the AUC of at least one")
@@ -199,7 +199,7 @@ def train_on_each(
         "BCE" of Table 1 under that table's settings).
 
     Raises:
-        DidError: fewer than two methods, or what training raises.
+        DidError: If there are fewer than two methods, or as training.
     """
     methods = sorted(set(store.manifest["method"]) - {REAL})
     if len(methods) < 2:

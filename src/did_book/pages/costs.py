@@ -81,7 +81,7 @@ def row(
         more: the other fields of `Row`.
 
     Raises:
-        DidError: another word than those of `READS`, or no pair.
+        DidError: If the word is not one of `READS`, or there is no pair.
     """
     if reads not in READS or not len(pairs):
         raise DidError(f"a row needs pairs of times and one of {', '.join(READS)}; it got {len(pairs)} and '{reads}'")
@@ -132,7 +132,7 @@ def save(
         The file.
 
     Raises:
-        DidError: the file is there and is no file of benchmarks.
+        DidError: If the file exists and is not a file of benchmarks.
     """
     made = provenance()
     file = file or file_of(made["machine"], quick)
@@ -154,7 +154,7 @@ def load(place: str | Path | None = None) -> dict[str, dict[str, Any]]:
         place: the folder; `folder()` by default.
 
     Raises:
-        DidError: a file that cannot be read.
+        DidError: If a file cannot be read.
     """
     files = _files(folder() if place is None else given_path(place, "records"))
     return {file.stem: _read(file)["parts"] for file in files}
@@ -349,7 +349,7 @@ def ratios(rows: Sequence[Row], stamp: str) -> Plot:
         stamp: where the numbers come from.
 
     Raises:
-        DidError: no row.
+        DidError: If there is no row.
     """
     if not rows:
         raise DidError("there is no ratio to draw: `make bench` measures them")
