@@ -71,7 +71,7 @@ def side(name: str, rows: int, frames: int, draws: int) -> Call:
 def main() -> None:
     found = parser(__doc__)
     found.add_argument("--rows", type=int, default=560_000)
-    found.add_argument("--frames", type=int, default=32, help="frames a video")
+    found.add_argument("--frames", type=int, default=32, help="frames per video")
     found.add_argument("--draws", type=int, default=1000)
     found.add_argument("--pairs", type=int, default=3)
     options = found.parse_args()

@@ -112,7 +112,7 @@ def growth(data: pd.DataFrame) -> Row:
     held = tuple(float(ends.MiB[place]) for place in (at[2], at[1]))
     note = "seconds are those of a video; memory is that of all processes"
     times = [(slopes[1], slopes[0])]
-    return row("growth of preparation", "128×128, 4 frames a video", sides, "cost", times, memory=held, note=note)
+    return row("growth of preparation", "128×128, 4 frames per video", sides, "cost", times, memory=held, note=note)
 
 
 if __name__ == "__main__":

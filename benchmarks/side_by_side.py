@@ -123,7 +123,7 @@ def finish(rows: Sequence[costs.Row], options: argparse.Namespace) -> None:
         print("".join(f"; {a:.4g}, {b:.4g} {name}" for name, (a, b) in each.more.items()), end="")
         print(f"; {each.note}" if each.note else "")
     if options.json is not None:
-        # Where it was written is no part of what was measured, and a path of one machine.
+        # Where it was written is not part of what was measured, and a path of one machine.
         given = [each for each in sys.argv[1:] if each != "--json" and each != str(options.json)]
         command = " ".join(["python", f"benchmarks/{script.name}", *given])
         file = None if options.json == Path() else options.json

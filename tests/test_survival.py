@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_is_no_step_and_names_the_batch(
     assert state["iteration"] == 13
     for name, parameter in task.named_parameters():
         assert torch.equal(parameter, tensors[f"task.{name}"]), name
-    monkeypatch.undo()  # mended
+    monkeypatch.undo()  # fixed
     assert same(calm, trained(tiny_settings, faces, tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""The one exception that `did` raises for something the user can mend."""
+"""The one exception that `did` raises for something the user can fix."""
 
 import difflib
 from collections.abc import Iterable

@@ -21,7 +21,7 @@ class Preset:
         standins: data set -> people of each split and frames of a clip. cdf2 and diff are tested on only, so that most
             of their people are in the test split.
         backbones: place in the paper -> (timm's name, where its weights are from). Below `paper` those whose ImageNet
-            weights come in packages (`laptop`), or small ones without (`smoke`): they stand in the paper's places, and
+            weights come in packages (`laptop`), or small ones without (`smoke`): they take the paper's places, and
             every row names what it ran on.
     """
 

@@ -95,7 +95,7 @@ class Settings:
 
     # data
     source: str = _stated("ffpp", "§4.1.1", "training data set: ffpp is FaceForensics++ at crf 23")
-    frames: int = _open(32, "evenly spaced frames a video")
+    frames: int = _open(32, "evenly spaced frames per video")
     image_size: int = _stated(224, "§4.1.3", "side of the aligned crop in pixels")
     crop_margin: float = _open(
         0.3, "rim of the crop: its side is 1 + margin times the height of MTCNN's box", trials=(0.1, 0.3, 0.6)

@@ -1,4 +1,4 @@
-"""From a source's name to its table of videos: the licensed data where it is, else the stand-in, and which it was."""
+"""From a source's name to its table of videos: the licensed data if it is there, else the stand-in."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ from did.utils.files import alone, given_path, home, sha256
 LAYOUTS: dict[str, Any] = {}
 EDITIONS = ("auto", "licensed", "stand-in")
 LONDON = "london"
-#: Stands on every figure, table and number that is no reproduction.
+#: Shown on every figure, table and number that is not a reproduction.
 STANDIN = "STAND-IN"
 
 
@@ -88,7 +88,7 @@ class Source:
         edition: `licensed` or `stand-in`; a folder of one's own counts as licensed: it is what it is.
         root: its folder.
         label: how every figure and table names it.
-        index: the table, one row a video or image.
+        index: the table, one row per video or image.
         credit: attribution that the pictures ask for.
         counts: what is found and published (for a stand-in: nothing), and missing; see `did.data.layout.counted`.
         left_out: how many files of its folders are left out, by suffix (or another reason).
@@ -136,11 +136,11 @@ def open_source(
     Args:
         name: `ffpp`, `cdf2`, `dffd`, `diff`; `ffpp:raw` or `ffpp:c40` for another compression; `folder:PATH` for any
             folder with real/ and fake/<method>/.
-        edition: `licensed`, `stand-in`, or `auto`: the licensed data where it is found or named by `data_root`, the
+        edition: `licensed`, `stand-in`, or `auto`: the licensed data if it is found or named by `data_root`, the
             stand-in otherwise.
         data_root: the folder of the licensed data; by default `DID_DATA`/name, then `data/name` in the project.
         faces: a folder of portraits to make the stand-in from, or `london` for the Face Research Lab London Set, which
-            is fetched once; drawn faces by default. Where there are fewer people than the preset asks for, the splits
+            is fetched once; drawn faces by default. If there are fewer people than the preset asks for, the splits
             shrink in proportion, and the label gives their number.
         preset: decides the size of the stand-in.
         progress: show a bar while the stand-in is written.
@@ -286,7 +286,7 @@ def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -
 
 def store_folder(source: Source, frames: int, size: int, margin: float, face: str = "largest") -> Path:
     """Return where the project stores (caches) the source's crops for these settings."""
-    # Named by place and list, not by content: a clip that was mended is redone alone, in the same store.
+    # Named by place and list, not by content: a clip that was fixed is redone alone, in the same store.
     what = f"{FORMAT} {source.root.resolve()} {table.fingerprint(source.index)}"
     what = hashlib.sha256(os.fsencode(what)).hexdigest()[:8]
     choice = "" if face == "largest" else f"-{face}"

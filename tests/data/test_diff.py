@@ -83,8 +83,8 @@ def test_what_is_left_out_and_missing_is_said(tmp_path):
     assert [str(warning.message) for warning in caught] == [
         f"DiFF in {tmp_path} has 3 pristine images (published: 23661), 6 forged images (published: 537466); complete "
         "it, or call its numbers those of a part of DiFF.",
-        f"Of DiFF in {tmp_path} are left out: the folder val/T2V, which is no method of DiFF; 2 images of train, since "
-        "it has no fake one; 2 images of val, since it has no real one.",
+        f"Of DiFF in {tmp_path} are left out: the folder val/T2V, which is not a method of DiFF; 2 images of train, "
+        "since it has no fake one; 2 images of val, since it has no real one.",
     ]
 
 

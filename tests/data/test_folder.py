@@ -169,7 +169,7 @@ def refuse(match: str, root: Path, strict: bool = False) -> None:
             r"puts files that share people \(boris\) in (test|train) and in (test|train); keep them in one",
         ),
         ([], "is not a table in CSV and UTF-8"),
-        (["path,identity", "real/boris.mp4,b,test"], "Row 2 of .* has 3 cells and the head 2; mend the row"),
+        (["path,identity", "real/boris.mp4,b,test"], "Row 2 of .* has 3 cells and the head 2; fix the row"),
         (["path,identity", "real/nobody,b"], "Row 2 of .* names 'real/nobody', which is listed twice or is no"),
         (["path,identity", "real/eva,b", "real/eva/,c"], "Row 3 of .* names 'real/eva/', which is listed twice"),
         (["path,identity", 'real/boris.mp4,"b'], "is not a table in CSV and UTF-8"),

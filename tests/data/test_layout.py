@@ -86,7 +86,7 @@ def test_every_layout_says_which_folder_it_may_not_read(module, open_place):
     place = (open_place / inner[module]).parent
     with locked(place), pytest.raises(DidError, match=rf"{place.name}.* cannot be read \(permission denied\)"):
         module.index(open_place)
-    with locked(open_place), pytest.raises(DidError, match=r"cannot be read \(permission denied\); mend that"):
+    with locked(open_place), pytest.raises(DidError, match=r"cannot be read \(permission denied\); fix that"):
         module.index(open_place)
 
 
@@ -205,7 +205,7 @@ def test_equal_contents_are_warned_of_and_an_error_under_strict(tmp_path):
         layout.compare_contents(table, tmp_path, strict=False, progress=False)
     with pytest.raises(DidError, match=match):
         layout.compare_contents(table, tmp_path, strict=True, progress=False)
-    with pytest.warns(layout.LayoutWarning, match=match):  # Nobody can mend the authors' splits.
+    with pytest.warns(layout.LayoutWarning, match=match):  # Nobody can fix the authors' splits.
         layout.compare_contents(table.assign(dataset="diff"), tmp_path, strict=True, progress=False)
     (tmp_path / "real/1.png").write_bytes(b"other")
     layout.compare_contents(table, tmp_path, strict=True, progress=False)

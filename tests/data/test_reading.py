@@ -110,11 +110,11 @@ def test_what_has_no_end_is_not_opened(reader, tmp_path):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     for name, reason in {
-        "pipe": "is no regular file", "folder": "is a folder", "loop": "cannot be reached", "none": "There is no image",
+        "pipe": "not a regular file", "folder": "is a folder", "loop": "cannot be reached", "none": "There is no image",
     }.items():  # fmt: skip
         with pytest.raises(DidError, match=reason):
             reader.image(tmp_path / f"{name}.png")
-    with pytest.raises(DidError, match="is no regular file"):
+    with pytest.raises(DidError, match="is not a regular file"):
         next(reader.frames(tmp_path / "pipe.png", 3))
 
 

@@ -465,7 +465,7 @@ def test_it_says_what_it_is(ablation):
         " cores",
     ):
         assert words in stamp
-    for words in ("trained on stand-in for FaceForensics++", "2 frames a video", "crops of 64 px, margin 0.3",
+    for words in ("trained on stand-in for FaceForensics++", "2 frames per video", "crops of 64 px, margin 0.3",
                   "best frame AUC on the validation split", "; seeds 0, 1; 95% intervals by bootstrap over videos and "
                   "seeds"):  # fmt: skip
         assert words in record["protocol"]

@@ -436,7 +436,7 @@ def test_the_sentences_of_fig_7_follow_the_tables():
     [
         ((0.01, 0.05), "The interval lies above 0: the claim holds here."),
         ((-0.05, -0.01), "The interval lies below 0: here it is the other way round."),
-        ((-0.05, 0.05), "The interval holds 0: these runs do not decide it."),
+        ((-0.05, 0.05), "The interval contains 0: these runs do not decide it."),
     ],
 )
 def test_one_difference_in_words(ends, sentence):
@@ -456,7 +456,7 @@ def test_many_differences_in_words():
     said = verdicts.compared(a_record(differences=table))
     assert said[0] == "AUC of DID less that of a, one seed: on CDF2 +0.000 [+0.010, +0.050]."
     assert said[1].startswith("Of the 4 differences compared here, 1 lie above 0 with their whole interval, 1 lie")
-    assert "and 2 hold 0" in said[1]
+    assert "and 2 contain 0" in said[1]
     two_tests = [apart("DID", "a", test, 0.1, 0.01, 0.2) for test in ("FF++", "CDF2")]
     assert "on FF++ +0.100 [+0.010, +0.200], on CDF2 +0.100" in verdicts.compared(a_record(differences=two_tests))[0]
 
@@ -587,8 +587,8 @@ def test_drops_over_methods_are_paired():
     [
         (APART, "The interval lies above 0: on forgeries of a kind", "AUC drops for 2 of 2, trained on A (+"),
         ({("A", "B"): 5, ("B", "A"): 5, ("A", "A"): 1.2, ("B", "B"): 1.2}, "The interval lies below 0", "AUC rises"),
-        (dict.fromkeys([(a, b) for a in "AB" for b in "AB"], 2.0), "The interval holds 0: these runs do not show",
-         "The interval of the drop holds 0 for 2 of 2"),
+        (dict.fromkeys([(a, b) for a in "AB" for b in "AB"], 2.0), "The interval contains 0: these runs do not show",
+         "The interval of the drop contains 0 for 2 of 2"),
     ],
 )  # fmt: skip
 def test_the_sentences_over_methods_follow_the_drop(lift, third, how):

@@ -363,10 +363,10 @@ def _change(**changes):
     ("name", "damage", "sentence"),
     [
         ("detector.safetensors", _flip, "are not those that detector.json names"),
-        ("detector.safetensors", _cut, "is no whole safetensors file"),
+        ("detector.safetensors", _cut, "is not a complete safetensors file"),
         ("detector.safetensors", Path.unlink, "there is no checkpoint"),
         ("detector.json", _cut, "detector.json cannot be read"),
-        ("detector.json", lambda file: file.write_text("[1, 2]"), "it is no card of a detector"),
+        ("detector.json", lambda file: file.write_text("[1, 2]"), "it is not a card of a detector"),
         ("detector.json", lambda file: file.write_bytes(b"\xff\xfe\x00"), "detector.json cannot be read"),
         ("detector.json", _change(format=2), "its format is 2, and this did reads 1"),
         ("detector.json", _change(calibration={}), "cannot be read"),
@@ -806,7 +806,7 @@ def test_what_one_input_brings_about_leaves_the_others_alone(folder, detector, m
     monkeypatch.setattr(Detector, "look", fails)
     answers = [one.answer for one in inputs.judge(detector, inputs.files([folder]))]
     assert [answer.status for answer in answers] == ["refused", "scored", "refused", "scored"]
-    assert answers[2].reason == "it cannot be judged (RuntimeError: not enough memory)"
+    assert answers[2].reason == "it cannot be scored (RuntimeError: not enough memory)"
 
 
 def test_an_export_that_fails_leaves_the_one_before(detector, small_disk):

@@ -38,7 +38,7 @@ def test_the_record_says_everything(tiny_run, tiny_settings):
     assert record["domains"] == ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
     assert record["data"]["edition"] == "stand-in"
     assert record["data"]["crops"] == {"train": 60, "val": 40, "test": 40}
-    for word in ("stand-in", "frames a video", "margin", "validation split", "seed 0", "intervals by bootstrap"):
+    for word in ("stand-in", "frames per video", "margin", "validation split", "seed 0", "intervals by bootstrap"):
         assert word in record["protocol"], word
     where = record["provenance"]
     assert {"commit", "versions", "machine", "seed", "minutes", "date"} <= set(where)

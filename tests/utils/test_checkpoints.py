@@ -77,7 +77,7 @@ def test_what_is_no_checkpoint_is_one_sentence_and_nothing_is_run(tmp_path, kind
     path = tmp_path / "x.safetensors"
     foreign(path, kind)
     with pytest.raises(DidError, match=r"x\.safetensors.*: call the author") as caught:
-        load(path, mend="call the author")
+        load(path, fix="call the author")
     assert "\n" not in str(caught.value)
     assert ("there is no checkpoint" in str(caught.value)) == (kind == "missing")
     assert not (tmp_path / "harm").exists()

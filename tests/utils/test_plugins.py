@@ -1,4 +1,4 @@
-"""Plugins: found by file or module, imported once, and mended in one sentence if they are broken."""
+"""Plugins: found by file or module, imported once, and fixed in one sentence if they are broken."""
 
 import sys
 

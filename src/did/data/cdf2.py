@@ -12,7 +12,7 @@ map, and the list has to agree with it.
 
 The authors publish a test list and no training list. Everything listed is the split "test". The other videos go to
 "train" and "val" by person: who is in a test video is in no other split, four in five of the others are for training,
-the fifth for validation, and a fake whose two people stand on different sides is left out. Where this leaves train or
+the fifth for validation, and a fake whose two people are on different sides is left out. Where this leaves train or
 val without a class, the table holds the test split alone.
 """
 
@@ -61,7 +61,7 @@ def index(root: str | Path, strict: bool = False, allow_missing: bool = False) -
         allow_missing: leave out listed videos that are not there, with a `LayoutWarning`, instead of raising.
 
     Returns:
-        The table (`did.data.table.COLUMNS`), one row a video, sorted by split, method and name; `frame` is <NA> and
+        The table (`did.data.table.COLUMNS`), one row per video, sorted by split, method and name; `frame` is <NA> and
         `path` is relative to `root`. How many videos were left out, and why, is a `LayoutWarning`.
 
     Raises:

@@ -42,7 +42,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
 
     Args:
         root: folder of the data set (see the module).
-        strict: raise where there is an unknown folder, instead of warning.
+        strict: raise if there is an unknown folder, instead of warning.
 
     Returns:
         The table (`did.data.table.COLUMNS`), one row an image, sorted by split, method and name; `frame` is <NA> and
@@ -94,8 +94,8 @@ def _subsets(root: Path, strict: bool) -> dict[str, Path]:
             )
     if unknown:
         sentence = (
-            f"{root} has folders that are no subset of {TITLE} and are left out ({', '.join(unknown)}); the known ones "
-            f"are {', '.join(SUBSETS)}."
+            f"{root} has folders that are not subsets of {TITLE} and are left out ({', '.join(unknown)}); the known "
+            f"ones are {', '.join(SUBSETS)}."
         )
         if strict:
             raise DidError(sentence)

@@ -77,7 +77,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
 
     classes = {split: {row["label"] for row in rows if row["split"] == split} for split in tables.SPLITS}
     kept = [row for row in rows if len(classes[row["split"]]) == 2]
-    left_out = [f"the folder {name}, which is no method of {TITLE}" for name in unknown]
+    left_out = [f"the folder {name}, which is not a method of {TITLE}" for name in unknown]
     for split, labels in classes.items():
         if len(labels) == 1:
             count = sum(row["split"] == split for row in rows)

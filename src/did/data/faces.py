@@ -133,7 +133,7 @@ def detect(images: Sequence[np.ndarray], every: bool = False) -> list[list[Face]
         every: look through the whole pyramid, for every face of `SMALLEST_FACE` pixels or more.
 
     Returns:
-        For each image its faces; an empty list where there is none.
+        For each image its faces; an empty list if there is none.
 
     Raises:
         DidError: If the images are too small, of unequal size, or not uint8.

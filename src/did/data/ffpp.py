@@ -55,7 +55,7 @@ def index(
         allow_missing: leave out listed videos that are not there, with a `LayoutWarning`, instead of raising.
 
     Returns:
-        The table (`did.data.table.COLUMNS`), one row a video, sorted by split, method and name; `frame` is <NA> and
+        The table (`did.data.table.COLUMNS`), one row per video, sorted by split, method and name; `frame` is <NA> and
         `path` is relative to `root`, so that its fingerprint is the same on every machine.
 
     Raises:

@@ -93,7 +93,7 @@ def index(root: str | Path, strict: bool = False) -> pd.DataFrame:
             look alike, of links to what is there already, and of pictures that cannot be read.
 
     Returns:
-        The table (`did.data.table.COLUMNS`), one row a file, sorted by split, method and name; `frame` is <NA> and
+        The table (`did.data.table.COLUMNS`), one row per file, sorted by split, method and name; `frame` is <NA> and
         `path` is relative to `root`. Its `attrs["left_out"]` counts the other files by suffix.
 
     Raises:
@@ -138,8 +138,8 @@ def _found(root: Path, left: layout.Left) -> tuple[list[_File], list[tuple[str, 
         files = layout.files(base, SUFFIXES, deep=True, left=left, stay=True)
         if not files:
             unreadable = any(base in file.parents for file in left.unreadable)
-            mend = f"its pictures cannot be read, {CONVERT}" if unreadable else "put some there or remove it"
-            raise DidError(f"The folder {base} holds no video and no image; {mend}.")
+            fix = f"its pictures cannot be read, {CONVERT}" if unreadable else "put some there or remove it"
+            raise DidError(f"The folder {base} holds no video and no image; {fix}.")
         for link in left.again[links:]:
             target = Path(os.path.realpath(link)).relative_to(os.path.realpath(base))
             same.append(tuple(_composed(p.parts[0]) for p in (link.relative_to(base), target) if p.parts))
@@ -191,8 +191,8 @@ def _read_people(root: Path, found: list[_File]) -> None:
         split = row.get("split", "").strip()
         if path in rows or path == "." or path not in below:
             raise DidError(
-                f"Row {line} of {file} names {row['path']!r}, which is listed twice or is no video or image of the "
-                "folder, and no folder of them; mend or remove the row."
+                f"Row {line} of {file} names {row['path']!r}, which is listed twice or is not a video or image of the "
+                "folder, and no folder of them; fix or remove the row."
             )
         if not all(people):
             raise DidError(f"Row {line} of {file} has no name, or none beside a '+'; write who is in the file.")
@@ -222,7 +222,7 @@ def _rows(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
         raise DidError(f"{file} needs the columns path and identity; it has {', '.join(filter(None, names))}.")
     for line, cells in rows:
         if any(cell.strip() for cell in cells[len(names) :]):
-            raise DidError(f"Row {line} of {file} has {len(cells)} cells and the head {len(names)}; mend the row.")
+            raise DidError(f"Row {line} of {file} has {len(cells)} cells and the head {len(names)}; fix the row.")
         yield line, dict.fromkeys(names, "") | dict(zip(names, cells, strict=False))
 
 
@@ -247,10 +247,10 @@ def _read_names(root: Path, found: list[_File], strict: bool) -> dict[str, tuple
     for file in found:
         file.people = file.people or tuple(map(layout.person, read.get(file.name, (file.name,))))
 
-    def doubt(names: Sequence[str], what: str, mend: str = "") -> None:
+    def doubt(names: Sequence[str], what: str, fix: str = "") -> None:
         layout.note(
             root,
-            f"In {root} {what} ({len(names)} in all, first {names[0]}); {mend}say who is in those files or folders in "
+            f"In {root} {what} ({len(names)} in all, first {names[0]}); {fix}say who is in those files or folders in "
             f"{PEOPLE}.",
             strict,
         )

@@ -35,7 +35,7 @@ VIDEO_SUFFIXES = tuple(".mp4 .m4v .mov .mkv .webm .avi .wmv .asf .mpg .mpeg .ts 
 IMAGE_SUFFIXES = tuple(".png .apng .jpg .jpeg .jfif .bmp .webp .tif .tiff .gif".split())
 #: Pictures, too, but nothing here reads them.
 UNREADABLE_SUFFIXES = tuple(".heic .heif .hif .avif .jxl .jp2 .dng .cr2 .cr3 .nef .arw".split())
-# Line breaks and other control characters, and bytes that are no UTF-8 (Python shows them as lone surrogates).
+# Line breaks and other control characters, and bytes that are not UTF-8 (Python shows them as lone surrogates).
 _ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -96,7 +96,7 @@ def readable() -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise DidError(f"{error.filename} cannot be read ({reason}); mend that and index the folder again.") from error
+        raise DidError(f"{error.filename} cannot be read ({reason}); fix that and index the folder again.") from error
 
 
 @readable()
@@ -388,7 +388,7 @@ def compare_contents(table: pd.DataFrame, root: Path, strict: bool, progress: bo
     Args:
         table: the table.
         root: folder that `table["path"]` is relative to.
-        strict: raise instead of warning, for one's own files: nobody can mend the splits that authors publish.
+        strict: raise instead of warning, for one's own files: nobody can fix the splits that authors publish.
         progress: show a bar while files of equal size are read.
 
     Raises:

@@ -49,7 +49,7 @@ class Faces(Dataset):
     Each item is a dict: image, float32 (channels, size, size) in [0, 1], gray by ITU-R 601 luma as Pillow's mode "L",
     or (frames, channels, size, size): the frames of the video around this one, of which the first or last is repeated
     at its ends; label, 0 real and 1 fake; domain, number of the method; index, the position in `rows`; mask and context
-    as `did.task.Wants` has them. A crop that cannot be read raises DidError; none ever stands in for it.
+    as `did.task.Wants` has them. A crop that cannot be read raises DidError; it is never replaced by another.
 
     An index may come with the seed of its transform, as `batches` gives it.
 
@@ -174,7 +174,7 @@ class _Batches(Sampler[list[int]]):
 class BalancedBatches(_Batches):
     """Batches with equal numbers of each domain, each drawn without replacement within the batch.
 
-    Where the batch size is no multiple of the number of domains, the places left over go to domains drawn anew for
+    If the batch size is not a multiple of the number of domains, the places left over go to domains drawn anew for
     each batch.
 
     Args:

@@ -2,12 +2,12 @@
 
 A store is a folder::
 
-    faces/<video>/<frame>.png   RGB crops, lossless; see `places` for the few videos whose id is no path of its own
-    manifest.csv                one row a crop: the table's columns and MANIFEST_COLUMNS
+    faces/<video>/<frame>.png   RGB crops, lossless; see `places` for the few videos whose id is not a path of its own
+    manifest.csv                one row per crop: the table's columns and MANIFEST_COLUMNS
     quarantine.csv              path, frame, reason of everything that gave no crop
     store.json                  the settings and a checksum of the videos' content; there only when all is finished
 
-While the work goes on, `unfinished.json` stands in for `store.json`, and `parts/` holds one file for each video that
+While the work goes on, `unfinished.json` replaces `store.json`, and `parts/` holds one file for each video that
 is done: its crops are written first, that file last, so that an interrupted run goes on at the next video. No more
 than a few videos are in memory at any time, however many there are.
 
@@ -82,16 +82,16 @@ def prepare(
     times are others than when it was last read.
 
     Args:
-        index: the table, one row a video or image, `frame` <NA>.
+        index: the table, one row per video or image, `frame` <NA>.
         root: folder that `index["path"]` is relative to.
         store: folder for the crops; new, empty, or begun with the same settings.
-        frames: frames a video, evenly spaced (`did.data.video.evenly_spaced`).
+        frames: frames per video, evenly spaced (`did.data.video.evenly_spaced`).
         size: side of the crops in pixels.
         margin: see `template`.
         workers: processes; None for one a core (fewer for little work), 1 for none beside this one.
         progress: show a bar with videos/s and the time left.
         strict: stop at the end, before the store is finished, where files do not decode; else they go to the
-            quarantine. The store is then completed by running again once they are mended.
+            quarantine. The store is then completed by running again once they are fixed.
         face: which face of a frame: "largest", or "track", the one nearest to the last frame's (the largest in the
             first), which keeps to one person where two sizes are close.
         cluster: address of a Dask scheduler (tcp://host:port) whose workers see `root` and `store` under the same
@@ -103,7 +103,7 @@ def prepare(
 
     Raises:
         DidError: If there is an impossible setting; a store made with other settings or from other videos; a missing
-            file; a name that is no text; under `strict`, files that do not decode; a method of which a split has no
+            file; a name that is not text; under `strict`, files that do not decode; a method of which a split has no
             face at all; crops that are gone or damaged at the end; a full disk, or a folder that cannot be written to;
             no scheduler at `cluster`.
     """
@@ -118,7 +118,7 @@ def prepare(
     root, store = Path(root), Path(store)
     index = index.sort_values("video").reset_index(drop=True)
     if index["video"].duplicated().any():
-        raise DidError("The index lists a video twice; give one row a video, not yet sampled to frames.")
+        raise DidError("The index lists a video twice; give one row per video, not yet sampled to frames.")
     _check_names(index)
     stamps = [_stamp(root / path) for path in index["path"]]
     if strict or not (store / "store.json").is_file():
@@ -282,7 +282,7 @@ def _is_finished(store: Path, settings: dict[str, Any], index: pd.DataFrame, roo
 def _begin(store: Path, settings: dict[str, Any]) -> None:
     """Prepare the store for work, or resume one that is unfinished."""
     unfinished = store / "unfinished.json"
-    # Not the files' content: a video that was mended after it stopped the work is taken up alone.
+    # Not the files' content: a video that was fixed after it stopped the work is taken up alone.
     started = settings | {"finished": False}
     if unfinished.is_file():
         _compare(store, json.loads(unfinished.read_text(encoding="utf-8")), started)
@@ -504,7 +504,7 @@ def _refuse_broken(index: pd.DataFrame, root: Path, parts: Sequence[Path]) -> No
     if broken:
         path, reason = broken[0]
         raise DidError(
-            f"{len(broken)} of {len(index)} videos cannot be read, the first, {root / path}, {reason}; mend them and "
+            f"{len(broken)} of {len(index)} videos cannot be read, the first, {root / path}, {reason}; fix them and "
             "run again (the others are kept), or leave `strict` out to set them aside."
         )
 

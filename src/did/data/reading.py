@@ -155,7 +155,7 @@ def check_regular(path: Path, kind: str = "file") -> None:
     if stat.S_ISDIR(mode):
         raise DidError(f"The {kind} {path} is a folder.")
     if not stat.S_ISREG(mode):
-        raise DidError(f"The {kind} {path} is no regular file (a pipe, a socket or a device).")
+        raise DidError(f"The {kind} {path} is not a regular file (a pipe, a socket or a device).")
 
 
 def serve() -> None:

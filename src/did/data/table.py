@@ -80,7 +80,7 @@ def report(table: pd.DataFrame, root: str | Path | None = None, progress: bool =
         progress: show a bar while files are read.
 
     Returns:
-        One row a check: check (its name), result ("ok" or "fail"), detail (the sentence of `check`, "" where ok).
+        One row per check: check (its name), result ("ok" or "fail"), detail (the sentence of `check`, "" where ok).
 
     Raises:
         DidError: If a column is missing or unknown, or there are no rows: then nothing else can be checked; or a file
@@ -107,7 +107,7 @@ def _check_cells(table: pd.DataFrame) -> None:
     for name in COLUMNS:
         text = table[name].astype(str)
         empty = table[name].isna() | text.str.strip().eq("")
-        if name == "identity":  # Nor beside a "+": whoever has no name would be one person for all.
+        if name == "identity":  # Nor beside a "+": people without a name would be one person for all.
             empty |= ("+" + text + "+").str.contains(r"\+\s*\+")
         if name != "frame" and empty.any():
             raise DidError(f"The column {name!r} has an empty cell; only frame may be empty.")
@@ -240,7 +240,7 @@ def duplicates(
         across: columns of which one differs, in place of the split alone.
 
     Returns:
-        One row a file: path, the columns of `across`, bytes, sha256; sorted by sha256, split and path, no row if all
+        One row per file: path, the columns of `across`, bytes, sha256; sorted by sha256, split and path, no row if all
         is well.
 
     Raises:
@@ -255,7 +255,7 @@ def duplicates(
         files = files.assign(sha256=[sha256(Path(root) / path) for path in bar])
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise DidError(f"The file {error.filename} cannot be read ({reason}); put it there or mend it.") from error
+        raise DidError(f"The file {error.filename} cannot be read ({reason}); put it there or fix it.") from error
     files = files[files.groupby("sha256")["cell"].transform("nunique") > 1]
     files = files.assign(order=files["split"].map(_split_order))
     files = files.sort_values(["sha256", "order", "path"], ignore_index=True)
@@ -308,7 +308,7 @@ def read_csv(path: str | Path, text: Sequence[str] | None = None) -> pd.DataFram
             numbers, an empty cell is NaN.
 
     Raises:
-        OSError, ValueError: the file is not there, or is no CSV in UTF-8.
+        OSError, ValueError: the file is not there, or is not CSV in UTF-8.
     """
     columns = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
     names = [name for name in columns if text is None or name in text]

@@ -6,7 +6,7 @@ a DidError with a reason. What a decoder does not come back from, `did.data.read
 
 A still picture is not a video, whatever it is packed in: cover art and the pictures of HEIC and AVIF, which FFmpeg
 shows as streams, are never decoded as frames. If a file has several videos, the best one by the container's own rules
-counts, and of several pictures the first: whoever reads a file can give a list that such a note is added to.
+counts, and of several pictures the first: the reader of a file can give a list that such a note is added to.
 """
 
 from __future__ import annotations

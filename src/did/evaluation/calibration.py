@@ -17,7 +17,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> 
 
     The bins have equal width.
 
-    A bin (low, high] holds its upper edge; the first holds 0 too.
+    A bin (low, high] holds its upper edge; the first contains 0 too.
 
     Args:
         labels: (n,) of 0 and 1; one class alone will do.
@@ -25,7 +25,7 @@ def reliability(labels: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> 
         bins: number of bins.
 
     Returns:
-        One row a bin: low, high, n, probability (mean in the bin), share (of fakes in it); NaN in an empty bin.
+        One row per bin: low, high, n, probability (mean in the bin), share (of fakes in it); NaN in an empty bin.
 
     Raises:
         DidError: If lengths differ, nothing is given, a label is not 0 or 1, or a probability is not in [0, 1].
@@ -82,7 +82,7 @@ def calibrate(frames: pd.DataFrame) -> dict[str, Any]:
     need not lie at a probability of one half.
 
     Args:
-        frames: columns `video`, `label`, `method`, `identity`, `score`; one row a frame.
+        frames: columns `video`, `label`, `method`, `identity`, `score`; one row per frame.
 
     Returns:
         rule, in words; prior; and for each level, `frame` and `video` (the mean score of a video's frames):

@@ -35,7 +35,7 @@ FEATURES = {"I_X": "features", "I_df": "deepfake", "I_dom": "domain", "I_res": "
 WHOLE = 0.99
 #: Faces whose maps are computed at a time: memory does not grow with the number of faces.
 AT_ONCE = 32
-#: t-SNE's usual perplexity, lowered where there are few points.
+#: t-SNE's usual perplexity, lowered if there are few points.
 PERPLEXITY = 30
 
 
@@ -216,7 +216,7 @@ def overlap_table(
         draws, seed: of the bootstrap.
 
     Returns:
-        One row a map and method: map, method, share, area, fixed and hit (means over faces; see `overlap`), the ends
+        One row per map and method: map, method, share, area, fixed and hit (means over faces; see `overlap`), the ends
         of the 95% intervals of share and hit over videos, share_low, share_high, hit_low, hit_high (NaN with a single
         video), faces and videos that count, empty (maps that are 0 everywhere, left out), and note, which says why a
         row is NaN.
@@ -368,7 +368,7 @@ def probe_table(task: Any, fit: Faces, test: Faces, seed: int = 0) -> pd.DataFra
     Label and domain are fitted on `fit` and tried on `test`, people whom the probe has not seen; give the validation
     split as `fit`: the network has learnt its training faces by heart, and a probe fitted there reads that. The
     domains are those that both have. Identity, the target's, is fitted on half of the videos of each person of `test`
-    and tried on the others, so that no frame's neighbour is among those fitted; whoever has one video is left out. As
+    and tried on the others, so that no frame's neighbour is among those fitted; people with one video are left out. As
     forgeries keep their target's hair and background, a person is read from these too.
 
     Args:
@@ -377,8 +377,8 @@ def probe_table(task: Any, fit: Faces, test: Faces, seed: int = 0) -> pd.DataFra
         seed: of the halves.
 
     Returns:
-        One row a feature set and target: features, target (label, domain, identity), accuracy (see `probe`), chance and
-        n, the faces it was tried on; NaN with n 0 where fewer than two classes can be tried.
+        One row per feature set and target: features, target (label, domain, identity), accuracy (see `probe`),
+        chance and n, the faces it was tried on; NaN with n 0 if fewer than two classes can be tried.
 
     Raises:
         DidError: As `probe`.

@@ -86,7 +86,7 @@ def delong(labels: ArrayLike, *scores: ArrayLike) -> tuple[Array, Array]:
     """Compute AUCs of several detectors on the same rows, and the covariance of these AUCs.
 
     The variance of detector i's AUC is `covariance[i, i]`; that of the difference of i and j is
-    `covariance[i, i] + covariance[j, j] - 2 * covariance[i, j]`. Every row is taken for independent: give one row a
+    `covariance[i, i] + covariance[j, j] - 2 * covariance[i, j]`. Every row is taken for independent: give one row per
     video. For the frames of videos the variance comes out far too small; take `difference` there.
 
     Args:
@@ -120,11 +120,11 @@ def report(frames: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFra
     """Tabulate AUC and EER with 95% intervals: all fakes and each method against all reals, frames and videos.
 
     Args:
-        frames: columns `video`, `label`, `method`, `identity`, `score`; one row a frame.
+        frames: columns `video`, `label`, `method`, `identity`, `score`; one row per frame.
         draws, seed: of the bootstrap.
 
     Returns:
-        One row a level and method: level, method, auc, auc_low, auc_high, eer, eer_low, eer_high, n_real, n_fake.
+        One row per level and method: level, method, auc, auc_low, auc_high, eer, eer_low, eer_high, n_real, n_fake.
     """
     rows = []
     for level, table in (("frame", frames), ("video", by_video(frames))):
@@ -146,12 +146,12 @@ def difference(scored_a: pd.DataFrame, scored_b: pd.DataFrame, draws: int = 1000
     Both detectors see the same draws of videos, as in `interval`: what makes a video hard for both cancels.
 
     Args:
-        scored_a, scored_b: columns `video`, `frame`, `label`, `method`, `identity`, `score`; one row a frame, the
+        scored_a, scored_b: columns `video`, `frame`, `label`, `method`, `identity`, `score`; one row per frame, the
             rows in any order.
         draws, seed: of the bootstrap.
 
     Returns:
-        One row a level, frame and video: level, auc_a, auc_b, difference, low, high.
+        One row per level, frame and video: level, auc_a, auc_b, difference, low, high.
 
     Raises:
         DidError: If the two are not about the same frames, or as `interval` does.
@@ -175,7 +175,7 @@ def _check_same_frames(scored_a: pd.DataFrame, scored_b: pd.DataFrame) -> None:
         if lacking:
             raise DidError(f"the {name} detector's scores lack the column '{min(lacking)}': take a run's scores")
         if scored.duplicated(keys).any():
-            raise DidError(f"the {name} detector's scores hold a frame of a video twice: leave one row a frame")
+            raise DidError(f"the {name} detector's scores hold a frame of a video twice: leave one row per frame")
     pairs = scored_a[[*keys, "label"]].merge(scored_b[[*keys, "label"]], "outer", indicator="side")
     alone = int((pairs.side != "both").sum())
     if alone:
@@ -201,7 +201,7 @@ def over_seeds(
         methods: `all` fakes or single methods; all of them by default.
 
     Returns:
-        One row a level, method (all fakes, and each) and metric: level, method, metric, mean, std, low, high, seeds.
+        One row per level, method (all fakes, and each) and metric: level, method, metric, mean, std, low, high, seeds.
         The standard deviation is the sample's (divided by the number of runs less one), NaN for one run.
 
     Raises:
@@ -242,7 +242,7 @@ def difference_over_seeds(
         draws, seed, methods: as in `over_seeds`.
 
     Returns:
-        One row a level and method: level, method, difference, std, low, high, seeds.
+        One row per level and method: level, method, difference, std, low, high, seeds.
 
     Raises:
         DidError: If the numbers of runs differ, or as `over_seeds`.

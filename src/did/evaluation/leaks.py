@@ -76,7 +76,7 @@ def spectral_baseline(train: Faces, test: Faces) -> pd.DataFrame:
     A detector's AUC on forgeries that a spectrum gives away says little about faces.
 
     Returns:
-        One row a method: method, auc on the frames of `test`.
+        One row per method: method, auc on the frames of `test`.
     """
     spectra, methods = [], []
     for faces in (train, test):
@@ -103,7 +103,7 @@ def crop_baseline(source: Source, store: FaceStore, size: int, draws: int = 1000
         draws, seed: of the bootstrap.
 
     Returns:
-        One row a method: method, auc, low, high (95%, over people) and note.
+        One row per method: method, auc, low, high (95%, over people) and note.
     """
     rows = store.manifest
     if source.edition == "stand-in":
@@ -150,12 +150,12 @@ def outside_baseline(
 
     Args:
         root: folder of the stand-in.
-        index: its table, one row a file.
+        index: its table, one row per file.
         frames: frames a clip, evenly spaced.
         draws, seed: of the bootstrap.
 
     Returns:
-        One row a method: method, auc, low, high (95%, over people) and note. Where less than half of a method's files
+        One row per method: method, auc, low, high (95%, over people) and note. Where less than half of a method's files
         have anything outside, as with a face made as a whole, the numbers are NaN and the note says so.
 
     Raises:
@@ -228,7 +228,7 @@ def _groups(people: list[list[str]], forged: NDArray) -> NDArray:
 def _families(people: list[list[str]]) -> NDArray:
     """Label the lists of names so that lists connected by a shared name get the same number, (n,).
 
-    Whoever is in one fold, or in one draw, brings all connected names along.
+    All people in one fold, or in one draw, brings all connected names along.
     """
     _, codes = np.unique(np.concatenate([np.asarray(names) for names in people]), return_inverse=True)
     row = np.repeat(np.arange(len(people)), [len(names) for names in people])

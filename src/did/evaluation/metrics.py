@@ -43,7 +43,7 @@ def _ranking(labels: Array, scores: Array) -> Ranking:
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     counts = np.array([np.cumsum(labels[order] == side)[ends] for side in (0, 1)])
-    # Where a class stands still before and after a point, the point lies on a straight line under every weighting.
+    # Where a class does not change before and after a point, the point lies on a straight line under every weighting.
     still = np.diff(counts, prepend=0) == 0
     corner = np.append(~(still[:, :-1] & still[:, 1:]).any(0), True)
     return [(order[labels[order] == side], np.append(0, counts[side, corner])) for side in (0, 1)]

@@ -61,9 +61,10 @@ def recompute(gains: Iterable[Mapping[str, str]] = printed.GAINS) -> pd.DataFram
         gains: entries as in `did.paper.published.printed.GAINS`.
 
     Returns:
-        One row a gain: `quote`, `where`, `compared`, `ours`, `theirs`, `printed` (text, in per cent), the signed gains
-        `over theirs` and `over ours` in per cent, `matches` (theirs, ours, both or neither: which of the two rounds to
-        the printed number, signs apart), `pair` (the text quotes the right two numbers, others, or none) and `verdict`.
+        One row per gain: `quote`, `where`, `compared`, `ours`, `theirs`, `printed` (text, in per cent), the signed
+        gains `over theirs` and `over ours` in per cent, `matches` (theirs, ours, both or neither: which of the two
+        rounds to the printed number, signs apart), `pair` (the text quotes the right two numbers, others, or none) and
+        `verdict`.
 
     Raises:
         DidError: See `published`.
@@ -108,7 +109,7 @@ def best_rivals() -> pd.DataFrame:
     """Compare DID with the best of its rivals in each column of Tables 1 and 2.
 
     Returns:
-        One row a column: `table`, `column`, `DID`, `best rival`, `its AUC`, and `gain`, relative to the rival, in per
+        One row per column: `table`, `column`, `DID`, `best rival`, `its AUC`, and `gain`, relative to the rival, in per
         cent; below 0 where the rival is ahead.
     """
     columns: dict[tuple[str, str], dict[str, float]] = {}
@@ -128,10 +129,10 @@ def best_rivals() -> pd.DataFrame:
 def repeats() -> pd.DataFrame:
     """List the numbers that the paper prints for more than one experiment.
 
-    DID trained on FF++ with α = .5 and tested on CDF2 stands in Tables 1 and 4 and in Fig. 4: that is one experiment.
+    DID trained on FF++ with α = .5 and tested on CDF2 is in Tables 1 and 4 and in Fig. 4: that is one experiment.
 
     Returns:
-        One row a number: `metric`, `value`, `experiments` (how many) and `where`; most frequent first.
+        One row per number: `metric`, `value`, `experiments` (how many) and `where`; most frequent first.
     """
     found: dict[tuple[str, float], dict[str, str]] = {}
     for place in _places():

@@ -32,9 +32,9 @@ class Outcome:
             stand-ins `drawn` or `portraits`.
         sources: name -> the data, all of one edition.
         runs: row -> its finished runs, in the order of the seeds.
-        table: one row a (row, test, level, metric): row, runs_on (backbone), test, level, metric, ours (mean over
+        table: one row per (row, test, level, metric): row, runs_on (backbone), test, level, metric, ours (mean over
             seeds), std, low, high (95%, over videos and seeds), seeds, paper (NaN where nothing is printed), run_here.
-        differences: one row a (a, b, test, level): AUC of a less AUC of b: difference, std, low, high, seeds, paper.
+        differences: one row per (a, b, test, level): AUC of a less AUC of b: difference, std, low, high, seeds, paper.
         started: when, by the monotonic clock.
         options: of the experiment's own measure.
     """
@@ -236,7 +236,7 @@ def _table(
             for level in ("frame", "video"):
                 for metric in what.metrics:
                     place = {"row": row.name, "runs_on": "", "test": test, "level": level, "metric": metric}
-                    # The paper's systems are called frame-level: its numbers stand there.
+                    # The paper's systems are called frame-level: its numbers are shown there.
                     printed = row.paper.get((test, metric), np.nan) if level == "frame" else np.nan
                     if row.name in runs:
                         mine = report[(report.level == level) & (report.metric == metric)].iloc[0]

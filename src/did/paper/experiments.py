@@ -38,7 +38,7 @@ class Row:
 
     Attributes:
         name: as the paper has it.
-        task: its name; None for a system that is not run here, whose published numbers stand alone.
+        task: its name; None for a system that is not run here, of which only the published numbers are shown.
         changes: to the preset.
         options: the task's own, by name.
         backbone: the place of its backbone, a key of `did.presets.Preset.backbones`.
@@ -73,7 +73,7 @@ class Experiment:
         compared: (a, b): rows whose difference the paper's claim is about.
         default: a row that every other one is compared with.
         seeds: how many, where none are named.
-        claim: the paper's words, and where they stand; empty if it claims nothing.
+        claim: the paper's words, and where they are; empty if it claims nothing.
         printed: numbers that the paper prints besides those of the rows, (row, test, metric) -> number.
         measure: what it measures besides the metrics, see `did.paper.measures`; its keywords are `conduct`'s too.
         sentences: what is said of the result, in this order, see `did.paper.verdicts`.
@@ -189,12 +189,12 @@ EXPERIMENTS: dict[str, Experiment] = {
             "table4_ablation", "Table 4: without A_dom, without T", "ffpp", _CDF2,
             (
                 _BCE,
-                # What becomes of C̄ and L_dom is left open: both readings stand beside the paper's numbers.
+                # What becomes of C̄ and L_dom is left open: both readings are shown beside the paper's numbers.
                 Row("w/o A_dom", "did", {"domain_attention": False}, "first", _pair(published.TABLE_4["w/o A_dom"])),
                 Row("w/o A_dom and L_dom", "did", {"domain_attention": False, "domain_branch": "dropped"}, "first",
                     _pair(published.TABLE_4["w/o A_dom"])),
                 Row("w/o T", "did", {"decorrelation": False}, "first", _pair(published.TABLE_4["w/o T"])),
-                # The paper has one DID; both readings of it stand beside its numbers.
+                # The paper has one DID; both readings of it are shown beside its numbers.
                 Row("DID, T's own step × λ_dec", "did", {"estimator_weight": "lambda_dec"}, "first", _FULL),
                 Row("DID, T's own step × 1", "did", {"estimator_weight": "one"}, "first", _FULL),
             ),

@@ -72,7 +72,7 @@ def final_state(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     The numbers are means over the last ten logged iterations and over seeds. If T's estimate is -2 log 2 = -1.386, T
     tells no pair from another; near 0 it tells every pair.
 
-    At T's estimate -2 log 2 = -1.386 T sees nothing, or is dead; near 0 it tells every pair.
+    At T's estimate -2 log 2 = -1.386 T sees no dependence, or has collapsed; near 0 it tells every pair.
     """
     rows = {}
     for name, of in runs.items():

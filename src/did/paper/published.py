@@ -1,4 +1,4 @@
-"""What the paper publishes, as data: its settings are the defaults of `did.settings`, its numbers stand here.
+"""What the paper publishes, as data: its settings are the defaults of `did.settings`, its numbers are here.
 
 Source: Yang S, Guo H, Hu S, Zhu B, Fu Y, Lyu S, Wu X, Wang X (2025). CrossDF: improving cross-domain deepfake
 detection with deep information decomposition. Front. Big Data 8:1669488. doi:10.3389/fdata.2025.1669488.

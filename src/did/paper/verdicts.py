@@ -19,7 +19,7 @@ from did.paper.tables import digits
 _SO = {
     "ahead": "The interval lies above 0: the claim holds here.",
     "behind": "The interval lies below 0: here it is the other way round.",
-    "undecided": "The interval holds 0: these runs do not decide it.",
+    "undecided": "The interval contains 0: these runs do not decide it.",
 }
 
 
@@ -51,7 +51,7 @@ def compared(record: Record) -> list[str]:
         return [*said, _SO[so[0]]]
     said.append(
         f"Of the {len(so)} differences compared here, {so.count('ahead')} lie above 0 with their whole interval, "
-        f"{so.count('behind')} lie below, and {so.count('undecided')} hold 0: these runs do not decide those."
+        f"{so.count('behind')} lie below, and {so.count('undecided')} contain 0: these runs do not decide those."
     )
     return said
 
@@ -76,8 +76,8 @@ def choices(record: Record) -> list[str]:
     seeds = _seeds(int(found.seeds.max())) if len(found) else "no seed"
     return [
         *said,
-        f"Of {len(found)} differences from the default, {len(clear)} have intervals that do not hold 0; if no choice "
-        f"mattered, about {0.05 * len(found):.1f} would by chance. They are from {seeds}.",
+        f"Of {len(found)} differences from the default, {len(clear)} have intervals that do not contain 0; if no "
+        f"choice mattered, about {0.05 * len(found):.1f} would by chance. They are from {seeds}.",
     ]
 
 
@@ -195,7 +195,7 @@ def holds(record: Record, decide: Callable[[Record], str]) -> list[str]:
         record: with the claim.
         decide: the experiment's own way to tell; `ahead`, unless it claims something else.
     """
-    # Between words: "RL" is no part of another name.
+    # Between words: "RL" is not part of another name.
     words = set(re.findall(r"[\w-]+", record["claim"]["quote"]))
     absent = dict.fromkeys(row["row"] for row in record["rows"] if not row["run_here"] and row["row"] in words)
     return [decide(record), *([f"Named by the claim and not run here: {', '.join(absent)}."] if absent else [])]

@@ -18,7 +18,7 @@ from did.utils.words import encodable, plain
 
 #: Okabe and Ito's palette, which survives the common colour blindnesses.
 PALETTE = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442", "#999999"]
-#: No colour stands alone: a marker or a hatch says the same.
+#: No colour is used alone: a marker or a hatch says the same.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<"]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "|||"]
 GRAY = "#888888"

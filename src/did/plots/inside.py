@@ -258,9 +258,9 @@ def embeddings(data: pd.DataFrame, notes: Mapping[str, str], stamp: str) -> Plot
     """Draw feature sets in the plane (Fig. 7), one panel each; a class has the same colour and marker in all.
 
     Args:
-        data: one row a point: features (the set), x, y (from `did.evaluation.explain.tsne`), label (real and fake, or
+        data: one row per point: features (the set), x, y (from `did.evaluation.explain.tsne`), label (real and fake, or
             the methods).
-        notes: feature set -> what stands under its title: silhouette and probe, as distances here mean nothing.
+        notes: feature set -> what is written under its title: silhouette and probe, as distances here mean nothing.
         stamp: where the faces and the run come from.
     """
     classes = sorted(set(data.label), key=lambda name: (name != REAL, name))

@@ -74,7 +74,7 @@ def paper_against_ours(table: pd.DataFrame, stamp: str, metric: str = "auc", lev
     """Draw our numbers beside the paper's, one panel per test, one line per detector.
 
     Args:
-        table: one row a (row, test, level, metric): row, test, level, metric, ours, std, low, high, seeds, paper,
+        table: one row per (row, test, level, metric): row, test, level, metric, ours, std, low, high, seeds, paper,
             run_here; optionally runs_on, the backbone. What was not run or not printed is NaN.
         stamp: where the numbers come from.
         metric, level: which rows of the table to draw.
@@ -153,10 +153,10 @@ _SIDES = {"ahead": PALETTE[6], "behind": PALETTE[5], "undecided": "#666666"}
 def forest(table: pd.DataFrame, stamp: str) -> Plot:
     """Draw every compared difference of AUCs with its interval, grouped by table or figure, beside the published ones.
 
-    The marker says what kind of data a difference is from; it is filled where the interval does not hold 0.
+    The marker says what kind of data a difference is from; it is filled where the interval does not contain 0.
 
     Args:
-        table: one row a comparison, as `did.paper.records.comparisons` gives: of (the group), a, b, test, difference,
+        table: one row per comparison, as `did.paper.records.comparisons` gives: of (the group), a, b, test, difference,
             low, high, paper (or NaN), kind, so (`ahead`, `behind`, `undecided`).
         stamp: where the numbers come from.
 

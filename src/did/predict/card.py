@@ -64,7 +64,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any], Wants]:
     """
     card = _read(folder / CARD)
     weights = folder / WEIGHTS
-    tensors, _ = checkpoints.load(weights, mend=_MEND)
+    tensors, _ = checkpoints.load(weights, fix=_MEND)
     if sha256(weights) != card["weights"]["sha256"]:
         raise DidError(f"the weights {weights} are not those that {CARD} names (another SHA-256): {_MEND}")
     try:
@@ -72,7 +72,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any], Wants]:
     except (DidError, KeyError, TypeError) as error:
         raise DidError(f"{folder / CARD} describes no detector that this did knows ({error}): {_MEND}") from error
     module = task.detector()
-    checkpoints.put(module, tensors, weights, mend=_MEND)
+    checkpoints.put(module, tensors, weights, fix=_MEND)
     return module.eval(), card, task.wants
 
 
@@ -80,7 +80,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(card, dict) or _KEYS - set(card):
-            raise ValueError("it is no card of a detector")
+            raise ValueError("it is not a card of a detector")
         if card["format"] != FORMAT:
             raise ValueError(f"its format is {card['format']}, and this did reads {FORMAT}")
         for level in ("frame", "video"):

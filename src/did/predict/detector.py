@@ -75,7 +75,7 @@ class Answer:
         input: the path as it was given, or "" for a picture in memory.
         kind: `image`, `video`, or "" where a refused file is neither.
         status: `scored`, `no face` or `refused`.
-        score: of a picture its face's, the highest where there are several; of a video the mean over the frames that
+        score: of a picture its face's, the highest if there are several; of a video the mean over the frames that
             have a face.
         probability, label: by the calibration of frames for a picture, of videos for a video.
         reason: why there is no score.

@@ -97,7 +97,7 @@ def judge(
         except DidError as error:
             reason = str(error)
         except Exception as error:  # Whatever one input brings about, the others get their answers.
-            reason = f"it cannot be judged ({type(error).__name__}: {error})"
+            reason = f"it cannot be scored ({type(error).__name__}: {error})"
         if answer is None:
             answer = Answer(str(path), media_kind(path) or "", "refused", reason=reason)
         yield Judged(answer, drawing.thumbnail, drawing.file, drawing.failed)

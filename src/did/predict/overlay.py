@@ -29,7 +29,7 @@ def drawn(detector: Detector, seen: Seen, longest: int = LONGEST, words: bool = 
     M_df is averaged over channels and shown from dark to bright over its own range.
 
     A narrow range means that M_df hardly tells one place from another, whatever the colours suggest: with `words` it
-    stands beside the score.
+    is written beside the score.
 
     Args:
         detector: whose crops the maps are of.

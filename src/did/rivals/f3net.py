@@ -170,7 +170,7 @@ class MixBlock(nn.Module):
     """Cross-attention between the branches: each place of one attends to similar places of the other.
 
     The affinity of a place of FAD and one of LFS is the scaled product of two 1×1 convolutions; a softmax over the
-    other branch's places makes weights of it. What is taken up is multiplied by a learnt gate for each channel, which
+    other branch's places makes weights of it. What is taken up is multiplied by a learnt factor for each channel, which
     starts at 0, so that the branches start with the features that their pretrained weights give.
 
     Shapes: (n, c, h, w), (n, c, h', w') -> the same.

@@ -125,7 +125,7 @@ _RIM = np.array(
 def animate(still: Still, rng: np.random.Generator, frames: int, size: int) -> Clip:
     """Animate the person in `still`: a clip of `frames` pictures (size, size, 3).
 
-    The eyes stand about a fifth of the picture apart. `rng` decides how the person moves; the same generator state
+    The eyes are about a fifth of the picture apart. `rng` decides how the person moves; the same generator state
     gives the same clip.
     """
     to_face = to_canonical(still.points)

@@ -16,7 +16,7 @@ from did.data.geometry import Points
 from did.standin.landmarks import TEMPLATE, Image, curve, fill
 
 Plane = NDArray[np.float32]
-#: Half the side of the drawn square in eye distances, and where the eyes stand in it (share of its height).
+#: Half the side of the drawn square in eye distances, and where the eyes are in it (share of its height).
 REACH = 2.5
 EYE_LINE = 0.45
 #: The number of the first drawn person of each part.

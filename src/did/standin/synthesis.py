@@ -34,7 +34,7 @@ from did.standin.forge import (
 from did.standin.landmarks import BROWS, EYES, JAW, LIPS, Image, apply, eye_distance, fill, warp
 
 Plane = NDArray[np.float32]
-# The eyelids, the brows and the lips as shapes that are no skin.
+# The eyelids, the brows and the lips as shapes that are not skin.
 _FEATURES = (EYES[:6], EYES[6:], BROWS[:5], BROWS[5:], LIPS)
 #: How much `match_spectrum` may sharpen, and the cycles a picture below which it leaves things as they are.
 SHARPEN, COARSE = 2.0, 12
@@ -284,7 +284,7 @@ def match_spectrum(
         powers.append(np.bincount(ring.ravel(), (np.abs(rfft2(mask * (plane - level))) ** 2).ravel()) / counts)
     has, wants = powers
     gain = np.clip(np.sqrt(wants / (has + 1e-6)), 1 / SHARPEN, SHARPEN)
-    # Grain belongs where texture is, not on a bare wall; an outline is no texture, so there is a limit.
+    # Grain belongs where texture is, not on a bare wall; an outline is not texture, so there is a limit.
     texture = np.sqrt(cv2.GaussianBlur((planes[0] - cv2.GaussianBlur(planes[0], (0, 0), 1.5)) ** 2, (0, 0), 2.0))
     texture = cv2.blur(cv2.erode(texture, np.ones((9, 9), np.uint8)), (9, 9))
     noise = noise * np.minimum(texture + 0.3, float((mask * texture).sum() / max(1.0, float(mask.sum()))) + 0.3)

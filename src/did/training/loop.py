@@ -94,7 +94,7 @@ def fit(
             is there afterwards.
 
     Returns:
-        The history: one row a logged iteration.
+        The history: one row per logged iteration.
 
     Raises:
         DidError: If a loss is not finite (the step is not taken, the last checkpoint is kept), a full disk, a state of
@@ -194,7 +194,7 @@ def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
     Raises:
         DidError: If the file is not a checkpoint of this task.
     """
-    tensors, state = checkpoints.load(path, mend=STATE_MEND)
+    tensors, state = checkpoints.load(path, fix=STATE_MEND)
     # Settings may differ between versions; the rates are set anew at each iteration.
     parts = {name: _part(tensors, name) for name in ("task", "adam")}
     checkpoints.put(task, parts["task"], path, STATE_MEND)

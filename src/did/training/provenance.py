@@ -54,7 +54,7 @@ def stamp(data: str, preset: str, seeds: Sequence[int] = (0,), minutes: str = ""
 def commit() -> str:
     """Return the project's commit, with `+changes` if the working tree differs from it, or `unknown`.
 
-    The records that are committed are written by what is stamped here, and are no change of the code.
+    The records that are committed are written by what is stamped here, and are not a change of the code.
     """
     git = ["git", "-C", str(Path(did.__file__).parent)]
     code = [":/", ":(top,exclude)results", ":(top,exclude)benchmarks/results"]

@@ -81,8 +81,8 @@ class Run:
         record = self.record
         task = task_of(record)
         weights = self.folder / BEST
-        mend = f"remove the run (`did runs rm {self.folder.name}`) and train it again"
-        checkpoints.put(task, checkpoints.load(weights, mend=mend)[0], weights, mend)
+        fix = f"remove the run (`did runs rm {self.folder.name}`) and train it again"
+        checkpoints.put(task, checkpoints.load(weights, fix=fix)[0], weights, fix)
         return task.eval().to(distributed.device())
 
 
@@ -432,7 +432,7 @@ def remove_run(name: str, runs: Path | None = None) -> Path:
     """
     run = find_run(name, runs)
     with alone(run.folder):
-        (run.folder / RECORD).unlink()  # First: what is left after an interruption is no run.
+        (run.folder / RECORD).unlink()  # First: what is left after an interruption is not a run.
         shutil.rmtree(run.folder)
     return run.folder
 
@@ -481,7 +481,7 @@ def protocol(settings: Settings, source: Source) -> str:
     """Describe the protocol in one line, to be shown beside every number of the run."""
     rule = "best frame AUC on the validation split" if settings.selection == "validation" else "last iterate"
     return (
-        f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames a video; crops of "
+        f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames per video; crops of "
         f"{settings.image_size} px, margin {settings.crop_margin:g}; {rule}; {settings.iterations} iterations of "
         f"{settings.batch_size}; seed {settings.seed}; 95% intervals by bootstrap over videos"
     )

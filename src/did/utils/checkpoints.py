@@ -55,7 +55,7 @@ def _write(file: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> No
         raise
 
 
-def load(path: Path, device: torch.device | str = "cpu", mend: str = MEND) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(path: Path, device: torch.device | str = "cpu", fix: str = MEND) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load tensors and `about` of a checkpoint.
 
     A safetensors file of another program has an empty `about`.
@@ -63,22 +63,22 @@ def load(path: Path, device: torch.device | str = "cpu", mend: str = MEND) -> tu
     Args:
         path: of the file.
         device: where the tensors are to be.
-        mend: end of the error sentence: what to do.
+        fix: end of the error sentence: what to do.
 
     Raises:
         DidError: If the file is missing, cut short, or not a safetensors file (a pickle, a text, an ONNX graph).
     """
-    with _opened(path, device, mend) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118 (it is no mapping)
+    with _opened(path, device, fix) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118 (not a mapping)
 
 
-def about(path: Path, mend: str = MEND) -> dict[str, Any]:
+def about(path: Path, fix: str = MEND) -> dict[str, Any]:
     """Return the `about` of a checkpoint alone, without reading its tensors.
 
     Raises:
         DidError: As `load`.
     """
-    with _opened(path, "cpu", mend) as file:
+    with _opened(path, "cpu", fix) as file:
         return _about(file)
 
 
@@ -88,25 +88,25 @@ def _about(file: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, device: torch.device | str, mend: str) -> Iterator[Any]:
+def _opened(path: Path, device: torch.device | str, fix: str) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             yield file
     except FileNotFoundError as error:
-        raise DidError(f"there is no checkpoint {path}: {mend}") from error
+        raise DidError(f"there is no checkpoint {path}: {fix}") from error
     except (OSError, SafetensorError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1].strip()[:200]
-        raise DidError(f"{path} is no whole safetensors file ({reason}): {mend}") from error
+        raise DidError(f"{path} is not a complete safetensors file ({reason}): {fix}") from error
 
 
-def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, mend: str = MEND) -> None:
+def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, fix: str = MEND) -> None:
     """Copy a checkpoint's tensors into a module; each must exist and have the module's shape.
 
     Args:
         module: takes the tensors.
         tensors: of `load`.
         path: where they are from, for the error.
-        mend: end of the error sentence: what to do.
+        fix: end of the error sentence: what to do.
 
     Raises:
         DidError: If the tensors do not fit; the sentence names the first that does not.
@@ -115,4 +115,4 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, mend: str 
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[1].strip()[:200]
-        raise DidError(f"the tensors in {path} do not fit the model ({reason}): {mend}") from error
+        raise DidError(f"the tensors in {path} do not fit the model ({reason}): {fix}") from error

@@ -61,12 +61,12 @@ def sha256(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def writing(folder: Path, mend: str = "") -> Iterator[None]:
+def writing(folder: Path, fix: str = "") -> Iterator[None]:
     """Turn any refusal of the file system, while something in `folder` is written or removed, into one sentence.
 
     Args:
         folder: where it happens.
-        mend: end of the sentence: what to do; by default to make it writable, or to name another folder.
+        fix: end of the sentence: what to do; by default to make it writable, or to name another folder.
 
     Raises:
         DidError: If the disk is full, the folder is read-only, somebody else's, or not a folder, or the like.
@@ -82,10 +82,10 @@ def writing(folder: Path, mend: str = "") -> Iterator[None]:
         reason = (error.strerror or str(error)).lower()
         ours = home() in (absolute := Path(os.path.abspath(folder)), *absolute.parents)
         other = "make it writable, or name another folder" + " (DID_HOME names the project's)" * ours
-        raise DidError(f"Nothing can be written to {folder} ({reason}); {mend or other}.") from error
+        raise DidError(f"Nothing can be written to {folder} ({reason}); {fix or other}.") from error
 
 
-def writable(folder: Path, mend: str = "") -> None:
+def writable(folder: Path, fix: str = "") -> None:
     """Check, before any work, that a folder can be written to.
 
     A missing folder is not created.
@@ -97,7 +97,7 @@ def writable(folder: Path, mend: str = "") -> None:
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent  # Where the folder would be made.
     # Not os.access: it asks for the rights alone, and root has them on a full disk or in /proc.
-    with writing(folder, mend), tempfile.TemporaryFile(dir=there) as file:
+    with writing(folder, fix), tempfile.TemporaryFile(dir=there) as file:
         file.write(b"?")
         file.flush()
 

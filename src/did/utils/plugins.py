@@ -40,4 +40,4 @@ def load_plugin(named: str | Path) -> ModuleType:
     except DidError:
         raise
     except Exception as error:  # Its code is the user's: it may raise anything.
-        raise DidError(f"the plugin {named} cannot be imported ({type(error).__name__}: {error}); mend it") from error
+        raise DidError(f"the plugin {named} cannot be imported ({type(error).__name__}: {error}); fix it") from error

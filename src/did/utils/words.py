@@ -43,8 +43,8 @@ def code(text: str) -> str:
     """Format a text as code in Markdown, between as many backticks as are needed."""
     text = plain(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    room = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
-    return f"{fence}{room}{text}{room}{fence}"
+    pad = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def line(text: str) -> Words:

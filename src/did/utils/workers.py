@@ -33,7 +33,7 @@ def _quotas() -> Iterator[float]:
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # Version 1 has a folder for each set of controllers; version 2, if it stands beside it, is in `unified`.
+        # Version 1 has a folder for each set of controllers; version 2, if it is mounted beside it, is in `unified`.
         roots = [controllers, "cpu"] if controllers else ["", "unified"]
         path = PurePosixPath(group.lstrip("/"))
         # A container may see the group's name on the host, under which it has no folder: its own is the root then.

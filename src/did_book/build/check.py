@@ -1,4 +1,4 @@
-"""Gates of a built book: what a reader would stumble over stops the build, with the page named."""
+"""Checks of a built book: what a reader would stumble over stops the build, with the page named."""
 
 import html
 import re

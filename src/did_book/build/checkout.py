@@ -11,14 +11,14 @@ TOC = "book/_toc.yml"
 def ready(root: Path, *folders: str) -> None:
     """Check that `root` is a checkout of the project, and that the folders in it can be written.
 
-    The book's notebooks and pages are no part of the installed package.
+    The book's notebooks and pages are not part of the installed package.
 
     Args:
         root: the project.
         folders: relative to it; those that are not there are not made.
 
     Raises:
-        DidError: If it is no checkout, or a folder that cannot be written.
+        DidError: If it is not a checkout, or a folder that cannot be written.
     """
     for part in (TOC, "notebooks"):
         if not (root / part).exists():

@@ -28,7 +28,7 @@ from did_book.build.checkout import TOC, ready
 EXECUTED = "book/executed"
 # What a page reads besides the package: the records that other pages, or `make bench`, have written.
 READS = {"paper_against_ours": "results/*.json", "speed": "benchmarks/results/*.json"}
-# Rooms that no notebook's output comes from.
+# Folders that no notebook's output comes from.
 _APART = ("book", "cli.py")
 
 
@@ -231,7 +231,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
     texts |= {f"{name}.md": make(pages) for name, make in GENERATED.items()}
     folder = root / EXECUTED
     folder.mkdir(parents=True, exist_ok=True)
-    for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that are no more.
+    for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that no longer exist.
         if left.name not in texts:
             left.unlink()
     for name, text in texts.items():

@@ -1,6 +1,6 @@
 """From an executed notebook to a page: words for its pictures, tables for a screen reader, stamps, data as CSV.
 
-A notebook says where its numbers are from in one cell tagged `stamp`. That line comes to stand under each of its
+A notebook says where its numbers are from in one cell tagged `stamp`. That line is put under each of its
 tables, and under each figure that has no stamp of its own.
 """
 
@@ -91,7 +91,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
         repository: `owner/name` on GitHub: a button opens the notebook on Binder, at this commit.
     """
     nb = copy.deepcopy(nb)
-    # What stood in bold ends in a full stop, or the credit after it would run on.
+    # What was in bold ends in a full stop, or the credit after it would run on.
     stamp = re.sub(r"\.?\*\* +(?=\S)", ". ", stamp_of(nb)).replace("**", "")
     said, time = html.unescape(stamp.lstrip("> ").strip()), _time(nb)
     heading, number = "", 0

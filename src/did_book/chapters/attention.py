@@ -39,7 +39,7 @@ def pooled_patterns(maps: Mapping[str, Tensor], kernel: Tensor) -> pd.DataFrame:
         kernel: (3, 3), the depthwise kernel of every channel; the PReLU after it has its initial slope, .25.
 
     Returns:
-        One row a map: map, S-GAP, S-GMP, S-ADP.
+        One row per map: map, S-GAP, S-GMP, S-ADP.
     """
     branch = ChannelAttention(len(maps), 1, "sum")
     adaptive: Any = branch.adaptive[0]
@@ -106,7 +106,7 @@ def pooled_sizes(
         seed: of features and weights.
 
     Returns:
-        One row a (side, vector): side, vector (S-GAP, S-GMP, S-ADP sum, S-ADP mean), size.
+        One row per (side, vector): side, vector (S-GAP, S-GMP, S-ADP sum, S-ADP mean), size.
     """
     found: dict[tuple[int, str], list[float]] = {}
     with torch.random.fork_rng(devices=[]):
@@ -206,7 +206,7 @@ def descend(merge: Literal["sum", "product"], start: tuple[float, float], rate: 
         steps: how many.
 
     Returns:
-        One row a step, from 0: merge, step, u, v, M.
+        One row per step, from 0: merge, step, u, v, M.
     """
     logits = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     rows = []

@@ -78,7 +78,7 @@ def readable_halves(maps: Mapping[str, Tensor], images: int = 2000, seed: int = 
         seed: of labels, domains and noise.
 
     Returns:
-        One row a (map, half, target): map, half (I_df, I_os), target (label, domain), accuracy; .5 is chance.
+        One row per (map, half, target): map, half (I_df, I_os), target (label, domain), accuracy; .5 is chance.
     """
     generator = torch.Generator().manual_seed(seed)
     bits = {name: torch.randint(0, 2, (images,), generator=generator) for name in ("label", "domain")}

@@ -1,6 +1,6 @@
 """The paper's two diagrams in a drawing of our own: Fig. 2, the whole method, and Fig. 3, the attention network.
 
-Both are drawn for a given model: the sizes that stand in the boxes are computed by it, and its choices of wiring show.
+Both are drawn for a given model: the sizes in the boxes are computed by it, and its choices of wiring show.
 """
 
 import dataclasses

@@ -113,7 +113,7 @@ def information_table(
     """Tabulate the estimate of Eq. 4 beside the mutual information, for Gaussians of several correlations.
 
     Returns:
-        One row a (correlation, seed): correlation, seed, information (true, nats), estimate (of a trained T on fresh
+        One row per (correlation, seed): correlation, seed, information (true, nats), estimate (of a trained T on fresh
         pairs), best (of the log ratio on the same pairs, which no T can exceed but by chance).
 
     Source: Eq. 3 and 4.
@@ -143,7 +143,7 @@ def fixed_points(n: int = 15, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Count the images of a batch that get themselves as a partner, for two ways to draw the marginal.
 
     Returns:
-        One row a (way, draw): way (`plain` permutation or `marginal_permutation`), joint_pairs.
+        One row per (way, draw): way (`plain` permutation or `marginal_permutation`), joint_pairs.
     """
     generator = torch.Generator().manual_seed(seed)
     ways = {
@@ -175,7 +175,7 @@ def estimator_under_decay(
         decoupled: take AdamW, which shrinks the weights beside Adam's step.
 
     Returns:
-        One row a step: step, norm (of all of T's weights before the step), estimate (on the batch of that step).
+        One row per step: step, norm (of all of T's weights before the step), estimate (on the batch of that step).
 
     Source: §4.1.3 for Adam, its decay and λ_dec.
     """
@@ -232,7 +232,7 @@ def reversal_toy(
         seed: of points, noise and heads.
 
     Returns:
-        One row a fresh point: x, y (its embedding), label, domain.
+        One row per fresh point: x, y (its embedding), label, domain.
         `label` and `domain`: accuracy of the two heads on fresh points. `label read` and `domain read`: accuracy of 15
         nearest neighbours in the embedding, fitted on one half of the fresh points and measured on the other.
 
@@ -287,7 +287,7 @@ def joint_and_marginal(x: Tensor, y: Tensor, partner: Tensor, counts: pd.DataFra
 
     Args:
         x, y: (n,) two numbers of each image.
-        partner: (n,) whose y stands beside each x in the marginal.
+        partner: (n,) whose y is paired with each x in the marginal.
         counts: from `did_book.chapters.mutual_information.fixed_points`.
         stamp: where the numbers come from.
     """

@@ -80,7 +80,7 @@ def surrogate_table(pairs: Sequence[tuple[float, float]], differences: ArrayLike
         differences: of a fake's score and a real one's; by default -1 to 1.
 
     Returns:
-        One row a (margin, power, difference): margin, power, difference, loss, slope.
+        One row per (margin, power, difference): margin, power, difference, loss, slope.
     """
     found = []
     given = np.linspace(-1, 1, 201) if differences is None else np.asarray(differences, dtype=float)
@@ -123,7 +123,7 @@ def batches_of_pairs(
         fakes: of them, in each batch; None: each score is a fake with the chance `share`.
 
     Returns:
-        One row a batch: fakes, pairs, auc (NaN where one class is absent).
+        One row per batch: fakes, pairs, auc (NaN where one class is absent).
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -216,7 +216,7 @@ def imbalance_table(
         sizes: (reals, fakes); the two given here have nearly as many pairs, 19600 and 20000.
 
     Returns:
-        One row a (clouds, size, alpha, seed): clouds, reals, fakes, alpha, seed, w1, w2, b, auc (exact, `line_auc`),
+        One row per (clouds, size, alpha, seed): clouds, reals, fakes, alpha, seed, w1, w2, b, auc (exact, `line_auc`),
         best (of any line), recall (share of 2000 fresh fakes with σ(score) ≥ .5).
     """
     rows = []
@@ -245,8 +245,8 @@ def calibration_table(
     There are n points of each class.
 
     Returns:
-        One row a (alpha, margin): alpha, margin, size (mean of `|w·x|`), b, auc, error (expected calibration error).
-        One row a (alpha, margin, fresh point): alpha, margin, label, probability (σ of the logit).
+        One row per (alpha, margin): alpha, margin, size (mean of `|w·x|`), b, auc, error (expected calibration error).
+        One row per (alpha, margin, fresh point): alpha, margin, label, probability (σ of the logit).
     """
     points, labels = clouds("equal", n, n, seed)
     fresh, truth = clouds("equal", 5000, 5000, seed + 1000)

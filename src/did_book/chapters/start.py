@@ -76,7 +76,7 @@ def across_methods(tests: Mapping[str, Evaluation]) -> pd.DataFrame:
         tests: what a detector was trained on, a method or `all` -> its test on all methods.
 
     Returns:
-        One row a (train, test): train, test, auc, low, high, kind: `own` method, `other` method, or `all`.
+        One row per (train, test): train, test, auc, low, high, kind: `own` method, `other` method, or `all`.
     """
     methods = [name for name in tests if name != "all"]
     rows = []
@@ -99,7 +99,7 @@ def method_drops(tests: Mapping[str, Evaluation], draws: int = 1000, seed: int =
         draws, seed: of the bootstrap.
 
     Returns:
-        One row a detector, and `mean` over them: train, own, others, drop, low, high.
+        One row per detector, and `mean` over them: train, own, others, drop, low, high.
     """
     methods = [name for name in tests if name != "all"]
     scored = [tests[name].scores for name in methods]
@@ -148,7 +148,7 @@ def drop_table(drops: pd.DataFrame) -> pd.DataFrame:
 _FAILS = {
     "ahead": "The interval lies above 0: on forgeries of a kind that they never saw, they do fail here.",
     "behind": "The interval lies below 0: here they do better on the methods that they never saw.",
-    "undecided": "The interval holds 0: these runs do not show that they fail on methods that they never saw.",
+    "undecided": "The interval contains 0: these runs do not show that they fail on methods that they never saw.",
 }
 
 
@@ -166,7 +166,11 @@ def method_sentences(table: pd.DataFrame, drops: pd.DataFrame) -> list[str]:
     ]
     if learnt:
         said.append(_FAILS[verdict(mean.low, mean.high)])
-    for so, how in (("ahead", "AUC drops"), ("behind", "AUC rises"), ("undecided", "The interval of the drop holds 0")):
+    for so, how in (
+        ("ahead", "AUC drops"),
+        ("behind", "AUC rises"),
+        ("undecided", "The interval of the drop contains 0"),
+    ):
         part = [row for row in each.itertuples() if verdict(row.low, row.high) == so]
         if part:
             names = ", ".join(f"{row.train} ({row.own - row.others:+.3f})" for row in part)

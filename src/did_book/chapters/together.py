@@ -84,7 +84,7 @@ def real_in_batches(
         seed: of the draws.
 
     Returns:
-        One row a sampler and number of real images from 0 to `batch_size`: `sampler`, `real`, `share` of the batches.
+        One row per sampler and number of real images from 0 to `batch_size`: `sampler`, `real`, `share` of the batches.
     """
     domains = np.repeat(np.arange(len(images)), images)
     rows = []
@@ -125,7 +125,7 @@ def factors(progresses: Sequence[float], settings: Settings | None = None) -> pd
         settings: the rest of the settings (λ_dec); the paper's by default.
 
     Returns:
-        One row a reading and progress: `adversary`, `estimator_weight`, `progress`, `beta`; `T's loss`, the weight of
+        One row per reading and progress: `adversary`, `estimator_weight`, `progress`, `beta`; `T's loss`, the weight of
         -Î in the sum; `G and A_df`, the factor of the gradient of Î that they descend; `T's rate`, the factor of η_φ.
     """
     base = settings or Settings()
@@ -189,9 +189,9 @@ def gradient_flow(task: DIDTask, batch: Mapping[str, Tensor], progress: float = 
         seed: of the marginal's permutation.
 
     Returns:
-        One row a term and module: `term`, `module`, `state` and `norm`. The state is `reaches`; `zero`, where there is
-        a path but the gradient on it is 0; `no path`; or `absent`, where the task has no such term or module. The norm
-        is over all parameters of the module, and 0 but for `reaches`.
+        One row per term and module: `term`, `module`, `state` and `norm`. The state is `reaches`; `zero`, if there is a
+        path but the gradient on it is 0; `no path`; or `absent`, if the task has no such term or module. The norm is
+        over all parameters of the module, and 0 but for `reaches`.
     """
     found = task(dict(batch), progress, seed).terms
     rows = []
@@ -343,7 +343,7 @@ def chain(
         lr: Adam's rate.
 
     Returns:
-        One row a step: `step`, `norm` of the weights, `loss` without its scale. log 2 is the loss of a dead chain.
+        One row per step: `step`, `norm` of the weights, `loss` without its scale. A collapsed chain has the loss log 2.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(512, generator=generator)

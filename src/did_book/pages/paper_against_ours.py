@@ -74,7 +74,7 @@ def section(entries: Sequence[Record], name: str) -> list[Words | pd.DataFrame]:
         name: of the experiment.
 
     Returns:
-        Texts and tables in the order of reading; one sentence where there is no record.
+        Texts and tables in the order of reading; one sentence if there is no record.
     """
     mine = [entry for entry in entries if entry["experiment"] == name]
     if not mine:
@@ -104,7 +104,7 @@ def summary(entries: Sequence[Record]) -> pd.DataFrame:
     """Tabulate every claim of the paper, once for each kind of data on which it was tested.
 
     Returns:
-        One row a claim and record, by its label: what the paper says, what these runs decide (all compared
+        One row per claim and record, by its label: what the paper says, what these runs decide (all compared
         differences), `does it hold here` (see `holds`), and the data. A claim without a record says so.
     """
     lines, names = [], []
