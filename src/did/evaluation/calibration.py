@@ -55,6 +55,10 @@ def calibration_error(labels: ArrayLike, probabilities: ArrayLike, bins: int = 1
     `reliability`.
 
     Source: Guo et al. (ICML 2017), Eq. 3, with 15 bins.
+
+    Examples:
+        >>> round(calibration_error([0, 1, 1, 1], [0.5, 0.5, 0.9, 0.9]), 3)
+        0.05
     """
     return calibration_gap(reliability(labels, probabilities, bins))
 
@@ -133,7 +137,12 @@ def _equal_error_point(real: Array, fake: Array) -> tuple[float, float, float]:
 
 
 def probability(score: ArrayLike, temperature: float) -> Array:
-    """Compute the probability of "fake", at a prior of one half, from a score and a temperature."""
+    """Compute the probability of "fake", at a prior of one half, from a score and a temperature.
+
+    Examples:
+        >>> float(probability(0.0, 2.0))
+        0.5
+    """
     return np.asarray(expit(np.asarray(score, dtype=np.float64) / temperature))
 
 
@@ -146,6 +155,10 @@ def at_prior(probabilities: ArrayLike, prior: float) -> Array:
 
     Raises:
         DidError: If a prior is not between 0 and 1.
+
+    Examples:
+        >>> round(float(at_prior(0.5, 0.01)), 3)  # a score that tells nothing leaves the prior
+        0.01
     """
     if not 0 < prior < 1:
         raise DidError(f"a prior must lie between 0 and 1, got {prior}")

@@ -326,6 +326,10 @@ def silhouette(vectors: NDArray, labels: ArrayLike) -> float:
         DidError: If there are fewer than two labels, or as many labels as vectors.
 
     Source: Rousseeuw (J. Comput. Appl. Math., 1987).
+
+    Examples:
+        >>> round(silhouette(np.array([[0.0, 0], [0, 1], [9, 0], [9, 1]]), np.array([0, 0, 1, 1])), 2)
+        0.89
     """
     names = np.asarray(labels)
     if not 2 <= len(np.unique(names)) < len(names):

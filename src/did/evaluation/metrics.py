@@ -88,6 +88,10 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
         DidError: If one class is absent, lengths differ, or a score is not finite.
 
     Source: the normalised WMW statistic, Eq. 6.
+
+    Examples:
+        >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.75
     """
     y, s = _checked(labels, scores)
     return float(_area(*_curve(y, s))[0])
@@ -99,6 +103,10 @@ def eer(labels: ArrayLike, scores: ArrayLike) -> float:
     The point is interpolated between the corners of the curve.
 
     Shapes (n,), (n,). Raises DidError as `auc` does.
+
+    Examples:
+        >>> eer([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        0.5
     """
     y, s = _checked(labels, scores)
     return float(_crossing(*_curve(y, s))[0])
@@ -112,6 +120,13 @@ def by_video(frames: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         DidError: If a score is not finite (a mean would pass over it in silence), or a video has two labels or methods.
+
+    Examples:
+        >>> frames = pd.DataFrame(
+        ...     {"video": ["a", "a"], "label": 1, "method": "FS", "identity": "p", "score": [1.0, 3.0]}
+        ... )
+        >>> by_video(frames).score.tolist()
+        [2.0]
     """
     _check_finite(frames.score.to_numpy(dtype=np.float64))
     kinds = frames[["video", "label", "method"]].drop_duplicates()
@@ -136,6 +151,11 @@ def confusion(true: ArrayLike, predicted: ArrayLike, names: Sequence[str]) -> pd
 
     Raises:
         DidError: If lengths differ, nothing is given, or a number has no name.
+
+    Examples:
+        >>> table = confusion([0, 0, 1], [0, 1, 1], ["real", "FaceSwap"])
+        >>> table.loc["real"].tolist()
+        [0.5, 0.5]
     """
     t, p = np.asarray(true), np.asarray(predicted)
     if t.shape != p.shape or t.ndim != 1 or not len(t):
@@ -153,5 +173,9 @@ def mean_accuracy(table: pd.DataFrame) -> float:
     """Compute the mean of the diagonal of `confusion`.
 
     Each domain that has faces counts alike, however many faces it has.
+
+    Examples:
+        >>> mean_accuracy(confusion([0, 0, 1], [0, 1, 1], ["real", "FaceSwap"]))
+        0.75
     """
     return float(np.nanmean(np.diag(table)))

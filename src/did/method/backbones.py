@@ -117,6 +117,11 @@ class Backbone(nn.Module):
     Raises:
         DidError: If there is an unknown name, no feature map, weights that cannot be had, a file that does not fit, or
             a network that cannot compute its activations again.
+
+    Examples:
+        >>> backbone = Backbone("test_efficientnet")
+        >>> tuple(backbone(torch.rand(2, 1, 64, 64)).shape) == (2, backbone.channels, 2, 2)
+        True
     """
 
     body: Any  # timm's networks are not typed

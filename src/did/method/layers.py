@@ -28,12 +28,23 @@ def gradient_reversal(x: Tensor, beta: float) -> Tensor:
         `x`, same shape and values.
 
     Source: §3.3; Ganin and Lempitsky (2015).
+
+    Examples:
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> gradient_reversal(x, 0.5).sum().backward()
+        >>> x.grad
+        tensor([-0.5000, -0.5000])
     """
     return _GradientReversal.apply(x, beta)  # type: ignore[no-untyped-call]
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
-    """Build a convolution that keeps h and w, followed by PReLU, like every convolution of Fig. 3."""
+    """Build a convolution that keeps h and w, followed by PReLU, like every convolution of Fig. 3.
+
+    Examples:
+        >>> conv(3, 8, 1)(torch.zeros(2, 3, 5, 5)).shape
+        torch.Size([2, 8, 5, 5])
+    """
     return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups), nn.PReLU())
 
 
@@ -45,6 +56,10 @@ class ChannelAttention(nn.Module):
     the sum is divided by h·w: then it has the scale of S-GAP whatever the size of the map.
 
     Shapes: (n, c, h, w) -> (n, c, 1, 1).
+
+    Examples:
+        >>> ChannelAttention(16, 16, "mean")(torch.zeros(2, 16, 7, 7)).shape
+        torch.Size([2, 16, 1, 1])
     """
 
     def __init__(self, channels: int, reduction: int, adaptive_pool: Literal["sum", "mean"]) -> None:
@@ -69,6 +84,10 @@ class SpatialAttention(nn.Module):
     C-GAP and C-GMP are the mean and the maximum over channels; C-ADP is a 1×1 convolution to one channel.
 
     Shapes: (n, c, h, w) -> (n, 1, h, w).
+
+    Examples:
+        >>> SpatialAttention(16)(torch.zeros(2, 16, 7, 7)).shape
+        torch.Size([2, 1, 7, 7])
     """
 
     def __init__(self, channels: int, kernel: int = 3, hidden: int = 8) -> None:
@@ -100,6 +119,11 @@ class Attention(nn.Module):
     Shapes: (n, c, h, w) -> (n, c, h, w), each entry in [0, 1].
 
     Source: §3.2, Fig. 3.
+
+    Examples:
+        >>> maps = Attention(16)(torch.randn(2, 16, 7, 7))
+        >>> maps.shape, bool((maps > 0).all() and (maps < 1).all())
+        (torch.Size([2, 16, 7, 7]), True)
     """
 
     def __init__(

@@ -44,6 +44,10 @@ class Head(nn.Module):
     """C and C̄: pooling, one hidden layer, PReLU, output. (n, c, h, w) -> (n, outputs).
 
     Source: §3.4 and §3.5 ("MLP"); the pooling and the hidden layer are left open.
+
+    Examples:
+        >>> Head(8, 1, hidden=16, cells=None)(torch.zeros(2, 8, 3, 3)).shape
+        torch.Size([2, 1])
     """
 
     def __init__(self, channels: int, outputs: int, hidden: int, cells: int | None) -> None:
@@ -68,6 +72,12 @@ class Estimator(nn.Module):
     Shapes: I_df and I_os (n, c, h, w), partner (n,) -> joint scores (n,), marginal scores (n,).
 
     Source: §3.3, Eq. 4; the widths and the pooling before the last layer are left open.
+
+    Examples:
+        >>> maps = torch.zeros(2, 8, 3, 3)
+        >>> joint, marginal = Estimator(8, 16)(maps, maps, partner=torch.tensor([1, 0]))
+        >>> joint.shape, marginal.shape
+        (torch.Size([2]), torch.Size([2]))
     """
 
     def __init__(self, channels: int, hidden: int = 64, inputs: Literal["maps", "pooled"] = "maps") -> None:
@@ -135,6 +145,14 @@ class DID(nn.Module):
         image_size: side of the images; used by `pooling="flatten"` only.
 
     Source: Fig. 2, §3, Algorithms 1 and 2.
+
+    Examples:
+        >>> model = DID("test_efficientnet", num_domains=5)
+        >>> out = model(torch.rand(2, 1, 64, 64), partner=torch.tensor([1, 0]))
+        >>> out.score.shape, out.domain_logits.shape, out.joint_scores.shape
+        (torch.Size([2]), torch.Size([2, 5]), torch.Size([2]))
+        >>> torch.allclose(out.deepfake + out.other, out.features, atol=1e-5)  # Eq. 1
+        True
     """
 
     def __init__(
@@ -229,6 +247,10 @@ def map_statistics(attention_map: Tensor) -> dict[str, float]:
         `mean`; `saturated`, the share of entries outside [.02, .98]; and three standard deviations: `channels`
         (of the channels' means: large for a fixed mask over channels), `places` (over h·w, mean of the rest) and
         `images` (over n, mean of the rest: how much the map depends on its input).
+
+    Examples:
+        >>> map_statistics(torch.full((2, 3, 4, 4), 0.5))["saturated"]
+        0.0
     """
     return {name: value.item() for name, value in statistics_on_device(attention_map).items()}
 

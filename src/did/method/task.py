@@ -14,7 +14,12 @@ from did.task import Step, Task, register_task
 
 
 def beta(progress: float) -> float:
-    """Compute β = 2 / (1 + exp(-5·progress)) - 1: from 0 at the start to .987 at the end. Source: §4.1.3."""
+    """Compute β = 2 / (1 + exp(-5·progress)) - 1: from 0 at the start to .987 at the end. Source: §4.1.3.
+
+    Examples:
+        >>> beta(0.0), round(beta(1.0), 3)
+        (0.0, 0.987)
+    """
     return 2 / (1 + math.exp(-5 * progress)) - 1
 
 

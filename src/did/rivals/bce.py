@@ -11,7 +11,13 @@ from did.task import Step, Task, register_task
 
 
 class PlainDetector(nn.Module):
-    """G, global average pooling and one linear layer. Images (n, 1, H, W) in [0, 1] -> scores (n,)."""
+    """G, global average pooling and one linear layer. Images (n, 1, H, W) in [0, 1] -> scores (n,).
+
+    Examples:
+        >>> import torch
+        >>> PlainDetector(Backbone("test_efficientnet"))(torch.rand(2, 1, 64, 64)).shape
+        torch.Size([2])
+    """
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

@@ -64,6 +64,11 @@ def dct_matrix(size: int) -> Tensor:
     """Build the orthonormal DCT-II matrix D, (size, size).
 
     D @ x transforms a column, D @ x @ D.T an image; D.T is the inverse.
+
+    Examples:
+        >>> matrix = dct_matrix(4)
+        >>> torch.allclose(matrix @ matrix.T, torch.eye(4), atol=1e-6)
+        True
     """
     frequency, place = torch.arange(size).double()[:, None], torch.arange(size)  # float loses digits at large angles
     matrix = torch.cos(math.pi * (2 * place + 1) * frequency / (2 * size)) * math.sqrt(2 / size)
@@ -94,7 +99,12 @@ def band_filters(size: int, ends: tuple[float, ...], share: str = "diagonal") ->
 
 
 def squash(x: Tensor) -> Tensor:
-    """Compute σ(x) = (1 - exp(-x)) / (1 + exp(-x)), in (-1, 1), as tanh(x / 2), which does not overflow."""
+    """Compute σ(x) = (1 - exp(-x)) / (1 + exp(-x)), in (-1, 1), as tanh(x / 2), which does not overflow.
+
+    Examples:
+        >>> squash(torch.tensor([0.0, 100.0])).tolist()
+        [0.0, 1.0]
+    """
     return torch.tanh(x / 2)
 
 
