@@ -261,7 +261,7 @@ def test_a_cluster_that_is_not_there(clean_root, index, tmp_path, monkeypatch):
     with pytest.raises(DidError, match="No Dask scheduler answers at nowhere"):
         prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS, cluster="nowhere")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(DidError, match=r"pip install 'did\[cluster\]'"):
+    with pytest.raises(DidError, match=r"pip install 'crossdf\[cluster\]'"):
         prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS, cluster="tcp://127.0.0.1:9")
 
 

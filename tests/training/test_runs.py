@@ -86,7 +86,7 @@ def test_the_saved_weights_give_the_recorded_scores(tiny_run, tiny_source, tiny_
     ("weights", "said"),
     [
         ("another configuration", "the tensors in .* do not fit the model"),
-        ("cut", "no whole safetensors file"),
+        ("cut", "not a complete safetensors file"),
         ("missing", "there is no checkpoint"),
     ],
 )

@@ -132,7 +132,7 @@ def test_about_is_read_without_the_tensors(tmp_path):
     with pytest.raises(DidError, match="there is no checkpoint"):
         checkpoints.about(tmp_path / "b.safetensors")
     file.write_bytes(b"x")
-    with pytest.raises(DidError, match="no whole safetensors file .*: remove it"):
+    with pytest.raises(DidError, match="not a complete safetensors file .*: remove it"):
         checkpoints.about(file, "remove it")
 
 
