@@ -149,7 +149,7 @@ def test_a_damaged_state_or_one_of_another_task_is_one_sentence(tiny_settings, f
     trained(tiny_settings, faces, tmp_path, stop_at=17)
     whole = (tmp_path / RESUME).read_bytes()
     (tmp_path / RESUME).write_bytes(whole[:-100])
-    with pytest.raises(DidError, match=r"resume\.safetensors is not a complete .*: remove it, and training begins anew"):
+    with pytest.raises(DidError, match=r"resume\.safetensors is not a complete .*: remove it, and training begins"):
         trained(tiny_settings, faces, tmp_path)
     (tmp_path / RESUME).write_bytes(whole)
     other = Settings.of({**tiny_settings.as_dict(), "hidden": 24})

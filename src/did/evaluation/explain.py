@@ -23,7 +23,8 @@ from did.data.loading import Faces, ordered
 from did.data.masks import true_region
 from did.data.table import REAL
 from did.errors import DidError, nearest
-from did.evaluation import low_high, mean_draws
+from did.evaluation import draws as drawn_people
+from did.evaluation import ends, mean_of, people
 from did.method.backbones import evaluating
 from did.utils.distributed import device_of, loader_workers
 
@@ -217,8 +218,8 @@ def overlap_table(
 
     Returns:
         One row per map and method: map, method, share, area, fixed and hit (means over faces; see `overlap`), the ends
-        of the 95% intervals of share and hit over videos, share_low, share_high, hit_low, hit_high (NaN with a single
-        video), faces and videos that count, empty (maps that are 0 everywhere, left out), and note, which says why a
+        of the 95% intervals of share and hit over people, share_low, share_high, hit_low, hit_high (NaN with a single
+        person), faces and videos that count, empty (maps that are 0 everywhere, left out), and note, which says why a
         row is NaN.
 
     Raises:
@@ -234,7 +235,7 @@ def overlap_table(
     tables = []
     for name in names:
         maps = np.concatenate([saliency(task.model, batch["image"], name) for batch in _batches(forged, task.model)])
-        per_face = overlap(maps, regions).assign(method=rows.method, video=rows.video)
+        per_face = overlap(maps, regions).assign(method=rows.method, video=rows.video, person=people(rows))
         tables += [_overlap_row(name, method, part, draws, seed) for method, part in per_face.groupby("method")]
     return pd.DataFrame(tables)
 
@@ -248,19 +249,16 @@ def _overlap_row(name: str, method: Any, part: pd.DataFrame, draws: int, seed: i
     row: dict[str, Any] = {"map": name, "method": method}
     row |= {column: have[column].mean() for column in ("share", "area", "fixed", "hit")}
     for column in ("share", "hit"):
-        row[f"{column}_low"], row[f"{column}_high"] = _mean_interval(have[column], have.video, draws, seed)
+        row[f"{column}_low"], row[f"{column}_high"] = _mean_interval(have, column, draws, seed)
     row |= {"faces": len(have), "videos": have.video.nunique(), "empty": int((part.note == "empty map").sum())}
     return row | {"note": "" if len(have) else part.note.mode()[0]}
 
 
-def _mean_interval(values: ArrayLike, groups: ArrayLike, draws: int, seed: int) -> tuple[float, float]:
-    """Compute the 95% percentile interval of a mean by a bootstrap over groups.
-
-    NaN with fewer than two groups.
-    """
-    if len(np.unique(np.asarray(groups))) < 2:
+def _mean_interval(table: pd.DataFrame, column: str, draws: int, seed: int) -> tuple[float, float]:
+    """Compute the 95% interval over people of the mean of a column; NaN with fewer than two people."""
+    if table.person.nunique() < 2:
         return np.nan, np.nan
-    return low_high(mean_draws(values, groups, draws, seed))
+    return ends(drawn_people([table], mean_of(column), [table.person], number=draws, seed=seed))
 
 
 # --- embeddings (Fig. 7) ------------------------------------------------------------------------------------------

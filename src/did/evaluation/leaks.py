@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -26,6 +24,7 @@ from did.data.store import FaceStore
 from did.data.table import REAL
 from did.errors import DidError
 from did.evaluation import auc, interval
+from did.evaluation.intervals import families
 from did.sources import Source
 from did.standin import made
 
@@ -211,29 +210,19 @@ def _row(method: Any, labels: NDArray, scores: NDArray, groups: ArrayLike, draws
 def _groups(people: list[list[str]], forged: NDArray) -> NDArray:
     """Label the lists of names by who is held out and drawn together, (n,).
 
-    That is a family (see `_families`): in FF++ a pair that swaps with each other. If a family of more people than a
-    ring holds more forgeries than a fold should, as in Celeb-DF, where swaps join nearly everybody, it is the target,
-    the first name of a list; `_unseen_scores` then leaves those who are tried out of the other targets' swaps.
+    That is a family (see `did.evaluation.intervals.families`): in FF++ a pair that swaps with each other. If a family
+    of more people than a ring has more forgeries than a fold should, as in Celeb-DF, where swaps connect nearly
+    everybody, it is the target, the first name of a list; `_unseen_scores` then leaves those who are tried out of the
+    other targets' swaps.
     """
-    families = _families(people)
-    sizes = np.bincount(families[forged])
+    shared = families(people)
+    sizes = np.bincount(shared[forged])
     if len(sizes):
         largest = sizes.argmax()
-        members = {name for number in np.flatnonzero(families == largest) for name in people[number]}
+        members = {name for number in np.flatnonzero(shared == largest) for name in people[number]}
         if len(members) > RING and sizes[largest] > forged.sum() / FOLDS:
             return pd.factorize(np.array([names[0] for names in people], dtype=object))[0]
-    return families
-
-
-def _families(people: list[list[str]]) -> NDArray:
-    """Label the lists of names so that lists connected by a shared name get the same number, (n,).
-
-    All people in one fold, or in one draw, brings all connected names along.
-    """
-    _, codes = np.unique(np.concatenate([np.asarray(names) for names in people]), return_inverse=True)
-    row = np.repeat(np.arange(len(people)), [len(names) for names in people])
-    links = coo_matrix((np.ones(len(row)), (row, len(people) + codes)), shape=2 * [len(people) + int(codes.max()) + 1])
-    return connected_components(links, directed=False)[1][: len(people)]
+    return shared
 
 
 def _record(root: str | Path) -> pd.DataFrame:

@@ -33,7 +33,7 @@ class Outcome:
         sources: name -> the data, all of one edition.
         runs: row -> its finished runs, in the order of the seeds.
         table: one row per (row, test, level, metric): row, runs_on (backbone), test, level, metric, ours (mean over
-            seeds), std, low, high (95%, over videos and seeds), seeds, paper (NaN where nothing is printed), run_here.
+            seeds), std, low, high (95%, over people and seeds), seeds, paper (NaN where nothing is printed), run_here.
         differences: one row per (a, b, test, level): AUC of a less AUC of b: difference, std, low, high, seeds, paper.
         started: when, by the monotonic clock.
         options: of the experiment's own measure.
@@ -68,7 +68,7 @@ class Outcome:
             "bank": self.bank,
             "data": data,
             "counts": {name: dict(of.counts) for name, of in self.sources.items() if of.counts.get("found")},
-            "protocol": f"trained on {protocol}; seeds {seeds}; 95% intervals by bootstrap over videos and seeds",
+            "protocol": f"trained on {protocol}; seeds {seeds}; 95% intervals over people and seeds",
             "seeds": self.seeds,
             "setup": what.setup({name: of[0].settings for name, of in self.runs.items()}),
             "rows": plain(rows),

@@ -104,12 +104,12 @@ def game(outcome: Tested) -> Tables:
 # --- Fig. 5 -------------------------------------------------------------------------------------------------------
 
 
-def domains(outcome: Tested, draws: int = 1000, seed: int = 0) -> Tables:
+def domains(outcome: Tested) -> Tables:
     """Measure what C̄ takes each test face for.
 
     Returns:
         confusion: the confusion matrix, mean over seeds, with the true domain in the first column; rows: the accuracy
-        of each domain and their mean, each with its 95% interval by a bootstrap over videos, drawn within each domain.
+        of each domain and their mean, each with its 95% interval over people and seeds.
     """
     of = outcome.runs["DID"]
     _, store = outcome.source(of[0].settings.source)
@@ -117,21 +117,30 @@ def domains(outcome: Tested, draws: int = 1000, seed: int = 0) -> Tables:
     predicted = [domain_predictions(one.task(), faces) for one in of]
     matrices = [evaluation.confusion(faces.domains, each, faces.domain_names) for each in predicted]
     confusion = sum(matrices[1:], matrices[0]) / len(matrices)
-    right = np.mean([each == faces.domains for each in predicted], axis=0)
-    drawn, rows = [], []
+    right = [faces.rows.assign(right=(each == faces.domains).astype(float), person=evaluation.people(faces.rows))
+             for each in predicted]  # fmt: skip
+    everybody = right[0].person
+    of_domain, rows = [], []
     for number, name in enumerate(faces.domain_names):
-        mine = faces.domains == number
-        values = evaluation.mean_draws(right[mine], faces.rows.video[mine], draws, seed + number)
-        drawn.append(values)
-        rows.append((name, [np.diag(each)[number] for each in matrices], values))
-    rows.append(("mean", [evaluation.mean_accuracy(each) for each in matrices], np.mean(drawn, axis=0)))
-    table = [_row("Domains", name, "accuracy", per_seed, evaluation.low_high(values), outcome,
-                  paper=FIGURE_5.get(name, np.nan)) for name, per_seed, values in rows]  # fmt: skip
+        mine = [table[faces.domains == number] for table in right]
+        drawn = evaluation.draws(mine, evaluation.mean_of("right"), [table.person for table in mine], everybody)
+        of_domain.append(drawn)
+        rows.append((name, drawn))
+    # Each domain counts alike; a draw of people is the same one for every domain.
+    rows.append(("mean", evaluation.Drawn.average(of_domain)))
+    table = [_row("Domains", name, "accuracy", drawn.values, evaluation.ends(drawn), outcome,
+                  paper=FIGURE_5.get(name, np.nan)) for name, drawn in rows]  # fmt: skip
     return {"confusion": confusion.rename_axis("domain").reset_index(), "rows": pd.DataFrame(table)}
 
 
 def _row(
-    test: str, row: str, metric: str, per_seed: Sequence[float], ends: Sequence[float], outcome: Tested, **more: float
+    test: str,
+    row: str,
+    metric: str,
+    per_seed: Sequence[float] | NDArray,
+    ends: Sequence[float],
+    outcome: Tested,
+    **more: float,
 ) -> dict[str, Any]:
     std = float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else np.nan
     return {

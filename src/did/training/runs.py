@@ -483,7 +483,7 @@ def protocol(settings: Settings, source: Source) -> str:
     return (
         f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames per video; crops of "
         f"{settings.image_size} px, margin {settings.crop_margin:g}; {rule}; {settings.iterations} iterations of "
-        f"{settings.batch_size}; seed {settings.seed}; 95% intervals by bootstrap over videos"
+        f"{settings.batch_size}; seed {settings.seed}; 95% intervals over people"
     )
 
 

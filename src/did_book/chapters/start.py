@@ -1,18 +1,18 @@
 """What goes wrong: detectors trained on one forgery method, tested on each."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
 from did import evaluation
 from did.data.store import FaceStore
 from did.data.table import REAL
 from did.errors import DidError
+from did.evaluation import Drawn
 from did.paper.records import verdict
 from did.paper.tables import digits
 from did.plots.base import Plot, canvas, in_order, in_words, put_stamp
@@ -92,7 +92,7 @@ def across_methods(tests: Mapping[str, Evaluation]) -> pd.DataFrame:
 def method_drops(tests: Mapping[str, Evaluation], draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Measure how far each detector's AUC drops from its own method to the mean of the others, with intervals.
 
-    Both sides of a drop see the same draws of videos.
+    Both sides of a drop see the same draws of people.
 
     Args:
         tests: as for `across_methods`; `all` is left out, as it has seen every method.
@@ -102,23 +102,27 @@ def method_drops(tests: Mapping[str, Evaluation], draws: int = 1000, seed: int =
         One row per detector, and `mean` over them: train, own, others, drop, low, high.
     """
     methods = [name for name in tests if name != "all"]
-    scored = [tests[name].scores for name in methods]
-    drawn = evaluation.auc_draws(scored, methods, draws, seed)
     measured = across_methods(tests).pivot(index="train", columns="test", values="auc").loc[methods, methods]
-    own, others = _own_and_others(measured.to_numpy()[..., None])
-    own_drawn, others_drawn = _own_and_others(drawn)
+    drops = {name: _drop(tests[name].scores, name, methods, draws, seed) for name in methods}
+    drops["mean"] = Drawn.average(list(drops.values()))
     rows = []
-    for name, at in [*((name, [k]) for k, name in enumerate(methods)), ("mean", list(range(len(methods))))]:
-        low, high = evaluation.low_high((own_drawn - others_drawn)[at].mean(0))
-        mine, theirs = float(own[at].mean()), float(others[at].mean())
-        rows.append({"train": name, "own": mine, "others": theirs, "drop": mine - theirs, "low": low, "high": high})
+    for name, drawn in drops.items():
+        at = methods if name == "mean" else [name]
+        own = float(np.mean([measured.loc[each, each] for each in at]))
+        low, high = evaluation.ends(drawn)
+        rows.append({"train": name, "own": own, "others": own - drawn.mean, "drop": drawn.mean, "low": low,
+                     "high": high})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _own_and_others(values: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the diagonal, and the mean of the rest of each row: (k, k, draws) -> (k, draws) both."""
-    diagonal = np.einsum("kkd->kd", values)
-    return diagonal, (values.sum(1) - diagonal) / (len(values) - 1)
+def _drop(scores: pd.DataFrame, own: str, methods: Sequence[str], draws: int, seed: int) -> Drawn:
+    """Draw people for the AUC on a detector's own method less the mean of its AUCs on the others."""
+    table = scores.assign(person=evaluation.people(scores))
+    drawn = {}
+    for method in methods:
+        part = table[(table.label == 0) | (table.method == method)]
+        drawn[method] = evaluation.draws([part], "auc", [part.person], table.person, draws, seed)
+    return drawn[own] - Drawn.average([each for method, each in drawn.items() if method != own])
 
 
 def method_matrix(table: pd.DataFrame) -> pd.DataFrame:
