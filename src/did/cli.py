@@ -64,7 +64,7 @@ def main() -> None:
     """Run the executable companion to CrossDF: data, training and results.
 
     \b
-    In any folder: data, export, ledger, predict, prepare, runs, train.
+    In any folder: data, export, ledger, power, predict, prepare, runs, train.
     In a checkout of the project only: book.
 
     What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
@@ -492,3 +492,26 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
 
 if __name__ == "__main__":
     main()
+
+
+@main.command()
+@click.argument("experiment")
+@click.option("--preset", default="laptop", show_default=True, help="Preset of the record.")
+@click.option("--people", type=click.IntRange(2), help="Number of test people, instead of the record's.")
+@click.option("--seeds", type=click.IntRange(1), help="Number of seeds, instead of the record's.")
+def power(experiment: str, preset: str, people: int | None, seeds: int | None) -> None:
+    """Print the smallest difference that the table EXPERIMENT could have told, for other numbers of people or seeds.
+
+    The variances over people and seeds are those of its record in results/.
+    """
+    from did.paper import power as of
+    from did.paper.conduct import experiment as known
+    from did.paper.records import kind, load, nearest
+
+    known(experiment)
+    records = [each for each in load(nearest()) if each["experiment"] == experiment and each["preset"] == preset]
+    if not records:
+        raise DidError(f"there is no record of {experiment} at preset {preset}: make it with its notebook")
+    for entry in records:
+        click.echo(f"{entry['title']}   [{kind(entry)}, preset {preset}]")
+        click.echo(of.table(entry, people, seeds).to_string(index=False, float_format="%.3f", na_rep="-"))

@@ -195,18 +195,12 @@ def _no_overlap(one: NDArray, inside: NDArray | None) -> str:
     return "" if one.any() else "empty map"
 
 
-def overlap_table(
-    task: Any,
-    faces: Faces,
-    root: str | Path,
-    margin: float = MARGIN,
-    names: Sequence[str] = ("I_df", "I_dom"),
-    draws: int = 1000,
-    seed: int = 0,
+def overlap_faces(
+    task: Any, faces: Faces, root: str | Path, margin: float = MARGIN, names: Sequence[str] = ("I_df", "I_dom")
 ) -> pd.DataFrame:
-    """Tabulate where a model looks on a stand-in's forged faces, beside where they were forged.
+    """Measure where a model looks on a stand-in's forged faces, beside where they were forged.
 
-    For M_dom and I_dom the logit is that of the domain that C̄ takes each face for.
+    For M_dom and I_dom the logit is that of the domain that C̄ predicts for each face.
 
     Args:
         task: a finished run's, with `model`.
@@ -214,13 +208,9 @@ def overlap_table(
         root: folder of the stand-in.
         margin: of the crops (the store's `info`).
         names: maps, as `saliency` takes them.
-        draws, seed: of the bootstrap.
 
     Returns:
-        One row per map and method: map, method, share, area, fixed and hit (means over faces; see `overlap`), the ends
-        of the 95% intervals of share and hit over people, share_low, share_high, hit_low, hit_high (NaN with a single
-        person), faces and videos that count, empty (maps that are 0 everywhere, left out), and note, which says why a
-        row is NaN.
+        One row per map and face: map, face, method, video, person and the columns of `overlap`.
 
     Raises:
         DidError: If there are no forged faces, or as `saliency` and `true_region`.
@@ -232,12 +222,46 @@ def overlap_table(
         )
     forged = Faces(rows, faces.store, faces.size, faces.domain_names, wants=faces.wants)
     regions = [true_region(root, row, faces.size, margin) for row in rows.itertuples()]
+    who = rows[["face", "method", "video"]].assign(person=people(rows))
     tables = []
     for name in names:
         maps = np.concatenate([saliency(task.model, batch["image"], name) for batch in _batches(forged, task.model)])
-        per_face = overlap(maps, regions).assign(method=rows.method, video=rows.video, person=people(rows))
-        tables += [_overlap_row(name, method, part, draws, seed) for method, part in per_face.groupby("method")]
-    return pd.DataFrame(tables)
+        tables.append(pd.concat([who, overlap(maps, regions)], axis=1).assign(map=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def overlap_table(per_face: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Average `overlap_faces` over the faces of each method, with intervals over people.
+
+    Args:
+        per_face: from `overlap_faces`.
+        draws, seed: of the intervals.
+
+    Returns:
+        One row per map and method: map, method, share, area, fixed and hit (means over faces; see `overlap`), the ends
+        of the 95% intervals of share and hit over people, share_low, share_high, hit_low, hit_high (NaN with a single
+        person), faces and videos that count, empty (maps that are 0 everywhere, left out), and note, which says why a
+        row is NaN.
+    """
+    parts = per_face.groupby(["map", "method"], sort=False)
+    return pd.DataFrame([_overlap_row(name, method, part, draws, seed) for (name, method), part in parts])
+
+
+def overlap_difference(per_face: pd.DataFrame, a: str = "I_df", b: str = "I_dom") -> pd.DataFrame:
+    """Compare the shares of two maps inside the forged region, paired by face.
+
+    Returns:
+        One row per method with faces of two people or more: method, difference (a less b), low, high (95%).
+    """
+    have = per_face[per_face.note == ""]
+    wide = have.pivot(index=["method", "person", "face"], columns="map", values="share").dropna().reset_index()
+    rows = []
+    for method, part in wide.groupby("method", sort=False):
+        if part.person.nunique() > 1:
+            sides = [drawn_people([part], mean_of(name), [part.person]) for name in (a, b)]
+            low, high = ends(sides[0] - sides[1])
+            rows.append({"method": method, "difference": (sides[0] - sides[1]).mean, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["method", "difference", "low", "high"])
 
 
 def _batches(faces: Faces, model: nn.Module, at_once: int = AT_ONCE) -> DataLoader:

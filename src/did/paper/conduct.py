@@ -265,5 +265,6 @@ def _differences(
             for row in both.to_dict("records"):
                 paper = published if row["level"] == "frame" else np.nan
                 found.append({"a": a, "b": b, "test": test, **row, "paper": paper})
-    columns = ["a", "b", "test", "level", "difference", "std", "low", "high", "seeds", "paper"]
+    columns = ["a", "b", "test", "level", "difference", "std", "low", "high", "p", "seeds", "people", "var_people",
+               "var_seeds", "paper"]  # fmt: skip
     return pd.DataFrame(found, columns=columns)

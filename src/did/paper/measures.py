@@ -173,19 +173,23 @@ def saliency(outcome: Tested, people: int | None = None, sources: Sequence[str] 
 
     Returns:
         likeness: see `map_likeness`, on the first source; for stand-ins, whose forged regions are known, overlap:
-        `explain.overlap_table` of each source, with a column `data`, and its shares as rows.
+        `explain.overlap_table` of each source, with a column `data`, and its shares as rows; apart:
+        `explain.overlap_difference` of each source, with a column `data`.
     """
     first = outcome.runs["DID"][0]
     found = {"likeness": map_likeness(outcome, sources[0], people)}
     roots = {name: outcome.source(name)[0].root for name in sources if outcome.source(name)[0].edition != "licensed"}
-    tables = [
-        explain.overlap_table(
+    faces = {
+        name: explain.overlap_faces(
             first.task(), saliency_faces(outcome, name, people), root, first.settings.crop_margin, MAPS
-        ).assign(data=name)
+        )
         for name, root in roots.items()
-    ]
+    }
+    tables = [explain.overlap_table(table).assign(data=name) for name, table in faces.items()]
     if tables:
         found["overlap"] = pd.concat(tables, ignore_index=True)
+        apart = [explain.overlap_difference(table).assign(data=name) for name, table in faces.items()]
+        found["apart"] = pd.concat(apart, ignore_index=True)
         found["rows"] = pd.DataFrame(
             [
                 _row(one.data, f"{one.map} on {one.method}", "share inside the forged region", [one.share],

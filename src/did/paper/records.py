@@ -171,14 +171,14 @@ def verdict(low: float, high: float) -> str:
 def comparisons(entries: Sequence[Record]) -> pd.DataFrame:
     """Tabulate every compared difference of frame AUCs.
 
-    Columns: experiment, of (its label), a, b, test, difference, std, low, high, seeds, paper (the published difference,
-    or NaN), kind, so (see `verdict`).
+    Columns: experiment, of (its label), a, b, test, difference, std, low, high, p, seeds, people, paper (the published
+    difference, or NaN), kind, so (see `verdict`). Records up to version 0.1 have no p and no people.
     """
     rows = [
         {"experiment": entry["experiment"], "of": label(entry["title"]), **row, "kind": kind(entry)}
         for entry in entries for row in entry["differences"] if row["level"] == "frame"
     ]  # fmt: skip
-    names = "experiment of a b test difference std low high seeds paper kind".split()
+    names = "experiment of a b test difference std low high p seeds people paper kind".split()
     found = frame(rows).reindex(columns=names)
     return found.assign(so=[verdict(*ends) for ends in zip(found.low, found.high, strict=True)])
 

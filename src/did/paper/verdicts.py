@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+from scipy.stats import t
 
+from did.paper import power
 from did.paper.published import FIGURE_5
 from did.paper.records import Record, comparisons, frame, part
 from did.paper.tables import digits
@@ -51,8 +53,32 @@ def compared(record: Record) -> list[str]:
         return [*said, _SO[so[0]]]
     said.append(
         f"Of the {len(so)} differences compared here, {so.count('ahead')} lie above 0 with their whole interval, "
-        f"{so.count('behind')} lie below, and {so.count('undecided')} contain 0: these runs do not decide those."
+        f"{so.count('behind')} lie below, and {so.count('undecided')} contain 0: these runs do not decide those. If no "
+        f"two detectors differed, about {0.05 * len(so):.1f} of them would lie off 0 by chance."
     )
+    return said
+
+
+def powered(record: Record) -> list[str]:
+    """Say the smallest difference that these people and seeds could have told, and what the paper's would take."""
+    found = [row for row in power.table(record).to_dict("records") if 0 < row["smallest"] < 1]
+    if not found:
+        return []
+    least, most = (pick(found, key=lambda row: row["smallest"]) for pick in (min, max))
+    said = [
+        f"With {int(least['people'])} people and {_seeds(int(least['seeds']))}, a difference of "
+        f"{least['smallest']:.3f} ({least['a']} − {least['b']} on {least['test']}) to {most['smallest']:.3f} "
+        f"({most['a']} − {most['b']} on {most['test']}) would have been found in 80% of cases."
+    ]
+    hard = [row for row in found if row["paper"] > 0 and row["smallest"] > row["paper"]]
+    for row in hard[:3]:
+        what = f"To find the published {row['paper']:+.3f} of {row['a']} − {row['b']} on {row['test']}"
+        if row["people needed"] is None or math.isnan(row["people needed"]):
+            said.append(f"{what}, no number of people is enough with up to 100 seeds.")
+        else:
+            said.append(
+                f"{what} takes about {int(row['people needed'])} people and {_seeds(int(row['seeds needed']))}."
+            )
     return said
 
 
@@ -73,11 +99,15 @@ def choices(record: Record) -> list[str]:
         f"{row.a} on {row.test}: {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] against the default."
         for row in clear.itertuples()
     ]
-    seeds = _seeds(int(found.seeds.max())) if len(found) else "no seed"
+    seeds = int(found.seeds.max()) if len(found) else 0
+    chance = (
+        f"if no choice mattered, about {0.05 * len(found):.1f} would by chance"
+        if seeds > 1
+        else "with one seed, the difference between two seeds can look like one between two choices"
+    )
     return [
         *said,
-        f"Of {len(found)} differences from the default, {len(clear)} have intervals that do not contain 0; if no "
-        f"choice mattered, about {0.05 * len(found):.1f} would by chance. They are from {seeds}.",
+        f"Of {len(found)} differences from the default, {len(clear)} have intervals that do not contain 0; {chance}.",
     ]
 
 
@@ -179,13 +209,30 @@ def features(record: Record) -> list[str]:
         f"(chance {chance:.3f}), from I_dom with {rows.ours['DID: domain', 'I_dom']:.3f}: I_df "
         + ("still tells the methods apart here." if domain - chance > 0.1
            else "tells the methods little better than chance here."),
+        *_domain_read(record),
     ]  # fmt: skip
+
+
+def _domain_read(record: Record) -> list[str]:
+    """Say whether the method is more or less readable from I_df than from features that were never split."""
+    if "probes" not in record.get("figures", {}):
+        return []
+    gap, low, high = _paired(record, "domain", ("DID", "I_df"), ("BCE", "I_X"))
+    if math.isnan(low):
+        return [f"The domain is {gap:+.3f} more readable from I_df than from BCE's features, in one seed."]
+    so = "more" if low > 0 else "less" if high < 0 else "neither more nor less"
+    return [
+        f"The domain is {so} readable from I_df than from BCE's features, which were never split: {gap:+.3f} "
+        f"[{low:+.3f}, {high:+.3f}] over seeds. Independence of the method would make it less."
+    ]
 
 
 # --- does the claim hold? -----------------------------------------------------------------------------------------
 
 #: How a verdict begins.
 ANSWERS = ("Yes", "In part", "No", "Undecided", "Not tested")
+#: What is decided of one pair, see `claims`.
+VERDICTS = ("holds", "does not hold", "ruled out", "undecided")
 
 
 def holds(record: Record, decide: Callable[[Record], str]) -> list[str]:
@@ -201,31 +248,65 @@ def holds(record: Record, decide: Callable[[Record], str]) -> list[str]:
     return [decide(record), *([f"Named by the claim and not run here: {', '.join(absent)}."] if absent else [])]
 
 
-def ahead(record: Record) -> str:
-    """Decide a claim that one system is ahead, by those pairs in which the paper's own numbers have the first ahead.
+def claims(record: Record) -> pd.DataFrame:
+    """Decide each pair of which the paper's own numbers have the first ahead.
 
-    *Yes* if every interval lies above 0, *no* if none does and at least one lies below, *in part* if some lie above,
-    *undecided* if all contain 0.
+    The p values are corrected over the pairs by Holm's method, so that a table of many pairs does not hold by chance:
+
+    - *holds*: ahead, and the corrected p is at most .05;
+    - *does not hold*: behind, and the corrected p is at most .05;
+    - *ruled out*: neither, and the interval excludes an effect as large as the paper's;
+    - *undecided*: all others.
+
+    Returns:
+        a, b, test, difference, low, high, paper, p, holm (the corrected p) and verdict, one row per pair. Records up
+        to version 0.1 have no p: there the interval alone decides.
     """
     found = comparisons([record])
-    claimed = found[found.paper > 0]
-    if not len(claimed):
+    found = found[found.paper > 0].reset_index(drop=True)
+    order = found.p.sort_values().index
+    steps = [min(1.0, (len(found) - rank) * found.p[at]) for rank, at in enumerate(order)]
+    holm = pd.Series(pd.Series(steps, dtype=float).cummax().to_numpy(), index=order).reindex(found.index)
+    decided = []
+    for at, row in found.iterrows():
+        sure = holm[at] <= 0.05 if math.isfinite(row.p) else row.low > 0 or row.high < 0
+        if sure:
+            decided.append("holds" if row.difference > 0 else "does not hold")
+        else:
+            decided.append("ruled out" if row.high < row.paper else "undecided")
+    columns = ["a", "b", "test", "difference", "low", "high", "paper", "p"]
+    return found[columns].assign(holm=holm, verdict=pd.Series(decided, index=found.index, dtype=object))
+
+
+def ahead(record: Record) -> str:
+    """Decide a claim that one system is ahead, from its pairs (see `claims`).
+
+    *Yes* if all hold, *in part* if some do, *no* if none does and one does not hold or all rule out an effect as large
+    as the paper's, *undecided* otherwise.
+    """
+    found = claims(record)
+    if not len(found):
         return "Not tested: no pair ran here for which the paper prints numbers."
-    pairs = {so: [f"{row.a} − {row.b} on {row.test}" for row in of.itertuples()] for so, of in claimed.groupby("so")}
-    above, below, zero = (len(pairs.get(so, [])) for so in ("ahead", "behind", "undecided"))
-    answer = "Yes" if above == len(claimed) else "In part" if above else "No" if below else "Undecided"
-    counts = [f"{above} above 0", f"{below} below 0", f"{zero} undecided"]
-    named = "; ".join(f"{so}: {', '.join(pairs[so])}" for so in ("ahead", "behind") if so in pairs)
-    many = f"of {len(claimed)} pairs in which the paper's numbers have the first ahead, {', '.join(counts)}"
+    pairs = {so: [f"{row.a} − {row.b} on {row.test}" for row in of.itertuples()] for so, of in found.groupby("verdict")}
+    hold, fail, out, open_ = (len(pairs.get(so, [])) for so in VERDICTS)
+    answer = "Yes" if hold == len(found) else "In part" if hold else "No" if fail or out == len(found) else "Undecided"
+    counts = f"{hold} hold, {fail} do not, {out} rule out an effect as large as the paper's, {open_} undecided"
+    named = "; ".join(f"{so}: {', '.join(pairs[so])}" for so in VERDICTS[:3] if so in pairs)
+    many = (
+        f"of {len(found)} pairs in which the paper's numbers have the first ahead, {counts}, corrected over the pairs"
+    )
     return f"{answer}: {many}{f' ({named})' if named else ''}."
 
 
 def domains_told(record: Record) -> str:
-    """Decide Fig. 5: the mean accuracy is the published one or more, and the domain told best is the published one."""
+    """Decide Fig. 5: the mean accuracy is at least the published one.
+
+    *Yes* if the whole interval is, *no* if none of it is, else *undecided*. Which domain is recognised best is said
+    beside it.
+    """
     mean, _, best, published = _domains(record)
-    high_enough = mean.high >= mean.paper
-    answer = {2: "Yes", 1: "In part", 0: "No"}[int(high_enough) + int(best == published)]
-    where = "reaches" if high_enough else "lies below"
+    answer = "Yes" if mean.low >= mean.paper else "No" if mean.high < mean.paper else "Undecided"
+    where = {"Yes": "is at least", "No": "lies below", "Undecided": "is not told from"}[answer]
     return (
         f"{answer}: the mean, {digits(mean.ours, mean.low, mean.high)}, {where} the published "
         f"{mean.paper:.3f}; told best is {best}" + (", as published." if best == published else f", not {published}.")
@@ -233,32 +314,48 @@ def domains_told(record: Record) -> str:
 
 
 def maps_apart(record: Record) -> str:
-    """Decide Fig. 6: the maps differ in how much of them lies inside the forged region, beyond their intervals."""
-    shares = _shares(record)
-    if set(shares) != {"I_df", "I_dom"}:
-        return "Not tested: no forged region is known."
-    both = [(of, shares["I_dom"].loc[at]) for at, of in shares["I_df"].iterrows() if at in shares["I_dom"].index]
-    apart = sum(of.low > other.high or other.low > of.high for of, other in both)
-    answer = "Yes" if apart == len(both) else "In part" if apart else "No"
+    """Decide Fig. 6: the maps of a face differ in how much of them lies inside the forged region.
+
+    By the paired difference of each method, I_df less I_dom, with its interval over people.
+    """
+    if "apart" not in record.get("figures", {}):
+        return "Not tested: no forged region is known, or the record is older than paired differences."
+    found = part(record, "apart")
+    if not len(found):
+        return "Not tested: no method has maps of two people that could be compared."
+    apart = int(((found.low > 0) | (found.high < 0)).sum())
+    answer = "Yes" if apart == len(found) else "In part" if apart else "Undecided"
+    shares = ", ".join(f"{row.method} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+                       for row in found.itertuples())  # fmt: skip
     return (
-        f"{answer}: for {apart} of {len(both)} methods the two maps differ clearly in how much of them lies inside the "
-        "forged region; that is one number of a place, not the place."
+        f"{answer}: for {apart} of {len(found)} methods the share of the map inside the forged region differs between "
+        f"I_df and I_dom ({shares}); that is one number of a place, not the place."
     )
+
+
+def _paired(record: Record, target: str, ours: tuple[str, str], theirs: tuple[str, str]) -> tuple[float, float, float]:
+    """Return the difference of two probes' accuracies, paired by seed, with its t interval over seeds; NaN for one."""
+    probes = part(record, "probes").query("target == @target")
+    sides = [
+        probes[(probes.row == row) & (probes.features == of)].set_index("seed").accuracy for row, of in (ours, theirs)
+    ]
+    gap = (sides[0] - sides[1]).dropna()
+    if len(gap) < 2:
+        return float(gap.mean()), math.nan, math.nan
+    half = float(t.ppf(0.975, len(gap) - 1)) * gap.std() / math.sqrt(len(gap))
+    return float(gap.mean()), float(gap.mean() - half), float(gap.mean() + half)
 
 
 def features_apart(record: Record) -> str:
     """Decide Fig. 7: a linear probe reads real from fake better from I_df than from the plain backbone.
 
-    Better means by more than the seeds' spread; there is no interval.
+    By the difference of both accuracies, paired by seed, and its t interval over seeds.
     """
-    of = frame(record["rows"]).set_index(["row", "test"])
-    places = ("DID: label", "I_df"), ("BCE: label", "I_X")
-    if not set(places) <= set(of.index):
+    if "probes" not in record.get("figures", {}):
         return "Not tested: the record has no probes."
-    ours, plain = (of.loc[place] for place in places)
-    gain, spread = ours.ours - plain.ours, max(ours["std"], plain["std"])
-    words = f"a line reads real from fake {gain:+.3f} better from I_df than from the plain backbone"
-    if math.isnan(spread):
+    gain, low, high = _paired(record, "label", ("DID", "I_df"), ("BCE", "I_X"))
+    words = f"a linear probe reads real from fake {gain:+.3f} better from I_df than from the plain backbone"
+    if math.isnan(low):
         return f"Undecided: {words}; one seed has no spread to measure that by."
-    answer = "Undecided" if abs(gain) <= spread else "Yes" if gain > 0 else "No"
-    return f"{answer}: {words}; over seeds either spreads by up to {spread:.3f}."
+    answer = "Yes" if low > 0 else "No" if high < 0 else "Undecided"
+    return f"{answer}: {words}, [{low:+.3f}, {high:+.3f}] over seeds."

@@ -31,7 +31,7 @@ from did.utils.weights import weights_file
 
 RECORD = "record.json"
 #: Part of every run's name. Raised when what a run computes changes, and by nothing else: a release renames no run.
-RUN_FORMAT = 2
+RUN_FORMAT = 3
 #: The columns of `scores.csv` that hold text.
 NAMES = (*(name for name in COLUMNS if name not in ("label", "frame")), "face", "sha256")
 
