@@ -207,7 +207,7 @@ ON_READ_ONLY = [
     ("runs show {run}", None),
     ("runs rm {run} --yes", "{home}/runs/{run}"),
     ("ledger", None),
-    ("power table1_intra_cross --preset smoke", None),
+    ("power table1_intra_cross", None),
     ("ledger --csv {place}/rows.csv", "{place}"),
     ("ledger --wall 60 smoke 9", "{home}/results"),
     ("book build --preset smoke", "{home}/_build"),

@@ -157,7 +157,7 @@ def test_did_data_must_be_a_folder_and_its_tilde_is_expanded(project, licensed, 
 
 def test_the_folder_of_drawn_faces_keeps_its_name_and_portraits_go_by_content(project, tmp_path):
     # Pinned: with another name every stand-in would be written again.
-    assert sources._standin_root("ffpp", None, PRESETS["laptop"].standins["ffpp"]).name == "ffpp-drawn-0a7b8c46"
+    assert sources._standin_root("ffpp", None, PRESETS["laptop"].standins["ffpp"]).name == "ffpp-drawn-0f60cb7d"
     (tmp_path / "portraits").mkdir()
     names = set()
     for content in (b"one", b"two", b"one"):

@@ -274,25 +274,32 @@ def test_overlap_by_hand():
     assert whole.share.isna().all()
 
 
-def test_intervals_of_means_draw_whole_videos():
-    # Two videos of equal size, means 0 and 1: draws give 0, .5 or 1, with 1/4 of them at each end.
-    assert explain._mean_interval([0, 0, 1, 1], ["a", "a", "b", "b"], 500, 0) == (0.0, 1.0)
-    assert np.isnan(explain._mean_interval([0, 1], ["a", "a"], 500, 0)).all()
-    low, high = explain._mean_interval(np.tile([0, 1], 200), np.arange(400), 1000, 0)
-    assert (low, high) == pytest.approx((0.451, 0.549), abs=0.01)
+def test_intervals_of_means_draw_whole_people():
+    def of(values, people):
+        return explain._mean_interval(pd.DataFrame({"share": values, "person": people}), "share", 1000, 0)
+
+    low, high = of([0, 0, 1, 1], ["a", "a", "b", "b"])
+    assert low < 0.01 and high > 0.99, "two people tell nearly nothing"
+    assert np.isnan(of([0, 1], ["a", "a"])).all()
+    assert of(np.tile([0, 1], 200), np.arange(400)) == pytest.approx((0.451, 0.549), abs=0.01)
 
 
 def test_the_table_of_overlaps(tiny_standin, tiny_settings, did_model):
     root, store = tiny_standin
     faces = split_faces(store, tiny_settings)["test"]
-    table = explain.overlap_table(types.SimpleNamespace(model=did_model), faces, root, draws=50)
+    per_face = explain.overlap_faces(types.SimpleNamespace(model=did_model), faces, root)
+    table = explain.overlap_table(per_face, draws=50)
+    apart = explain.overlap_difference(per_face)
     methods = ["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
     assert list(zip(table["map"], table.method, strict=True)) == [(m, x) for m in ("I_df", "I_dom") for x in methods]
     assert (table.faces + table.empty == 4).all() and (table.videos <= 2).all()
     have = table[table.faces > 0]
     assert have.area.between(0.03, 0.5).all() and have.share.between(0, 1).all() and have.fixed.between(0, 1).all()
-    twice = table[table.videos == 2]
+    twice = table[table.share_low.notna()]
     assert ((twice.share_low <= twice.share) & (twice.share <= twice.share_high)).all()
+    shares = per_face[per_face.note == ""].pivot(index=["method", "face"], columns="map", values="share").dropna()
+    gaps = (shares.I_df - shares.I_dom).groupby("method").mean()
+    assert all(row.difference == pytest.approx(gaps[row.method], abs=1e-9) for row in apart.itertuples())
 
 
 # --- embeddings --------------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import pytest
 
 from did.errors import DidError
 from did.evaluation import leaks
+from did.evaluation.intervals import families
 from did.evaluation.leaks import (
     _clear_windows,
-    _families,
     _forged,
     crop_baseline,
     file_size_baseline,
@@ -42,14 +42,6 @@ def test_the_spectral_baseline_finds_what_a_spectrum_shows(tiny_source, tiny_set
     table = spectral_baseline(faces["train"], faces["test"])
     assert list(table.method) == ["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
     assert (table.auc > 0.9).all()
-
-
-def test_lists_that_share_a_name_are_one_family():
-    people = [["a"], ["b", "a"], ["c", "d"], ["e"], ["d", "e"], ["f"]]
-    families = _families(people)
-    assert families[0] == families[1]
-    assert families[2] == families[3] == families[4]
-    assert len(set(families)) == 3
 
 
 def test_whole_crops_show_what_a_spectrum_shows(tiny_source):
@@ -127,7 +119,7 @@ def test_two_people_are_too_few(leaky):
 def test_smaller_files_give_forgeries_away(leaky):
     """A flat picture is the smallest PNG, a blurred one smaller than noise."""
     table = file_size_baseline(*leaky, draws=200).set_index("method")
-    assert table.loc["whole", "auc"] == 0 and table.loc["whole", "high"] == 0
+    assert table.loc["whole", "auc"] == 0 and table.loc["whole", "high"] < 0.1
     assert table.loc["blurred", "auc"] < 0.3
     assert table.loc["clean", "auc"] > table.loc["blurred", "auc"]
     assert (table.low <= table.auc).all() and (table.auc <= table.high).all()
@@ -222,16 +214,16 @@ def test_at_the_licensed_size_every_target_is_tried_by_a_fit_that_has_not_seen_i
 
 def test_in_pairs_the_family_is_the_unit_and_in_a_crowd_the_target():
     pairs = [["a", "b"], ["b", "a"], ["a"], ["b"], ["c", "d"], ["d", "c"]]
-    assert (leaks._groups(pairs, np.array([1, 1, 0, 0, 1, 1], bool)) == _families(pairs)).all()
+    assert (leaks._groups(pairs, np.array([1, 1, 0, 0, 1, 1], bool)) == families(pairs)).all()
     ring = [["a", "b"], ["b", "c"], ["c", "a"], ["d", "e"], ["e", "d"]]
-    assert (leaks._groups(ring, np.ones(5, bool)) == _families(ring)).all()
+    assert (leaks._groups(ring, np.ones(5, bool)) == families(ring)).all()
     crowd = [["a", "b"], ["b", "c"], ["c", "d"], ["d", "a"], ["e", "f"], ["a"], ["g"]]
     assert leaks._groups(crowd, np.array([1, 1, 1, 1, 1, 0, 0], bool)).tolist() == [0, 1, 2, 3, 4, 0, 5]
     # The same crowd among many pairs is one family of them.
     many = [*crowd, *([f"{k}", f"{k}'"] for k in range(40))]
     forged = np.array([1, 1, 1, 1, 1, 0, 0, *[1] * 40], bool)
-    assert (leaks._groups(many, forged) == _families(many)).all()
-    assert (leaks._groups(crowd, np.zeros(7, bool)) == _families(crowd)).all()
+    assert (leaks._groups(many, forged) == families(many)).all()
+    assert (leaks._groups(crowd, np.zeros(7, bool)) == families(crowd)).all()
 
 
 def test_forgeries_that_leave_a_fit_without_a_class_are_one_sentence():

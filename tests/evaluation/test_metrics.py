@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from did import evaluation
 from did.errors import DidError
 from did.evaluation import (
     at_prior,
@@ -16,16 +15,10 @@ from did.evaluation import (
     calibration_error,
     confusion,
     delong,
-    difference,
-    difference_over_seeds,
     eer,
-    interval,
     mean_accuracy,
-    mean_draws,
-    over_seeds,
     probability,
     reliability,
-    report,
 )
 from did.evaluation.calibration import TEMPERATURES
 
@@ -117,80 +110,6 @@ def test_what_cannot_be_ranked_is_refused(labels, scores, sentence):
             metric(labels, scores)
 
 
-def clustered(seed, videos, frames=16):
-    """Frames of a video share most of their score."""
-    rng = np.random.default_rng(seed)
-    video = np.repeat(np.arange(videos), frames)
-    labels = video % 2
-    return labels, rng.normal(size=videos)[video] + 0.1 * rng.normal(size=len(video)) + 0.7 * labels, video
-
-
-def test_the_interval_is_over_videos_not_frames():
-    labels, scores, video = clustered(0, 40)
-    low, high = interval(labels, scores, video)
-    assert low < auc(labels, scores) < high
-    narrow_low, narrow_high = interval(labels, scores, np.arange(len(video)))
-    assert (high - low) > 2.5 * (narrow_high - narrow_low)
-
-
-def test_the_interval_covers():
-    """Of 60 data sets the 95% interval holds the true AUC in at least 51; an interval over frames does in few."""
-    truth_labels, truth_scores, _ = clustered(99, 20000, frames=1)
-    truth = auc(truth_labels, truth_scores)
-    inside = {"videos": 0, "frames": 0}
-    for seed in range(60):
-        labels, scores, video = clustered(seed, 60, frames=8)
-        for name, groups in (("videos", video), ("frames", np.arange(len(video)))):
-            low, high = interval(labels, scores, groups, draws=200)
-            inside[name] += low <= truth <= high
-    assert inside["videos"] >= 51
-    assert inside["frames"] <= 40
-
-
-@pytest.mark.parametrize("videos", [4, 12])  # with 4, one draw in eight holds one class
-def test_the_interval_equals_resampling_by_hand(videos):
-    labels, scores, video = clustered(3, videos, frames=3)
-    rng = np.random.default_rng(0)
-    times = rng.multinomial(videos, np.full(videos, 1 / videos), size=500)
-    values = []
-    for row in times:
-        rows = np.concatenate([np.flatnonzero(video == v).repeat(k) for v, k in enumerate(row)])
-        if 0 < labels[rows].sum() < len(rows):
-            values.append(roc_auc_score(labels[rows], scores[rows]))
-    expected = np.quantile(values, [0.025, 0.975])
-    assert interval(labels, scores, video, draws=500) == pytest.approx(tuple(expected), abs=1e-12)
-
-
-@pytest.mark.parametrize(("metric", "by_hand"), [("auc", roc_auc_score), ("eer", eer_by_scan)])
-def test_tied_and_separated_scores_are_drawn_alike(metric, by_hand):
-    labels, scores, video = clustered(5, 14, frames=4)
-    scores = np.round(scores + 0.5 * labels, 1)
-    rng, values = np.random.default_rng(2), []
-    for row in rng.multinomial(14, np.full(14, 1 / 14), size=200):
-        rows = np.concatenate([np.flatnonzero(video == v).repeat(k) for v, k in enumerate(row)])
-        if 0 < labels[rows].sum() < len(rows):
-            values.append(by_hand(labels[rows], scores[rows]))
-    expected = np.quantile(values, [0.05, 0.95])
-    found = interval(labels, scores, video, metric, draws=200, level=0.9, seed=2)
-    assert found == pytest.approx(tuple(expected), abs=1e-12)
-
-
-def test_the_interval_is_repeatable_and_refuses_single_groups():
-    labels, scores, video = clustered(1, 10)
-    assert interval(labels, scores, video, "eer", draws=50) == interval(labels, scores, video, "eer", draws=50)
-    assert interval(labels, scores, video, draws=50) != interval(labels, scores, video, draws=50, seed=1)
-    with pytest.raises(DidError, match="at least two groups of each class"):
-        interval([0, 0, 1, 1], [1, 2, 3, 4], ["a", "a", "b", "c"])
-    with pytest.raises(DidError, match="a group for each of the 4 scores"):
-        interval([0, 0, 1, 1], [1, 2, 3, 4], ["a", "b", "c"])
-    with pytest.raises(DidError, match="a group for each of the 4 scores"):
-        interval([0, 0, 1, 1], [1, 2, 3, 4], ["a", "b", "c", None])
-    with pytest.raises(DidError, match="none of the 0 draws"):
-        interval(labels, scores, video, draws=0)
-    with pytest.raises(DidError, match="unknown metric 'aucc': did you mean 'auc'"):
-        interval(labels, scores, video, "aucc")
-
-
 @pytest.fixture
 def frames():
     rows = []
@@ -215,151 +134,11 @@ def test_video_scores_are_means_of_their_frames(frames):
         assert row.label == part.label.iloc[0]
 
 
-def test_the_report_has_a_row_a_level_and_method(frames):
-    table = report(frames, draws=100)
-    assert list(zip(table.level, table.method, strict=True)) == [
-        (level, method) for level in ("frame", "video") for method in ("all", "Deepfakes", "FaceSwap")
-    ]
-    row = table[(table.level == "frame") & (table.method == "FaceSwap")].iloc[0]
-    part = frames[frames.method != "Deepfakes"]
-    assert row.auc == pytest.approx(roc_auc_score(part.label, part.score))
-    assert (row.n_real, row.n_fake) == (24, 24)
-    assert row.auc_low <= row.auc <= row.auc_high
-    assert row.eer == pytest.approx(eer(part.label, part.score))
-
-
-def test_the_auc_of_videos_by_hand(frames):
-    sums = {}
-    for row in frames.itertuples():
-        sums.setdefault((row.video, row.label), []).append(row.score)
-    real, fake = ([np.mean(s) for (_, label), s in sums.items() if label == side] for side in (0, 1))
-    wins = [(f > r) + 0.5 * (f == r) for f in fake for r in real]
-    table = report(frames, draws=20).set_index(["level", "method"])
-    assert table.auc["video", "all"] == pytest.approx(np.mean(wins), abs=1e-12)
-    assert table.auc["video", "all"] != pytest.approx(table.auc["frame", "all"], abs=1e-3)
-    assert (table.n_real["video", "all"], table.n_fake["video", "all"]) == (8, 16)
-
-
-def test_the_report_holds_the_intervals(frames):
-    row = report(frames, draws=100).iloc[0]
-    for metric in ("auc", "eer"):
-        expected = interval(frames.label, frames.score, frames.video, metric, draws=100)
-        assert (row[f"{metric}_low"], row[f"{metric}_high"]) == expected
-
-
 def test_videos_that_are_not_one_thing_are_refused(frames):
     with pytest.raises(DidError, match="1 of 72 scores are not finite"):
         by_video(frames.assign(score=frames.score.where(frames.index != 5)))
     with pytest.raises(DidError, match="video '003' has more than one label or method"):
         by_video(frames.assign(video=frames.video.where(frames.identity != "003", "003")))
-
-
-def components(labels, scores):
-    """DeLong's structural components by comparing every fake with every real: (fakes,), (reals,)."""
-    fake, real = scores[labels == 1], scores[labels == 0]
-    psi = np.array([[1.0 if f > r else 0.5 if f == r else 0.0 for r in real] for f in fake])
-    return psi.mean(1), psi.mean(0)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_delong_is_the_covariance_of_the_structural_components(seed):
-    labels, first = scores_with_ties(seed, 80)
-    second = np.round(first + np.random.default_rng(seed + 10).normal(size=80), 1)
-    expected = np.zeros((2, 2))
-    parts = [components(labels, first), components(labels, second)]
-    for i in (0, 1):
-        for j in (0, 1):
-            for a, b in zip(parts[i], parts[j], strict=True):
-                expected[i, j] += ((a - a.mean()) * (b - b.mean())).sum() / (len(a) - 1) / len(a)
-    aucs, covariance = delong(labels, first, second)
-    assert covariance == pytest.approx(expected, abs=1e-14)
-    assert aucs == pytest.approx([roc_auc_score(labels, first), roc_auc_score(labels, second)], abs=1e-12)
-
-
-def test_delong_by_hand():
-    """Fakes 3 and 1, reals 2 and 0: components (1, 1/2) and (1/2, 1), each of variance 1/8."""
-    aucs, covariance = delong([1, 1, 0, 0], [3, 1, 2, 0])
-    assert (aucs.tolist(), covariance.tolist()) == ([0.75], [[0.125]])
-    with pytest.raises(DidError, match="two rows of each class"):
-        delong([1, 0, 0], [3, 1, 2])
-    with pytest.raises(DidError, match="at least one detector"):
-        delong([1, 1, 0, 0])
-
-
-def test_delong_agrees_with_a_bootstrap_of_rows():
-    rng = np.random.default_rng(4)
-    labels = np.repeat([0, 1], (150, 250))
-    first = rng.normal(size=400) + labels
-    second = 0.7 * first + rng.normal(size=400)
-    drawn = []
-    for _ in range(2000):
-        rows = np.concatenate([rng.integers(0, 150, 150), rng.integers(150, 400, 250)])
-        drawn.append((auc(labels[rows], first[rows]), auc(labels[rows], second[rows])))
-    _, covariance = delong(labels, first, second)
-    assert covariance == pytest.approx(np.cov(np.transpose(drawn)), rel=0.15)
-    of_difference = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-    assert of_difference == pytest.approx(np.var(np.subtract(*np.transpose(drawn)), ddof=1), rel=0.15)
-    assert of_difference < 0.8 * (covariance[0, 0] + covariance[1, 1])
-
-
-@pytest.fixture
-def two(frames):
-    """Scores of two detectors that share most of what they see; the second's rows in another order."""
-    a = frames.assign(frame=frames.groupby("video").cumcount() * 10)
-    b = a.assign(score=0.8 * a.score + 0.3 * np.random.default_rng(5).normal(size=len(a)))
-    return a, b.sample(frac=1, random_state=0)
-
-
-def test_the_difference_equals_a_plain_loop_over_draws(two):
-    a, b = two
-    found = difference(a, b, draws=60, seed=3).set_index("level")
-    pairs = a.merge(b[["video", "frame", "score"]], on=["video", "frame"], suffixes=("_a", "_b"))
-    means = pairs.groupby("video", as_index=False)[["label", "score_a", "score_b"]].mean()
-    for level, table in (("frame", pairs), ("video", means)):
-        names, values = sorted(set(table.video)), []
-        for row in np.random.default_rng(3).multinomial(24, np.full(24, 1 / 24), size=60):
-            drawn = pd.concat([table[table.video == v] for v, k in zip(names, row, strict=True) for _ in range(k)])
-            if 0 < drawn.label.sum() < len(drawn):
-                aucs = [roc_auc_score(drawn.label, drawn[f"score_{which}"]) for which in "ab"]
-                values.append(aucs[0] - aucs[1])
-        expected_a, expected_b = (roc_auc_score(table.label, table[f"score_{which}"]) for which in "ab")
-        row = found.loc[level]
-        assert [row.auc_a, row.auc_b, row.difference] == pytest.approx(
-            [expected_a, expected_b, expected_a - expected_b], abs=1e-12
-        )
-        assert [row.low, row.high] == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-12)
-
-
-def test_a_detector_does_not_differ_from_itself(two):
-    a, b = two
-    assert (difference(a, a.sample(frac=1, random_state=1), 50)[["difference", "low", "high"]] == 0).all(axis=None)
-    there, back = difference(a, b, 50), difference(b, a, 50)
-    assert there.difference.tolist() == (-back.difference).tolist()
-    assert there.low.tolist() == pytest.approx((-back.high).tolist(), abs=1e-12)
-
-
-def test_pairing_narrows_the_difference(two):
-    a, b = two
-    row = difference(a, b, draws=300).iloc[0]
-    apart = [np.subtract(*interval(x.label, x.score, x.video, draws=300)) for x in (a, b)]
-    assert 0 < row.high - row.low < 0.8 * np.hypot(*apart)
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda b: b.iloc[1:], "1 rows .* have no partner: score both on the same test split"),
-        (lambda b: b.assign(frame=b.frame + 1), "not about the same frames"),
-        (lambda b: b.assign(label=1 - b.label), "not about the same frames, 144 rows"),
-        (lambda b: pd.concat([b, b.iloc[:1]]), "second detector's scores hold a frame of a video twice"),
-        (lambda b: b.drop(columns="frame"), "second detector's scores lack the column 'frame'"),
-        (lambda b: b.assign(score=np.nan), "72 of 72 scores are not finite"),
-    ],
-)
-def test_detectors_on_other_frames_are_not_compared(two, change, sentence):
-    a, b = two
-    with pytest.raises(DidError, match=sentence):
-        difference(a, change(b), draws=10)
 
 
 @pytest.mark.parametrize(
@@ -436,179 +215,6 @@ def test_domains_without_a_name_are_refused(true, predicted, sentence):
         confusion(true, predicted, ["real", "fake"])
 
 
-@pytest.fixture
-def three(two):
-    """Three seeds of one detector on the same frames, some better than others, the rows in another order each."""
-    a, _ = two
-    rng = np.random.default_rng(11)
-    return [
-        a.assign(score=a.score + shift * a.label + 0.5 * rng.normal(size=len(a))).sample(frac=1, random_state=number)
-        for number, shift in enumerate((0.0, -0.4, 0.6))
-    ]
-
-
-METHODS = ("all", "Deepfakes", "FaceSwap")
-
-
-def parts(tables, level, method):
-    """Each run's rows at a level, in the same order of videos and frames, of one method and the reals."""
-    for table in tables:
-        at = table.sort_values(["video", "frame"])
-        if level == "video":
-            at = at.groupby("video", as_index=False).agg({"label": "first", "method": "first", "score": "mean"})
-        yield at if method == "all" else at[(at.label == 0) | (at.method == method)]
-
-
-def resampled(tables, level, method, metric, draws, seed):
-    """A metric of each run on each draw of videos, one run's list after another."""
-    values = []
-    for part in parts(tables, level, method):
-        names = sorted(set(part.video))
-        rows_of = {name: np.flatnonzero(part.video == name) for name in names}
-        labels, scores, own = part.label.to_numpy(), part.score.to_numpy(), []
-        times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-        for counts in times:
-            rows = np.concatenate([rows_of[name].repeat(k) for name, k in zip(names, counts, strict=True)])
-            if 0 < labels[rows].sum() < len(rows):
-                own.append(metric(labels[rows], scores[rows]))
-        values.append(own)
-    return values
-
-
-def over_drawn_runs(values, seed):
-    """The mean, draw by draw, over as many runs as there are, drawn with replacement."""
-    runs, means = len(values), []
-    times = np.random.default_rng([seed, runs]).multinomial(runs, np.full(runs, 1 / runs), size=len(values[0]))
-    for draw, counts in enumerate(times):
-        means.append(sum(counts[run] * values[run][draw] for run in range(runs)) / runs)
-    return means
-
-
-def test_of_one_seed_the_mean_and_interval_are_the_reports(frames):
-    table, found = report(frames, draws=100), over_seeds([frames], draws=100)
-    expected = [
-        (row["level"], row["method"], metric, row[metric], row[f"{metric}_low"], row[f"{metric}_high"], 1)
-        for row in table.to_dict("records")
-        for metric in ("auc", "eer")
-    ]
-    columns = ["level", "method", "metric", "mean", "low", "high", "seeds"]
-    assert list(found[columns].itertuples(index=False, name=None)) == expected
-    assert found["std"].isna().all()
-
-
-def test_mean_and_spread_over_seeds_by_hand(three):
-    found = over_seeds(three, draws=20)
-    for level in ("frame", "video"):
-        for method in METHODS:
-            for metric, by_hand in (("auc", roc_auc_score), ("eer", eer_by_scan)):
-                values = [by_hand(part.label, part.score) for part in parts(three, level, method)]
-                mean = sum(values) / 3
-                row = found.set_index(["level", "method", "metric"]).loc[level, method, metric]
-                assert row["mean"] == pytest.approx(mean, abs=1e-12)
-                assert row["std"] == pytest.approx((sum((v - mean) ** 2 for v in values) / 2) ** 0.5, abs=1e-12)
-                assert row["seeds"] == 3
-    assert len(found) == 2 * 3 * 2
-
-
-def test_the_interval_over_seeds_equals_a_plain_loop(three):
-    found = over_seeds(three, draws=25, seed=4)
-    for level in ("frame", "video"):
-        for method in METHODS:
-            for metric, by_hand in (("auc", roc_auc_score), ("eer", eer_by_scan)):
-                drawn = over_drawn_runs(resampled(three, level, method, by_hand, 25, 4), 4)
-                row = found.set_index(["level", "method", "metric"]).loc[level, method, metric]
-                assert [row.low, row.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
-
-
-def test_seeds_that_differ_widen_the_interval(two):
-    a, _ = two
-    alone, alike = over_seeds([a], draws=300), over_seeds([a, a, a], draws=300)
-    assert alike[["low", "high"]].to_numpy() == pytest.approx(alone[["low", "high"]].to_numpy(), abs=1e-12)
-    assert (alike["std"] < 1e-12).all()
-    apart = over_seeds([a.assign(score=a.score + shift * a.label) for shift in (-0.8, 0, 0.8)], draws=300)
-    one, other = (table.query("method == 'FaceSwap' and metric == 'auc'") for table in (alike, apart))
-    assert ((other.high - other.low) > 1.2 * (one.high - one.low)).all()
-
-
-def test_of_one_seed_the_difference_over_seeds_is_the_difference(two):
-    a, b = two
-    expected = difference(a, b, draws=100, seed=3)
-    found = difference_over_seeds([a], [b], draws=100, seed=3)
-    columns = ["level", "difference", "low", "high"]
-    pd.testing.assert_frame_equal(found[found.method == "all"][columns].reset_index(drop=True), expected[columns])
-    assert found["std"].isna().all() and (found.seeds == 1).all()
-
-
-def test_the_difference_over_seeds_equals_a_plain_loop(three, two):
-    others = [two[1].assign(score=shift * two[1].score ** 3) for shift in (1, -1, 0.5)]
-    found = difference_over_seeds(three, others, draws=25, seed=2)
-    assert list(zip(found.level, found.method, strict=True)) == [(x, y) for x in ("frame", "video") for y in METHODS]
-    for row in found.itertuples():
-        aucs = [
-            [roc_auc_score(part.label, part.score) for part in parts(side, row.level, row.method)]
-            for side in (three, others)
-        ]
-        values = [a - b for a, b in zip(*aucs, strict=True)]
-        assert row.difference == pytest.approx(sum(values) / 3, abs=1e-12)
-        assert row.std == pytest.approx(np.std(values, ddof=1), abs=1e-12)
-        drawn = [resampled(side, row.level, row.method, roc_auc_score, 25, 2) for side in (three, others)]
-        apart = [[a - b for a, b in zip(*of, strict=True)] for of in zip(*drawn, strict=True)]
-        assert [row.low, row.high] == pytest.approx(np.quantile(over_drawn_runs(apart, 2), [0.025, 0.975]), abs=1e-12)
-
-
-def test_the_difference_over_seeds_turns_with_the_sides(three, two):
-    a, b = three[:2], [two[1], two[0]]
-    there, back = difference_over_seeds(a, b, draws=50), difference_over_seeds(b, a, draws=50)
-    assert there.difference.tolist() == pytest.approx((-back.difference).tolist(), abs=1e-12)
-    assert there.low.tolist() == pytest.approx((-back.high).tolist(), abs=1e-12)
-    assert there["std"].tolist() == pytest.approx(back["std"].tolist(), abs=1e-12)
-    assert (there.difference.abs() > 0.01).any()
-    none = difference_over_seeds(a, [one.sample(frac=1, random_state=9) for one in a], draws=50)
-    assert (none[["difference", "low", "high", "std"]] == 0).all(axis=None)
-
-
-def test_seeds_that_differ_widen_the_difference(two):
-    a, b = two
-    alike = difference_over_seeds([a] * 3, [b] * 3, draws=300)
-    apart = difference_over_seeds(
-        [a] * 3, [b.assign(score=b.score + shift * b.label) for shift in (-0.8, 0, 0.8)], draws=300
-    )
-    one, other = (table[table.method == "FaceSwap"] for table in (alike, apart))
-    assert ((other.high - other.low) > 1.5 * (one.high - one.low)).all()
-
-
-def test_seeds_that_cannot_be_averaged_or_paired_are_refused(two):
-    a, b = two
-    with pytest.raises(DidError, match="at least one run"):
-        over_seeds([])
-    with pytest.raises(DidError, match="1 rows .* have no partner"):
-        over_seeds([a, b, b.iloc[1:]], draws=10)
-    with pytest.raises(DidError, match="2 and 1 runs cannot be paired by seed: run both with the same seeds"):
-        difference_over_seeds([a, a], [b], draws=10)
-    with pytest.raises(DidError, match="0 and 0 runs cannot be paired"):
-        difference_over_seeds([], [])
-    for first, second in (([a, a], [b, b.iloc[1:]]), ([a, a.iloc[1:]], [b, b])):
-        with pytest.raises(DidError, match="1 rows .* have no partner"):
-            difference_over_seeds(first, second, draws=10)
-
-
-def test_means_over_draws_of_groups_equal_a_plain_loop():
-    groups, values = ["b", "a", "b", "c", "c", "c"], [1.0, 0.0, 0.0, 1.0, 1.0, 0.5]
-    expected = []
-    for times in np.random.default_rng(6).multinomial(3, np.full(3, 1 / 3), size=40):
-        drawn = []
-        for name, k in zip(["b", "a", "c"], times, strict=True):  # in the order in which they are met
-            for _ in range(k):
-                drawn += [v for g, v in zip(groups, values, strict=True) if g == name]
-        expected.append(sum(drawn) / len(drawn))
-    assert mean_draws(values, groups, draws=40, seed=6).tolist() == pytest.approx(expected, abs=1e-12)
-    assert len(set(expected)) > 3
-
-
-def test_one_group_gives_one_mean():
-    assert mean_draws([1, 0, 0, 1, 1], ["a"] * 5, draws=7).tolist() == [0.6] * 7
-
-
 def test_half_a_million_scores_take_less_than_two_seconds():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 560_000)
@@ -616,49 +222,6 @@ def test_half_a_million_scores_take_less_than_two_seconds():
     start = time.process_time()
     auc(labels, scores), eer(labels, scores), delong(labels, scores)
     assert time.process_time() - start < 2
-
-
-# --- several methods on the same draws -------------------------------------------------------------------------------
-
-
-def scored_methods(seed, shift=0.0, videos=6, frames=3):
-    """Made-up scores: reals and the methods A and B, which score higher by 1 + shift and by 0.5."""
-    rng = np.random.default_rng(seed)
-    rows = [
-        {"video": f"{method}/{video}", "frame": frame, "label": int(method != "real"), "method": method,
-         "identity": f"{video}", "score": rng.normal() + lift}
-        for method, lift in (("real", 0.0), ("A", 1.0 + shift), ("B", 0.5))
-        for video in range(videos)
-        for frame in range(frames)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def test_the_draws_over_methods_are_those_of_copied_rows():
-    """Each draw again by the plain way: the rows of a video as often as it was drawn, and another library's AUC."""
-    scored = [scored_methods(0), scored_methods(1, 0.5).sample(frac=1, random_state=0)]
-    drawn = evaluation.auc_draws(scored, ["A", "B"], draws=20, seed=3)
-    videos = sorted(set(scored[0].video))
-    times = np.random.default_rng(3).multinomial(len(videos), np.full(len(videos), 1 / len(videos)), size=20)
-    kept = []
-    for count in times:
-        often = dict(zip(videos, count, strict=True))
-        if not all(any(n and v.startswith(m) for v, n in often.items()) for m in ("real", "A", "B")):
-            continue
-        copies = [one.loc[one.index.repeat(one.video.map(often))] for one in scored]
-        parts = [[of[of.method.isin(["real", method])] for method in "AB"] for of in copies]
-        kept.append([[roc_auc_score(part.label, part.score) for part in of] for of in parts])
-    assert drawn.shape == (2, 2, len(kept)) and len(kept) > 15
-    assert np.allclose(drawn, np.moveaxis(np.array(kept), 0, -1), rtol=0, atol=1e-12)
-
-
-def test_draws_over_methods_need_methods_and_the_same_frames():
-    with pytest.raises(DidError, match="need both classes"):
-        evaluation.auc_draws([scored_methods(0)], ["C"])
-    with pytest.raises(DidError, match="not about the same frames"):
-        evaluation.auc_draws([scored_methods(0), scored_methods(1, videos=5)], ["A"])
-    with pytest.raises(DidError, match="at least one detector"):
-        evaluation.auc_draws([], ["A"])
 
 
 # --- calibration ---------------------------------------------------------------------------------------------------

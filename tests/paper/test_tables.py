@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -171,7 +172,7 @@ def domains_of(outcome, **options):
 
 
 def test_domains_are_those_that_the_runs_take_the_faces_for(tiny_outcome, tiny_source):
-    confusion, table = domains_of(tiny_outcome, draws=20)
+    confusion, table = domains_of(tiny_outcome)
     faces = split_faces(tiny_source[1], tiny_outcome.runs["DID"][0].settings)["test"]
     images = torch.stack([faces[i]["image"] for i in range(len(faces))])
     counts = np.zeros((5, 5))
@@ -192,27 +193,30 @@ def test_accuracies_of_domains_and_their_intervals_by_hand(tiny_outcome, tiny_so
         taken_for.append(np.where(rng.uniform(size=40) < 0.6, faces.domains, rng.integers(0, 5, 40)))
     given = iter(taken_for)
     monkeypatch.setattr(measures, "domain_predictions", lambda task, faces: next(given))
-    confusion, table = domains_of(tiny_outcome, draws=200, seed=4)
+    confusion, table = domains_of(tiny_outcome)
     names, of = faces.domain_names, table.set_index("row")
     assert of.index.tolist() == [*names, "mean"]
     assert confusion.index.tolist() == confusion.columns.tolist() == names
     assert confusion.to_numpy().sum(1) == pytest.approx(1)
 
     right = [[float(a == b) for a, b in zip(one, faces.domains, strict=True)] for one in taken_for]
-    per_seed, drawn = np.zeros((2, 5)), []
+    per_seed, people = np.zeros((2, 5)), np.array(evaluation.people(faces.rows))
+    times = np.random.default_rng(0).multinomial(2, [0.5, 0.5], size=1000)  # two pairs of people
+    assert sorted(set(people)) == ["000000", "000001"]
+    number = np.array([int(each) for each in people])
     for domain in range(5):
         mine = [i for i in range(40) if faces.domains[i] == domain]
         for seed in (0, 1):
             per_seed[seed, domain] = sum(right[seed][i] for i in mine) / 8
-        both = [(right[0][i] + right[1][i]) / 2 for i in mine]
-        drawn.append(evaluation.mean_draws(both, faces.rows.video[mine], 200, 4 + domain))
         found = of.loc[names[domain]]
         assert found.ours == pytest.approx(per_seed[:, domain].mean()) == np.diag(confusion)[domain]
-        assert [found.low, found.high] == pytest.approx(np.quantile(drawn[-1], [0.025, 0.975]))
+        weights = times[:, number[mine]]
+        over = [(weights @ np.array(right[seed])[mine]) / weights.sum(1) for seed in (0, 1)]
+        drawn = evaluation.Drawn(per_seed[:, domain], np.array(over), 2, (0.5, 4))
+        assert [found.low, found.high] == pytest.approx(evaluation.ends(drawn))
     mean = of.loc["mean"]
     assert mean.ours == pytest.approx(per_seed.mean())
     assert of["std"].tolist() == pytest.approx([*per_seed.std(0, ddof=1), per_seed.mean(1).std(ddof=1)])
-    assert [mean.low, mean.high] == pytest.approx(np.quantile(sum(drawn) / 5, [0.025, 0.975]))
     assert ((of.low <= of.ours) & (of.ours <= of.high)).all() and mean.low < mean.ours < mean.high
     assert (mean.paper, of.paper["FaceSwap"]) == (0.91, 0.99) and np.isnan(of.paper["Deepfakes"])
     assert (of.metric == "accuracy").all() and (of.seeds == 2).all() and of.run_here.all()
@@ -245,11 +249,13 @@ def test_saliency_is_of_one_frame_a_video_of_the_first_people(tiny_outcome, monk
 
     asked = []
 
-    def overlap_table(task, faces, root, margin, names):
+    def overlap_faces(task, faces, root, margin, names):
         asked.append((len(faces), root, margin, tuple(names)))
-        return overlaps(0.35, 0.2).drop(columns="data")
 
-    monkeypatch.setattr(explain, "overlap_table", overlap_table)
+    apart = pd.DataFrame({"method": ["Deepfakes"], "difference": [0.1], "low": [0.05], "high": [0.15]})
+    monkeypatch.setattr(explain, "overlap_faces", overlap_faces)
+    monkeypatch.setattr(explain, "overlap_table", lambda _: overlaps(0.35, 0.2).drop(columns="data"))
+    monkeypatch.setattr(explain, "overlap_difference", lambda _: apart)
     found = measures.saliency(tiny_outcome, people=1, sources=["ffpp"])
     assert asked == [(5, tiny_outcome.sources["ffpp"].root, 0.3, ("I_df", "I_dom"))]
     pd.testing.assert_frame_equal(found["overlap"], overlaps(0.35, 0.2).assign(data="ffpp"))
@@ -352,7 +358,7 @@ def test_without_known_regions_or_with_empty_maps_fig_6_says_so():
     assert verdicts.saliency(unknown(NAN, 0.6)) == [
         "One map of each face, or both, are 0 everywhere: nothing to compare."
     ]
-    assert verdicts.maps_apart(unknown(0.2, 0.6)) == "Not tested: no forged region is known."
+    assert verdicts.maps_apart(unknown(0.2, 0.6)).startswith("Not tested: no forged region is known")
 
 
 # --- Fig. 7 -----------------------------------------------------------------------------------------------------------
@@ -512,7 +518,7 @@ def test_open_choices_name_those_that_differ_clearly():
     said = told("open_choices", differences=differences)
     assert said[0] == "merge = product on CDF2: -0.100 [-0.150, -0.050] against the default."
     assert len(said) == 2 and said[1].startswith("Of 2 differences from the default, 1 have intervals that do not")
-    assert "about 0.1 would by chance. They are from one seed." in said[1]
+    assert "with one seed, the difference between two seeds can look like one between two choices" in said[1]
     differences[0]["high"] = 0.01
     (said,) = told("open_choices", differences=differences)
     assert said.startswith("Of 2 differences from the default, 0 have")
@@ -557,7 +563,7 @@ def test_the_matrix_over_methods_is_that_of_the_scores():
         scores = tests[line.train].scores
         part = scores[scores.method.isin(["real", line.test])]
         assert line.auc == pytest.approx(roc_auc_score(part.label, part.score), abs=1e-12)
-        assert (line.low, line.high) == evaluation.interval(part.label, part.score, part.video)
+        assert (line.low, line.high) == evaluation.interval(part.label, part.score, part.identity)
     wide = start_module.method_matrix(table)
     assert wide.shape == (3, 2) and wide.index.tolist() == ["A", "B", "all"]
     own, other = table.iloc[0], table.iloc[2]
@@ -572,9 +578,14 @@ def test_drops_over_methods_are_paired():
     assert drops.index.tolist() == ["A", "B", "mean"]
     assert drops["drop"]["A"] == pytest.approx(auc["A", "A"] - auc["A", "B"], abs=1e-12)
     assert drops["drop"]["mean"] == pytest.approx((drops["drop"]["A"] + drops["drop"]["B"]) / 2, abs=1e-12)
-    drawn = evaluation.auc_draws([tests[name].scores for name in "AB"], ["A", "B"], 200)
-    both = ((drawn[0, 0] - drawn[0, 1]) + (drawn[1, 1] - drawn[1, 0])) / 2
-    assert (drops.low["mean"], drops.high["mean"]) == pytest.approx(evaluation.low_high(both))
+    drawn = {}
+    for train, test in itertools.product("AB", repeat=2):
+        part = tests[train].scores.query("method in ['real', @test]")
+        drawn[train, test] = evaluation.draws([part], "auc", [part.identity], number=200)
+    gaps = [drawn["A", "A"] - drawn["A", "B"], drawn["B", "B"] - drawn["B", "A"]]
+    both = evaluation.Drawn.average(gaps)
+    assert (drops.low["mean"], drops.high["mean"]) == pytest.approx(evaluation.ends(both))
+    assert (drops.low["A"], drops.high["A"]) == pytest.approx(evaluation.ends(gaps[0]))
     # Two detectors are steadier than one.
     width = drops.high - drops.low
     assert width["mean"] < min(width["A"], width["B"])

@@ -77,10 +77,16 @@ class Drawn:
     @property
     def variances(self) -> tuple[float, float]:
         """The variance of the mean that is due to people, and that which is due to seeds (0 for one run)."""
-        over_people = float(np.nanvar(self.draws.mean(0), ddof=1)) * self.people / max(self.people - 1, 1)
+        over_people, over_seeds = self._measured
         if self.floor:
             m = self._kept_inside
             over_people = max(over_people, self.floor[0] * m * (1 - m) / self.people)
+        return over_people, over_seeds
+
+    @property
+    def _measured(self) -> tuple[float, float]:
+        """The variances as they were measured, without the floor."""
+        over_people = float(np.nanvar(self.draws.mean(0), ddof=1)) * self.people / max(self.people - 1, 1)
         return over_people, float(self.values.var(ddof=1)) / len(self.values) if len(self.values) > 1 else 0.0
 
     @property
@@ -117,7 +123,8 @@ def people(table: pd.DataFrame) -> Array:
     """Return the unit of each row that is drawn: its people, by the rule of its data set (`UNITS`), (n,).
 
     `pair` is everybody who is connected by swaps: in FF++ a target and a source that swap with each other. `target` is
-    the person whose video was forged, `image` the video or picture itself.
+    the person whose video was forged; it also takes the place of `pair` if swaps connect more than half of all rows.
+    `image` is the video or picture itself.
 
     Args:
         table: columns `video` and `identity` (people joined by "+", the target first), and `dataset` if it is known.
@@ -128,10 +135,10 @@ def people(table: pd.DataFrame) -> Array:
         return table["video"].to_numpy()
     identities, of = np.unique(table["identity"].astype(str).to_numpy(), return_inverse=True)
     names = [identity.split("+") for identity in identities]
-    if kind == "target":
+    labels = families(names)[of]
+    if kind == "target" or np.bincount(labels).max() > len(labels) / 2:
         return np.array([each[0] for each in names])[of]
-    labels = families(names)
-    return np.array([f"{label:06d}" for label in labels])[of]
+    return np.array([f"{label:06d}" for label in labels])
 
 
 def draws(
@@ -239,13 +246,15 @@ def ends_of_difference(a: Drawn, b: Drawn, level: float = 0.95) -> tuple[float, 
     Source: Zou, "Toward using confidence intervals to compare correlations", Psychological Methods 12 (2007).
     """
     difference = a.mean - b.mean
+    if (a - b).se == 0:  # the same scores, or the same ranking of them
+        return difference, difference
     (low_a, high_a), (low_b, high_b) = ends(a, level), ends(b, level)
     both = np.stack([a.draws.mean(0), b.draws.mean(0)])
     together = np.cov(both[:, np.isfinite(both).all(0)])[0, 1] * a.people / max(a.people - 1, 1)
     if len(a.values) > 1:
         together += np.cov(a.values, b.values)[0, 1] / len(a.values)
-    r = together / (a.se * b.se) if a.se * b.se > 0 else 0.0
-    r = min(max(r, -1.0), 1.0)
+    spread = float(np.sqrt(sum(a._measured) * sum(b._measured)))
+    r = min(max(together / spread, -1.0), 1.0) if spread > 0 else 0.0
 
     def reach(x: float, y: float) -> float:
         return float(np.sqrt(max(x**2 + y**2 - 2 * r * x * y, 0)))
