@@ -1,4 +1,4 @@
-"""AUC, EER, DeLong's variance and bootstrap intervals, on frames and on videos; calibration, confusion, seeds.
+"""AUC and EER on frames and on videos; their ROC curves for many weightings at once; confusion of domains.
 
 Labels: 1 = fake, 0 = real; higher scores mean fake.
 """

@@ -23,6 +23,7 @@ from did.paper.parameters import PARAMETERS
 from did.utils.files import write_atomically
 from did_book.build import equations, page
 from did_book.build.checkout import TOC, ready
+from did_book.pages.coverage import coverage_page
 
 #: Where the table of contents and everybody's links expect the executed pages.
 EXECUTED = "book/executed"
@@ -228,7 +229,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
     if problems:
         raise DidError("the book is not built:\n" + "\n".join(f"- {problem}" for problem in problems))
     texts = {f"{name}.ipynb": nbformat.writes(page.finish(nb, name, repository)) + "\n" for name, nb in pages.items()}
-    texts |= {f"{name}.md": make(pages) for name, make in GENERATED.items()}
+    texts |= {f"{name}.md": make(root, pages) for name, make in GENERATED.items()}
     folder = root / EXECUTED
     folder.mkdir(parents=True, exist_ok=True)
     for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that no longer exist.
@@ -252,6 +253,7 @@ def timings(pages: Mapping[str, nbformat.NotebookNode]) -> str:
 
 #: Pages that no notebook makes.
 GENERATED = {
-    "equations": lambda pages: equations.equations_page({name: equations.prose(nb) for name, nb in pages.items()}),
-    "timings": timings,
+    "coverage": lambda root, _: coverage_page(root),
+    "equations": lambda _, pages: equations.equations_page({name: equations.prose(nb) for name, nb in pages.items()}),
+    "timings": lambda _, pages: timings(pages),
 }
