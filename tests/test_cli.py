@@ -203,6 +203,7 @@ ON_READ_ONLY = [
     ("export {run} {place}/x --onnx", "{place}/x"),
     ("data check ffpp --root {standin}", None),
     ("data check ffpp --preset smoke", "{home}/data/stand-in"),
+    ("runs train table1_intra_cross --preset smoke --dry", None),
     ("runs list", None),
     ("runs show {run}", None),
     ("runs rm {run} --yes", "{home}/runs/{run}"),

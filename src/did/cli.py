@@ -422,6 +422,52 @@ def runs() -> None:
     """List, show or remove the finished runs in runs/."""
 
 
+@runs.command("train")
+@_plugin
+@click.argument("experiments", nargs=-1, required=True)
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--seeds", help="Such as 0,1,2; by default those of each experiment.")
+@click.option(
+    "--jobs", default="auto", show_default=True, help="Runs at a time: a number, or auto for the cores or GPUs."
+)
+@click.option("--slice", "share", help="Only a part of the plan, such as 3/16, for a batch system's array.")
+@click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
+@click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
+@click.option("--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/.")
+@click.option("--dry", is_flag=True, help="Print the plan and train nothing.")
+def train_plan(
+    experiments: tuple[str, ...],
+    preset: str,
+    seeds: str | None,
+    jobs: str,
+    share: str | None,
+    edition: str,
+    faces: str | None,
+    root: Path | None,
+    dry: bool,
+) -> None:
+    """Train every run that the tables EXPERIMENTS need, once each, several at a time.
+
+    Cached: finished runs are skipped. Interrupted and called again, it resumes. Afterwards the tables' notebooks only
+    read the runs.
+    """
+    from did.paper import plan as of
+
+    if jobs != "auto" and not (jobs.isdigit() and int(jobs) > 0):
+        raise DidError(f"--jobs takes a number from 1 up, or auto, not {jobs!r}")
+    whole = of.plan(experiments, preset, seeds, edition, faces, None if root is None else str(root))
+    mine = of.part(whole, share) if share else whole
+    if dry:
+        for job in mine:
+            options = "".join(f" {name}={value}" for name, value in job.options)
+            click.echo(
+                f"{job.task}{options} on {job.settings.source}, {job.settings.backbone}, seed {job.settings.seed}"
+            )
+    else:
+        of.train(mine, None if jobs == "auto" else int(jobs))
+    click.echo(f"{len(mine)} of {len(whole)} runs" + (" planned" if dry else " finished"))
+
+
 @runs.command("list")
 def list_command() -> None:
     """List the runs, one per line, the oldest first."""

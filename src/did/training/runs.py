@@ -209,9 +209,8 @@ def run(
 ) -> Run:
     """Train on the source's train split, select on its validation split, and test on its test split.
 
-    Cached: the same inputs return the finished run. A killed run resumes from its last checkpoint.
-
-    Cached: the same inputs return the finished run, see `run_name`. The folder gets that name only when all is written:
+    Cached: the same inputs return the finished run, see `run_name`. A killed run resumes from its last checkpoint. The
+    folder gets that name only when all is written:
     an interrupted run is resumed, never taken for done.
 
     Args:

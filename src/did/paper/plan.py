@@ -1,0 +1,185 @@
+"""The plan: every run that the tables asked for need, once each, trained several at a time.
+
+A run is independent of the others and named by what decides it, so the plan is a set of names: what is finished is
+skipped, what is interrupted is resumed, and any number of machines can take a slice each.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from did.errors import DidError
+from did.paper.conduct import experiment, rows_of, seed_list
+from did.settings import Settings
+from did.sources import face_store, open_source
+from did.training.runs import evaluate, run
+from did.utils.processes import command
+from did.utils.workers import cores
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run and what it is tested on.
+
+    Attributes:
+        task: its name.
+        settings: of the run, with its seed and source.
+        options: the task's own, as sorted pairs.
+        tests: names of the sources that it is tested on.
+        open: how its sources are opened: preset, edition, faces and data_root, as `did.paper.conduct.conduct` has them.
+    """
+
+    task: str
+    settings: Settings
+    options: tuple[tuple[str, Any], ...]
+    tests: tuple[str, ...]
+    open: tuple[tuple[str, Any], ...]
+
+    def as_json(self) -> str:
+        """Return the job as text, for a process of its own."""
+        return json.dumps({**dataclasses.asdict(self), "settings": self.settings.as_dict()})
+
+    @classmethod
+    def of(cls, text: str) -> "Job":
+        """Return the job that `as_json` wrote."""
+        known = json.loads(text)
+        pairs = {name: tuple(map(tuple, known[name])) for name in ("options", "open")}
+        return cls(known["task"], Settings.of(known["settings"]), tests=tuple(known["tests"]), **pairs)
+
+    def source(self, name: str) -> Any:
+        """Open one of its sources."""
+        known = dict(self.open)
+        root = known["data_root"]
+        folder = None if root is None or known["edition"] == "stand-in" else Path(root) / name
+        return open_source(name, known["edition"], folder, known["faces"], known["preset"], False)
+
+    def train(self) -> None:
+        """Train the run and test it, or find both finished."""
+        done = run(self.source(self.settings.source), self.settings, self.task, options=dict(self.options),
+                   progress=False)  # fmt: skip
+        for name in self.tests:
+            evaluate(done, self.source(name), progress=False)
+
+
+def plan(
+    names: Sequence[str],
+    preset: str = "laptop",
+    seeds: Any = None,
+    edition: str = "auto",
+    faces: str | None = None,
+    data_root: str | None = None,
+) -> list[Job]:
+    """List the runs that experiments need, once each; a run is tested on all that any of them tests it on.
+
+    Args:
+        names: of experiments; a number of seeds for each is its own, see `did.paper.conduct.seed_list`.
+        preset, seeds, edition, faces, data_root: as `did.paper.conduct.conduct`.
+
+    Raises:
+        DidError: If an experiment, a preset or the seeds are not valid.
+
+    Examples:
+        >>> len(plan(["table1_intra_cross", "table2_diffusion"], "laptop", seeds=1))  # the two tables share their runs
+        4
+    """
+    opened = tuple({"preset": preset, "edition": edition, "faces": faces, "data_root": data_root}.items())
+    found: dict[tuple[Any, ...], set[str]] = {}
+    for name in names:
+        what = experiment(name)
+        tests = {source for source, _ in what.tests.values()}
+        for seed in seed_list(seeds, 1 if preset == "smoke" else what.seeds):
+            for row in rows_of(what, preset):
+                if row.task:
+                    key = (row.task, row.settings(preset, seed, what.train), tuple(sorted(row.options.items())))
+                    found.setdefault(key, set()).update(tests)
+    return [Job(task, settings, options, tuple(sorted(tests)), opened)
+            for (task, settings, options), tests in found.items()]  # fmt: skip
+
+
+def part(jobs: Sequence[Job], text: str) -> list[Job]:
+    """Return a slice of a plan for one job of a batch system's array, such as "3/16": every 16th, from the third.
+
+    Raises:
+        DidError: If it is not two whole numbers, the first from 1 to the second.
+    """
+    number, _, of = text.partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise DidError(f"a slice is a number of how many, such as 3/16, not {text!r}")
+    return list(jobs)[int(number) - 1 :: int(of)]
+
+
+def at_once(jobs: int | None) -> tuple[int, int]:
+    """Return how many runs to train at a time, and with how many threads each.
+
+    By default one run per GPU, or per core with one thread each: a step of a run takes 1.9 times as long on one thread
+    as on two (measured on 2 cores at preset laptop), so two runs side by side are as fast as one after the other on
+    two threads, and on more cores a single run gains less from every further thread.
+    """
+    import torch
+
+    many = jobs or torch.cuda.device_count() or cores()
+    return many, max(1, cores() // many)
+
+
+def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True) -> None:
+    """Train what is not finished, several at a time, each in a process of its own.
+
+    The data sets are written and prepared first, once, so that the processes only read them. Interrupted, it stops its
+    processes; called again, it resumes.
+
+    Args:
+        jobs: from `plan`.
+        many: how many at a time, see `at_once`.
+        progress: show a bar for the whole.
+
+    Raises:
+        DidError: If a run fails, after the others that have begun are finished; the sentence is the run's.
+    """
+    crops = {(name, s.frames, s.image_size, s.crop_margin): job for job in jobs for s in (job.settings,)
+             for name in (s.source, *job.tests)}  # fmt: skip
+    for (name, *_), job in crops.items():
+        face_store(job.source(name), job.settings, progress)
+    number, threads = at_once(many)
+    waiting, running, failed = list(jobs), list[tuple[subprocess.Popen, int]](), list[str]()
+    devices = list(range(number))
+    with tqdm(total=len(jobs), desc="runs", unit="run", disable=not progress) as bar:
+        try:
+            while (waiting and not failed) or running:
+                while waiting and len(running) < number and not failed:
+                    running.append((_start(waiting.pop(0), threads, device := devices.pop(0)), device))
+                for each in [each for each in running if each[0].poll() is not None]:
+                    running.remove(each)
+                    devices.append(each[1])
+                    errors = each[0].communicate()[1]
+                    if each[0].returncode:
+                        failed.append(errors.strip().splitlines()[-1] if errors.strip() else "a run was killed")
+                    bar.update(not each[0].returncode)
+                time.sleep(0.05)
+        finally:
+            for process, _ in running:
+                process.terminate()
+            for process, _ in running:
+                process.wait()
+    if failed:
+        raise DidError(f"a run of the plan failed: {failed[0]}")
+
+
+def _start(job: Job, threads: int, device: int) -> subprocess.Popen:
+    code = "import sys; from did.paper.plan import Job; Job.of(sys.stdin.read()).train()"
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = shown.split(",") if shown else [str(number) for number in range(64)]
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": gpus[device % len(gpus)]}
+    process = subprocess.Popen(command(code), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               text=True, env=env)  # fmt: skip
+    assert process.stdin
+    process.stdin.write(job.as_json())
+    process.stdin.close()
+    process.stdin = None
+    return process

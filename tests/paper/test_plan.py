@@ -1,0 +1,86 @@
+"""The plan: each run once, in slices, several at a time, resumed after an interruption."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from did.cli import main
+from did.errors import DidError
+from did.paper import plan as of
+from did.paper.conduct import conduct
+from did.settings import Settings
+from did.training import runs
+
+TABLES = ["table1_intra_cross", "table2_diffusion", "fig5_domains"]
+
+
+def test_tables_that_share_runs_need_them_once():
+    alone = of.plan(TABLES[:1], "laptop")
+    both = of.plan(TABLES, "laptop")
+    assert len({(job.task, job.settings) for job in both}) == len(both) == len(alone) == 4 * 5
+    assert {job.tests for job in alone} == {("cdf2", "ffpp")} and {job.tests for job in both} == {
+        ("cdf2", "diff", "ffpp")
+    }
+    assert len(of.plan(TABLES, "laptop", seeds="3")) == 4
+
+
+def test_a_job_survives_the_way_to_another_process():
+    for job in of.plan(["open_choices", "table4_ablation"], "smoke", faces="london"):
+        assert of.Job.of(job.as_json()) == job
+
+
+def test_slices_are_a_partition():
+    jobs = of.plan(TABLES, "laptop")
+    slices = [of.part(jobs, f"{n}/3") for n in (1, 2, 3)]
+    assert sorted(id(job) for of_slice in slices for job in of_slice) == sorted(map(id, jobs))
+    assert max(map(len, slices)) - min(map(len, slices)) <= 1
+    for wrong in ("0/3", "4/3", "a/3", "3", "-1/3"):
+        with pytest.raises(DidError, match="a slice is a number of how many, such as 3/16"):
+            of.part(jobs, wrong)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_plans_runs_are_those_that_the_table_takes(home, monkeypatch):
+    said = CliRunner().invoke(
+        main, ["runs", "train", "fig7_embeddings", "--preset", "smoke", "--jobs", "2", "--edition", "stand-in"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert said.stdout.strip().endswith("2 of 2 runs finished")
+    monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("trained again"))
+    outcome = conduct("fig7_embeddings", "smoke", "stand-in", progress=False)
+    assert {one.folder.parent for of_row in outcome.runs.values() for one in of_row} == {home / "runs"}
+
+
+def test_a_failing_run_is_one_sentence_and_the_rest_is_not_begun(home):
+    (job, other) = of.plan(["fig7_embeddings"], "smoke", edition="stand-in")
+    of.train([other], 1, progress=False)
+    broken = of.Job("did", Settings.of({**job.settings.as_dict(), "pretrained": "/none.pth"}), (), ("ffpp",), job.open)
+    with pytest.raises(DidError, match="a run of the plan failed: .*'/none.pth' is neither a file"):
+        of.train([broken, job], 1, progress=False)
+    assert len([folder for folder in (home / "runs").iterdir() if (folder / "record.json").is_file()]) == 1
+
+
+@pytest.mark.slow
+def test_a_plan_that_is_killed_is_resumed_with_the_same_records(home):
+    command = [sys.executable, "-m", "did.cli", "runs", "train", "table4_ablation", "--preset", "smoke", "--jobs", "2",
+               "--edition", "stand-in"]  # fmt: skip
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list(home.glob("runs/*/record.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    killed.send_signal(signal.SIGINT)
+    assert killed.wait(30) != 0
+    before = {path: path.read_bytes() for path in home.glob("runs/*/record.json")}
+    assert 0 < len(before) < 6
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert len(list(home.glob("runs/*/record.json"))) == 6
+    assert all(path.read_bytes() == text for path, text in before.items())
