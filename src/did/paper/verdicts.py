@@ -66,9 +66,8 @@ def powered(record: Record) -> list[str]:
         return []
     least, most = (pick(found, key=lambda row: row["smallest"]) for pick in (min, max))
     said = [
-        f"With {int(least['people'])} people and {_seeds(int(least['seeds']))}, a difference of "
-        f"{least['smallest']:.3f} ({least['a']} − {least['b']} on {least['test']}) to {most['smallest']:.3f} "
-        f"({most['a']} − {most['b']} on {most['test']}) would have been found in 80% of cases."
+        f"With {_seeds(int(least['seeds']))}, a difference of {_found(least)} to {_found(most)} would have been found "
+        "in 80% of cases."
     ]
     hard = [row for row in found if row["paper"] > 0 and row["smallest"] > row["paper"]]
     for row in hard[:3]:
@@ -80,6 +79,10 @@ def powered(record: Record) -> list[str]:
                 f"{what} takes about {int(row['people needed'])} people and {_seeds(int(row['seeds needed']))}."
             )
     return said
+
+
+def _found(row: dict[str, Any]) -> str:
+    return f"{row['smallest']:.3f} ({row['a']} − {row['b']} on {row['test']}, {int(row['people'])} units of people)"
 
 
 def backbones(record: Record) -> list[str]:

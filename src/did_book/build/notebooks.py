@@ -20,10 +20,12 @@ from papermill.exceptions import PapermillExecutionError
 
 from did.errors import DidError, nearest
 from did.paper.parameters import PARAMETERS
+from did.paper.records import load
 from did.utils.files import write_atomically
 from did_book.build import equations, page
 from did_book.build.checkout import TOC, ready
 from did_book.pages.coverage import coverage_page
+from did_book.pages.found import found_page
 
 #: Where the table of contents and everybody's links expect the executed pages.
 EXECUTED = "book/executed"
@@ -254,6 +256,7 @@ def timings(pages: Mapping[str, nbformat.NotebookNode]) -> str:
 #: Pages that no notebook makes.
 GENERATED = {
     "coverage": lambda root, _: coverage_page(root),
+    "found": lambda root, _: found_page(load(root / "results")),
     "equations": lambda _, pages: equations.equations_page({name: equations.prose(nb) for name, nb in pages.items()}),
     "timings": lambda _, pages: timings(pages),
 }

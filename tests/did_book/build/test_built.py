@@ -12,7 +12,17 @@ from did.errors import DidError
 from did_book.build.book import build
 
 ROOT = Path(__file__).resolve().parents[3]
-PARTS = ("_config.yml", "benchmarks/results", "book", "notebooks", "examples", "src", "tests", "requirements.lock")
+PARTS = (
+    "_config.yml",
+    "benchmarks/results",
+    "results",
+    "book",
+    "notebooks",
+    "examples",
+    "src",
+    "tests",
+    "requirements.lock",
+)
 
 
 @pytest.fixture(scope="module")

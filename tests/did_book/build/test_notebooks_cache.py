@@ -19,6 +19,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "PARAMETERS", {"first": ("preset",), "second": ("preset", "source")})
     monkeypatch.setattr(chapters, "READS", {"second": "results/*.json"})
     monkeypatch.setattr(equations, "EQUATIONS", {})
+    monkeypatch.setattr(chapters, "load", lambda _: [])
     monkeypatch.setattr(chapters, "coverage_page", lambda root: "# Intervals\n")
     monkeypatch.setattr(equations, "gaps", lambda *_: [])
     for name in ("book", "notebooks", "results", "src/did/method", "src/did_book/build"):

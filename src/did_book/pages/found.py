@@ -1,0 +1,143 @@
+"""The page "What we found": one row per question, each with number, interval and link, computed from the records."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from did.paper.records import Record, comparisons, frame, kind
+from did.paper.verdicts import claims
+
+_SO = {
+    "ahead": "yes, the interval lies above 0",
+    "behind": "no, the interval lies below 0",
+    "undecided": "not decided, the interval contains 0",
+}
+_INTRO = """# What we found
+
+The answers of this copy of the book, from its records. All numbers are from **{kinds}**: they tell how the method
+behaves here, and reproduce no number of the paper. Each row names the page that has its seeds, people and protocol, and
+the published numbers. AUCs are per frame, with 95% intervals over people and seeds.
+"""
+
+
+def found_page(entries: Sequence[Record]) -> str:
+    """Return the page as MyST text.
+
+    Args:
+        entries: records; of several of an experiment, the first one from drawn faces is taken.
+    """
+    of = {entry["experiment"]: entry for entry in sorted(entries, key=lambda entry: entry["bank"] == "drawn")}
+    rows = [row for make in _QUESTIONS for row in [make(of)] if row]
+    kinds = ", ".join(dict.fromkeys(kind(entry) for entry in of.values()))
+    lines = [f"| {question} | {answer} | [](./{page}) |" for question, answer, page in rows]
+    return "\n".join([_INTRO.format(kinds=kinds), "| question | answer here | where |", "|---|---|---|", *lines]) + "\n"
+
+
+def _auc(entry: Record) -> pd.DataFrame:
+    rows = frame(entry["rows"])
+    return rows[(rows.level == "frame") & (rows.metric == "auc") & rows.run_here.astype(bool)].set_index(
+        ["row", "test"]
+    )
+
+
+def _number(row: pd.Series) -> str:
+    return f"{row.ours:.3f} [{row.low:.3f}, {row.high:.3f}]"
+
+
+def _pairs(entry: Record, a: str, b: str) -> pd.DataFrame:
+    found = comparisons([entry])
+    return found[(found.a == a) & (found.b == b)]
+
+
+def _told(found: pd.DataFrame) -> str:
+    return "; ".join(
+        f"on {row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] ({_SO[row.so]})"
+        for row in found.itertuples()
+    )
+
+
+_Row = tuple[str, str, str]
+
+
+def _fails(of: dict[str, Record]) -> _Row | None:
+    if "table1_intra_cross" not in of:
+        return None
+    auc = _auc(of["table1_intra_cross"])
+    own, other = (auc.loc["BCE", test] for test in ("FF++", "CDF2"))
+    answer = "Yes" if other.high < own.low else "Not clearly"
+    said = f"{answer}: BCE has {_number(own)} on its own data set and {_number(other)} on the next."
+    return "Does a detector fail on the next forgery?", said, "table1_intra_cross"
+
+
+def _better(of: dict[str, Record]) -> _Row | None:
+    told = [_told(_pairs(of[name], "DID", "BCE")) for name in ("table1_intra_cross", "table2_diffusion") if name in of]
+    if not any(told):
+        return None
+    return "Is DID better than BCE, and where?", f"DID − BCE: {'; '.join(filter(None, told))}.", "table1_intra_cross"
+
+
+def _control(of: dict[str, Record]) -> _Row | None:
+    names = ("table1_intra_cross", "table2_diffusion")
+    told = [_told(_pairs(of[name], "DID", "(k+1)-way CE")) for name in names if name in of]
+    if not any(told):
+        return None
+    return (
+        "Is it the decomposition, or knowing the methods' names?",
+        f"DID less a plain backbone with (k+1)-way cross-entropy: {'; '.join(filter(None, told))}.",
+        "table1_intra_cross",
+    )
+
+
+def _ablation(of: dict[str, Record]) -> _Row | None:
+    if "table4_ablation" not in of:
+        return None
+    full = "DID, T's own step × 1"
+    parts = [
+        (name, _pairs(of["table4_ablation"], full, name)) for name in ("w/o T", "w/o A_dom", "w/o A_dom and L_dom")
+    ]
+    told = "; ".join(f"{name}: {_told(found)}" for name, found in parts if len(found))
+    return "What does DID lose without one of its parts?", f"The whole less {told}.", "table4_ablation"
+
+
+def _split(of: dict[str, Record]) -> _Row | None:
+    if "fig7_embeddings" not in of:
+        return None
+    said = [
+        sentence for sentence in of["fig7_embeddings"]["sentences"] if sentence.startswith(("From I_df", "The domain"))
+    ]
+    return "Does the split make I_df independent of the method?", " ".join(said), "fig7_embeddings"
+
+
+def _alpha(of: dict[str, Record]) -> _Row | None:
+    if "fig4_alpha" not in of:
+        return None
+    found = comparisons([of["fig4_alpha"]])
+    told = "; ".join(f"α = .5 less {row.b}: {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] ({_SO[row.so]})"
+                     for row in found.itertuples())  # fmt: skip
+    return "Is α = .5 the best mixture of both losses?", f"{told}.", "fig4_alpha"
+
+
+def _claims(of: dict[str, Record]) -> _Row | None:
+    every = [claims(entry) for entry in of.values() if entry["claim"]["quote"]]
+    found = pd.concat([each for each in every if len(each)], ignore_index=True) if any(map(len, every)) else None
+    if found is None:
+        return None
+    counts = found.verdict.value_counts()
+    said = ", ".join(f"{counts[name]} {name}" for name in counts.index)
+    return (
+        "How many of the paper's comparisons hold here?",
+        f"Of {len(found)} pairs of which the paper has the first ahead: {said} (p values corrected by Holm within each "
+        "claim). On stand-ins, *ruled out* speaks of the stand-in.",
+        "paper_against_ours",
+    )
+
+
+def _not_asked(of: dict[str, Record]) -> _Row:
+    return (
+        "Is it a matter of training length?",
+        "Not answered yet: all runs here have the preset's length, so these verdicts are about a short training.",
+        "train",
+    )
+
+
+_QUESTIONS = (_fails, _better, _control, _ablation, _split, _alpha, _claims, _not_asked)

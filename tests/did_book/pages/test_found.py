@@ -1,0 +1,39 @@
+"""What we found: the rows say what the records say, and change with them."""
+
+import copy
+from pathlib import Path
+
+from did.paper.records import load
+from did_book.pages.found import found_page
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def records():
+    return load(ROOT / "results")
+
+
+def test_every_question_has_its_number_interval_and_page():
+    page = found_page(records())
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "](./" in line]
+    assert len(rows) == 8 and page.startswith("# What we found")
+    assert all("](./" in row and "](./" in row for row in rows)
+    (table,) = [e for e in records() if e["experiment"] == "table1_intra_cross" and e["bank"] == "drawn"]
+    (pair,) = [row for row in table["differences"]
+               if (row["a"], row["b"], row["test"], row["level"]) == ("DID", "BCE", "CDF2", "frame")]  # fmt: skip
+    assert f"on CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in page
+
+
+def test_an_answer_follows_its_interval():
+    entries = copy.deepcopy(records())
+    for entry in entries:
+        for row in entry["differences"]:
+            if (row["a"], row["b"]) == ("DID", "BCE"):
+                row.update(difference=-0.2, low=-0.3, high=-0.1)
+    (row,) = [line for line in found_page(entries).splitlines() if line.startswith("| Is DID better")]
+    assert "-0.200 [-0.300, -0.100] (no, the interval lies below 0)" in row and "yes" not in row
+
+
+def test_without_records_the_page_says_what_was_not_asked():
+    page = found_page([])
+    assert "Not answered yet" in page and "Is DID better" not in page
