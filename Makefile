@@ -8,7 +8,7 @@ ARGS ?=
 # OWNER/NAME, where this copy comes from GitHub: then each chapter gets a button to Binder.
 REPOSITORY ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's,.*github\.com[:/]([^/]+/[^/]+)$$,\1,p' | sed 's,\.git$$,,')
 RESULTS = table1_intra_cross table2_diffusion table3_backbones fig4_alpha table4_ablation \
-          fig5_domains fig6_saliency fig7_embeddings open_choices
+          fig5_domains fig6_saliency fig7_embeddings training_length open_choices
 
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -103,6 +103,13 @@ class Settings:
     sampler: str = _open(
         "balanced", "batches: equal shares of each domain, or uniform over images", ("balanced", "uniform")
     )
+    augment: str = _open(
+        "none",
+        "training images: as they are, or with the field's light augmentation (`did.data.augment`)",
+        ("none", "light"),
+        trials=(),
+        added=True,
+    )
 
     # model
     backbone: str = _stated("tf_efficientnetv2_l", "§4.1.3", "G: a timm name")

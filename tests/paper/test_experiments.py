@@ -100,7 +100,21 @@ def test_every_row_is_a_run_that_changes_what_it_says_and_nothing_else(what, pre
         found = settings.as_dict()
         assert {name: found[name] for name in row.changes} == row.changes
         changed = {name for name, value in found.items() if value != plain[name]}
-        assert changed <= {"seed", "source", "backbone", "pretrained", *row.changes}, row.name
+        longer = {"iterations", "validate_every"} if row.length != 1 else set()
+        assert changed <= {"seed", "source", "backbone", "pretrained", *longer, *row.changes}, row.name
+
+
+@each_preset
+def test_a_length_multiplies_the_presets_and_keeps_the_number_of_validations(preset):
+    usual = Settings.preset(preset)
+    rows = {row.name: row.settings(preset, 0, "ffpp") for row in EXPERIMENTS["training_length"].rows}
+    assert len(rows) == 40 and rows["DID ×1"] == usual
+    assert (
+        rows["BCE ×8"].iterations == 8 * usual.iterations and rows["BCE ×8"].validate_every == 8 * usual.validate_every
+    )
+    assert rows["DID ×0.5, light"].iterations == usual.iterations // 2
+    assert {(s.augment == "light") == name.endswith(", light") for name, s in rows.items()} == {True}
+    assert len(rows_of(EXPERIMENTS["training_length"], preset)) == (5 if preset == "smoke" else 40)
 
 
 @each_experiment
@@ -138,12 +152,14 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         "table3_backbones": {"backbone"},
         "fig4_alpha": {"alpha"},
         "table4_ablation": {"domain_attention", "domain_branch", "decorrelation", "estimator_weight"},
+        "training_length": {"iterations", "validate_every", "augment", "backbone"},
         "open_choices": tried,
     }.get(what.name, set())
     for preset in PRESETS:
         # At laptop the rivals of Tables 1 and 2 run on DID's own backbone.
-        same = preset == "laptop" and what.name in ("table1_intra_cross", "table2_diffusion")
-        assert differing(what, preset) - {"pretrained"} == (set() if same else expected), preset
+        same = preset == "laptop" and what.name in ("table1_intra_cross", "table2_diffusion", "training_length")
+        found = differing(what, preset) - {"pretrained"}
+        assert found == (expected - {"backbone"} if same else expected), preset
 
 
 def test_at_the_papers_preset_the_runs_are_those_of_4_1_3():
@@ -255,9 +271,10 @@ def test_open_choices_change_one_thing_at_a_time(preset):
     assert {"wiring", "adversary", "sampler", "pooling", "crop_margin", "estimator_weight"} <= names
     fields = [field for field in dataclasses.fields(Settings) if field.metadata.get("options")]
     # How a machine computes is no choice that the paper leaves open.
-    # What becomes of C̄ without A_dom is a choice of an ablation: Table 4 runs both readings.
+    # What becomes of C̄ without A_dom is a choice of an ablation: Table 4 runs both readings. Augmentation is varied
+    # together with the length of training.
     assert "domain_branch" in differing(EXPERIMENTS["table4_ablation"], preset)
-    assert {field.name for field in fields if not field.metadata.get("machine")} <= names | {"domain_branch"}
+    assert {field.name for field in fields if not field.metadata.get("machine")} <= names | {"domain_branch", "augment"}
     assert not names & {field.name for field in fields if field.metadata.get("machine")}
     assert any(row.name.startswith("literal") for row in rows) == (preset != "paper")
 
@@ -271,10 +288,13 @@ def test_every_claim_is_a_papers_and_has_its_place():
 
 
 def test_what_is_special_about_an_experiment_is_in_its_definition_alone():
-    """No other module asks for an experiment by its name; the notebooks' parameters are by notebook."""
+    """No other module asks for an experiment by its name.
+
+    The notebooks' parameters are by notebook, and the page of answers asks several experiments one question each.
+    """
     source = Path(conduct_module.__file__).parents[2]
     for file in source.rglob("*.py"):
-        if file.name in ("experiments.py", "parameters.py"):
+        if file.name in ("experiments.py", "parameters.py", "found.py", "front.py"):
             continue
         strings = {node.value for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
                    if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip

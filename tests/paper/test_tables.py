@@ -467,10 +467,10 @@ def test_many_differences_in_words():
     assert "on FF++ +0.100 [+0.010, +0.200], on CDF2 +0.100" in verdicts.compared(a_record(differences=two_tests))[0]
 
 
-def told(name, table=(), differences=(), runs=None):
-    """What an experiment says of a record with this table, these differences and the state of these runs."""
+def told(name, table=(), differences=(), runs=None, **figures):
+    """What an experiment says of a record with these tables, and with the state of these runs."""
     state = measures.final_state(runs or {}).rename_axis("row").reset_index()
-    record = a_record(table, differences, name, state=state)
+    record = a_record(table, differences, name, state=state, **figures)
     return [sentence for say in EXPERIMENTS[name].sentences for sentence in say(record)]
 
 
@@ -522,6 +522,33 @@ def test_open_choices_name_those_that_differ_clearly():
     differences[0]["high"] = 0.01
     (said,) = told("open_choices", differences=differences)
     assert said.startswith("Of 2 differences from the default, 0 have")
+
+
+def the_lengths():
+    """Two systems at three lengths: DID levels off at 100, BCE does not; DID's lead melts."""
+    validated = {"DID": (0.9, 0.96, 0.964), "BCE": (0.8, 0.9, 0.95)}
+    table = [
+        {"row": f"{system} ×{at}", "system": system, "augmentation": "light", "iterations": 50 * at,
+         "validation AUC": value}
+        for system, of in validated.items() for at, value in zip((1, 2, 4), of, strict=True)
+    ]  # fmt: skip
+    differences = [apart(f"DID ×{at}", f"BCE ×{at}", "CDF2", d, d - 0.05, d + 0.05)
+                   for at, d in ((4, 0.01), (1, 0.1), (2, 0.04))]  # fmt: skip
+    return table, differences
+
+
+def test_lengths_say_both_ends_and_each_plateau():
+    table, differences = the_lengths()
+    said = told("training_length", differences=differences, lengths=table)
+    assert said[0] == (
+        "DID − BCE, with light augmentation: on CDF2 +0.100 [+0.050, +0.150] after 50 iterations and "
+        "+0.010 [-0.040, +0.060] after 200 iterations."
+    )
+    assert said[1].endswith("to the validation AUC: DID, light: 100; BCE, light: not by 200.")
+    assert said[2].startswith("Of the 3 differences, 1 lie above 0, 0 below, and 2 contain 0; about 0.2")
+    short = [row for row in table if row["row"].endswith("×1")]
+    said = told("training_length", differences=differences[1:2], lengths=short)
+    assert said[0].endswith("on CDF2 +0.100 [+0.050, +0.150] after 50 iterations.") and "not by 50" in said[1]
 
 
 def test_rows_on_other_backbones_say_which():

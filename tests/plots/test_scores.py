@@ -144,3 +144,27 @@ def test_calibration_error_is_that_of_the_evaluation(whole):
         full = table[table.n > 0]
         assert np.array_equal(scatter.get_offsets(), full[["probability", "share"]])
     assert axis.get_lines()[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+
+
+def test_length_runs_along_x_in_powers_of_two(whole):
+    rows, lengths = [], []
+    for system, augmentation in (("DID", "none"), ("DID", "light"), ("BCE", "none")):
+        for times in (4, 1, 2):
+            name = f"{system} ×{times}, {augmentation}"
+            lengths.append({"row": name, "system": system, "augmentation": augmentation, "iterations": 100 * times,
+                            "validation AUC": 0.9 + times / 100})  # fmt: skip
+            common = {"row": name, "level": "frame", "metric": "auc", "paper": NAN, "run_here": True}
+            ours = {"ours": 0.6 + times / 50, "low": 0.5, "high": 0.8}
+            rows += [{**common, **ours, "test": test} for test in ("FF++", "CDF2")]
+    plot = whole(plots.length_curves(pd.DataFrame(rows), pd.DataFrame(lengths), "the stamp"))
+    panels = plot.figure.axes
+    assert [axis.get_title() for axis in panels] == ["FF++", "CDF2", "validation, within the source"]
+    for axis, expected in zip(panels, ((0.62, 0.64, 0.68), (0.62, 0.64, 0.68), (0.91, 0.92, 0.94)), strict=True):
+        assert axis.get_xscale() == "log" and list(axis.get_xticks()) == [100, 200, 400]
+        found = {line.get_label(): line for line in axis.get_lines()}
+        assert set(found) == {"DID", "DID, light", "BCE"}
+        assert found["DID"].get_linestyle() == "--" and found["DID, light"].get_linestyle() == "-"
+        assert found["DID"].get_color() == found["DID, light"].get_color() != found["BCE"].get_color()
+        for line in found.values():
+            assert np.allclose(line.get_xydata(), list(zip((100, 200, 400), expected, strict=True)))
+    assert "DID (light) on CDF2 0.680 [0.500, 0.800] after 400 iterations" in plot.alt

@@ -57,7 +57,7 @@ class Outcome:
         figures = what.measure(self, **self.options) if what.measure else {}
         rows = figures.pop("rows", self.table)
         data = {name: source.label for name, source in self.sources.items()}
-        protocol = next(iter(self.runs.values()))[0].record["protocol"].rsplit("; seed ", 1)[0]
+        protocol = _protocol([of[0].record["protocol"] for of in self.runs.values()])
         seeds = ", ".join(map(str, self.seeds))
         entry: Record = {
             "experiment": what.name,
@@ -138,6 +138,8 @@ def rows_of(what: Experiment, preset: str, rows: Sequence[str] | None = None) ->
             if name not in known or known[name].task is None:
                 raise DidError(f"unknown row '{name}': {nearest(name, [row.name for row in what.rows if row.task])}")
         return [known[name] for name in dict.fromkeys(rows)]
+    if preset == "smoke" and what.smoke:
+        return [known[name] for name in what.smoke]
     if what.default is None:
         return list(what.rows)
     base = known[what.default].settings(preset, 0, what.train)
@@ -215,6 +217,12 @@ def conduct(
     outcome = Outcome(what, preset, numbers, bank, sources, runs, table, apart, started, options)
     records.save(outcome.record)
     return outcome
+
+
+def _protocol(runs: Sequence[str]) -> str:
+    """Join the protocols of the rows' runs, without the seed: what differs between rows is given for all of them."""
+    parts = zip(*(text.rsplit("; seed ", 1)[0].split("; ") for text in runs), strict=True)
+    return "; ".join(" or ".join(dict.fromkeys(part)) for part in parts)
 
 
 def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:

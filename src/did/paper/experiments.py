@@ -43,6 +43,7 @@ class Row:
         options: the task's own, by name.
         backbone: the place of its backbone, a key of `did.presets.Preset.backbones`.
         paper: the published numbers, (test, metric) -> number.
+        length: iterations over the preset's. There are as many validations at every length.
     """
 
     name: str
@@ -51,11 +52,16 @@ class Row:
     backbone: str = "first"
     paper: Mapping[tuple[str, str], float] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    length: float = 1.0
 
     def settings(self, preset: str, seed: int, source: str) -> Settings:
         """Return the settings of this row's run."""
         backbone, pretrained = presets.preset(preset).backbones[self.backbone]
         changes = {"backbone": backbone, "pretrained": pretrained, **self.changes}
+        if self.length != 1:
+            usual = Settings.preset(preset)
+            for name in ("iterations", "validate_every"):
+                changes[name] = max(1, int(self.length * getattr(usual, name)))
         return Settings.preset(preset, source=source, seed=seed, **changes)
 
 
@@ -78,6 +84,7 @@ class Experiment:
         measure: what it measures besides the metrics, see `did.paper.measures`; its keywords are `conduct`'s too.
         sentences: what is said of the result, in this order, see `did.paper.verdicts`.
         decide: whether the claim holds.
+        smoke: the rows at preset smoke, which shows that it runs and no more; all by default.
     """
 
     name: str
@@ -94,6 +101,7 @@ class Experiment:
     measure: Callable[..., measures.Tables] | None = None
     sentences: tuple[Callable[[Record], list[str]], ...] = (verdicts.compared, verdicts.backbones)
     decide: Callable[[Record], str] = verdicts.ahead
+    smoke: tuple[str, ...] = ()
 
     @property
     def published(self) -> dict[tuple[str, str, str], float]:
@@ -109,7 +117,10 @@ class Experiment:
         rows = {row.name: row for row in self.rows if row.name in settings}
         found = {}
         for name, row in rows.items():
-            of, changed = settings[name], ", ".join(f"{key} = {value}" for key, value in row.changes.items())
+            of, changes = settings[name], dict(row.changes)
+            if row.length != 1:
+                changes["iterations"] = of.iterations
+            changed = ", ".join(f"{key} = {value}" for key, value in changes.items())
             found[name] = {"task": str(row.task), "backbone": of.backbone, "weights": of.pretrained,
                            "trained on": of.source, "changed": changed or "nothing"}  # fmt: skip
         return found
@@ -151,6 +162,31 @@ def _choices() -> tuple[Row, ...]:
         for value in field.metadata.get("trials", ()):
             rows.append(Row(f"{field.name} = {value}", "did", {field.name: value}))
     return (*rows, Row("literal: the paper's values of all three", "did", READINGS["literal"]))
+
+
+#: The systems whose training length is varied, and by how much; with and without augmentation.
+_LONG = (_BCE, _DID, _CONTROL, Row("F3-Net", "f3net", {}, "xception"))
+LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
+AUGMENTED = {"": "none", ", light": "light"}
+
+
+def _long(name: str, length: float, how: str) -> str:
+    return f"{name} ×{length:g}{how}"
+
+
+def _lengths() -> tuple[Row, ...]:
+    """List each system at each length; by augmentation, then by length."""
+    return tuple(
+        dataclasses.replace(
+            row,
+            name=_long(row.name, length, how),
+            changes={} if augment == "none" else {"augment": augment},
+            length=length,
+        )
+        for how, augment in AUGMENTED.items()
+        for length in LENGTHS
+        for row in _LONG
+    )
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -225,6 +261,13 @@ EXPERIMENTS: dict[str, Experiment] = {
             "fig7_embeddings", "Fig. 7: what the features hold", "ffpp", {}, (_BCE, _DID), seeds=3,
             claim=published.CLAIMS["Fig. 7"],
             measure=measures.features, sentences=(verdicts.features,), decide=verdicts.features_apart,
+        ),
+        Experiment(
+            "training_length", "How long is trained, with and without augmentation", "ffpp",
+            {**_TABLE_1, "DiFF": ("diff", "all")}, _lengths(), seeds=3, measure=measures.lengths,
+            compared=tuple((_long("DID", length, how), _long(other, length, how))
+                           for how in AUGMENTED for length in LENGTHS for other in ("BCE", _CONTROL.name)),
+            sentences=(verdicts.lengths,), smoke=("BCE ×1", "DID ×1", "BCE ×2", "DID ×2", "DID ×2, light"),
         ),
         Experiment(
             "open_choices", "What the paper leaves open, one choice at a time", "ffpp", _TABLE_1, _choices(),

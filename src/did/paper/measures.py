@@ -69,10 +69,8 @@ def logits(outcome: Tested) -> Tables:
 def final_state(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """Return how T and M_df ended: `STATE` for each row.
 
-    The numbers are means over the last ten logged iterations and over seeds. If T's estimate is -2 log 2 = -1.386, T
-    tells no pair from another; near 0 it tells every pair.
-
-    At T's estimate -2 log 2 = -1.386 T sees no dependence, or has collapsed; near 0 it tells every pair.
+    The numbers are means over the last ten logged iterations and over seeds. At T's estimate -2 log 2 = -1.386 T sees
+    no dependence, or has collapsed; near 0 it tells every pair.
     """
     rows = {}
     for name, of in runs.items():
@@ -99,6 +97,17 @@ def game(outcome: Tested) -> Tables:
     ]
     whole = pd.concat(steps, ignore_index=True) if steps else pd.DataFrame(columns=["row", *names])
     return {**state(outcome), "histories": whole}
+
+
+def lengths(outcome: Tested) -> Tables:
+    """Measure how long each row was trained, and the validation AUC that selected its checkpoint, mean over seeds."""
+    rows = []
+    for name, of in outcome.runs.items():
+        settings = of[0].settings
+        validated = [one.history["validation AUC"].max() for one in of]
+        rows.append({"row": name, "system": name.split(" ×")[0], "augmentation": settings.augment,
+                     "iterations": settings.iterations, "validation AUC": float(np.mean(validated))})  # fmt: skip
+    return {"lengths": pd.DataFrame(rows)}
 
 
 # --- Fig. 5 -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ PARAMETERS = {
     "fig5_domains": _RESULT,
     "fig6_saliency": (*_RESULT, "people"),
     "fig7_embeddings": _RESULT,
+    "training_length": (*_RESULT, "rows"),
     "open_choices": (*_RESULT, "rows"),
     "paper_against_ours": ("preset", "records"),
     "speed": ("preset", "records"),

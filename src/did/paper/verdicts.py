@@ -114,6 +114,46 @@ def choices(record: Record) -> list[str]:
     ]
 
 
+#: What a doubling of the length must add to the validation AUC for training to count as unfinished.
+PLATEAU = 0.005
+
+
+def lengths(record: Record) -> list[str]:
+    """Say how DID's differences change from the shortest to the longest training, and where each system levels off.
+
+    A system is at its plateau at the first length whose doubling adds less than `PLATEAU` to its validation AUC, within
+    the source: no test set is asked.
+    """
+    of, found = part(record, "lengths").set_index("row"), comparisons([record])
+    how = of.loc[found.a, ["augmentation", "iterations"]].reset_index(drop=True)
+    found = found.assign(**how, other=found.b.str.split(" ×").str[0])
+    said = []
+    for (other, augmentation), pairs in found.groupby(["other", "augmentation"], sort=False):
+        parts = []
+        for test, each in pairs.groupby("test", sort=False):
+            ends = each.sort_values("iterations").iloc[[0, -1] if len(each) > 1 else [0]]
+            at = [f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] after {row.iterations} iterations"
+                  for row in ends.itertuples()]  # fmt: skip
+            parts.append(f"on {test} {' and '.join(at)}")
+        kind = "without augmentation" if augmentation == "none" else f"with {augmentation} augmentation"
+        said.append(f"DID − {other}, {kind}: {'; '.join(parts)}.")
+    levels = []
+    for (system, augmentation), each in of.groupby(["system", "augmentation"], sort=False):
+        curve = each.sort_values("iterations").set_index("iterations")["validation AUC"]
+        flat = curve.index[:-1][(curve.diff().shift(-1).iloc[:-1] < PLATEAU).to_numpy()]
+        kind = "" if augmentation == "none" else f", {augmentation}"
+        levels.append(f"{system}{kind}: " + (f"{flat[0]}" if len(flat) else f"not by {curve.index[-1]}"))
+    said.append(
+        f"Iterations after which a doubling adds less than {PLATEAU:g} to the validation AUC: {'; '.join(levels)}."
+    )
+    so = found.so.tolist()
+    said.append(
+        f"Of the {len(so)} differences, {so.count('ahead')} lie above 0, {so.count('behind')} below, and "
+        f"{so.count('undecided')} contain 0; about {0.05 * len(so):.1f} would lie off 0 by chance."
+    )
+    return said
+
+
 def drop(record: Record) -> list[str]:
     """Say how far each detector falls from FF++ to CDF2 (Table 1)."""
     drops = {name: of.set_index("test").ours for name, of in _ran(record).groupby("row", sort=False)}

@@ -231,6 +231,46 @@ def alpha_curve(table: pd.DataFrame, stamp: str) -> Plot:
     )
 
 
+def length_curves(rows: pd.DataFrame, lengths: pd.DataFrame, stamp: str) -> Plot:
+    """Draw the frame AUC against the length of training, one panel per test, and the validation AUC.
+
+    Args:
+        rows: as for `paper_against_ours`.
+        lengths: row, system, augmentation, iterations and validation AUC of the rows (`did.paper.measures.lengths`).
+        stamp: where the numbers come from.
+
+    Raises:
+        DidError: If a (row, test) occurs twice.
+    """
+    data = _of(rows, "auc", "frame").merge(lengths, on="row")
+    tests, systems = in_order(data.test), in_order(data.system)
+    panels = [*((test, data[data.test == test], "ours") for test in tests),
+              ("validation, within the source", data[data.test == tests[0]], "validation AUC")]  # fmt: skip
+    figure, axes = canvas(0.6 + 3 * len(panels), 3.6, 1, len(panels))
+    colour = colours(systems)
+    for axis, (title, part, column) in zip(axes[0], panels, strict=True):
+        for (system, augmentation), curve in part.groupby(["system", "augmentation"], sort=False):
+            curve = curve.sort_values("iterations")
+            plain = augmentation == "none"
+            axis.plot(curve.iterations, curve[column], "o--" if plain else "o-", color=colour[system], ms=4,
+                      mfc="none" if plain else colour[system], lw=1.2,
+                      label=system if plain else f"{system}, {augmentation}")  # fmt: skip
+            if column == "ours":
+                axis.fill_between(curve.iterations, curve.low, curve.high, color=colour[system], alpha=0.1, lw=0)
+        ticks = sorted(set(part.iterations))
+        axis.set_xscale("log", base=2)
+        axis.set(title=title, xlabel="iterations", xticks=ticks, xticklabels=[str(tick) for tick in ticks])
+        axis.minorticks_off()
+        sns.despine(ax=axis)
+    axes[0, 0].set_ylabel("AUC, frames")
+    legend_above(figure, axes, 4)
+    put_stamp(figure, stamp)
+    last = data.sort_values("iterations").groupby(["test", "system", "augmentation"], sort=False).tail(1)
+    said = "; ".join(f"{row.system} ({row.augmentation}) on {row.test} {in_words(row.ours, row.low, row.high)} after "
+                     f"{row.iterations} iterations" for row in last.itertuples())  # fmt: skip
+    return Plot(figure, data, f"AUC on frames against the length of training: {said}.")
+
+
 def confusion_matrix(confusion: pd.DataFrame, stamp: str) -> Plot:
     """Draw which domain C̄ predicts for each domain (Fig. 5).
 

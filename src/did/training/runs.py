@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 from did import evaluation
+from did.data.augment import augmented
 from did.data.loading import Faces, domain_names
 from did.data.store import FaceStore, open_store
 from did.data.table import COLUMNS, fingerprint, read_csv
@@ -456,6 +457,8 @@ def split_faces(
     """
     check_store(store, settings)
     wants = wants or Wants()
+    if settings.augment == "light":
+        wants = augmented(wants)
     manifest, more = store.manifest, _wanted(wants, settings, source, progress)
     domains = domain_names(manifest[manifest.split == "train"])
     return {
@@ -482,8 +485,12 @@ def protocol(settings: Settings, source: Source) -> str:
     return (
         f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames per video; crops of "
         f"{settings.image_size} px, margin {settings.crop_margin:g}; {rule}; {settings.iterations} iterations of "
-        f"{settings.batch_size}; seed {settings.seed}; 95% intervals over people"
+        f"{settings.batch_size}{_augmented(settings)}; seed {settings.seed}; 95% intervals over people"
     )
+
+
+def _augmented(settings: Settings) -> str:
+    return "" if settings.augment == "none" else f", {settings.augment} augmentation"
 
 
 @torch.inference_mode()
