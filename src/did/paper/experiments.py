@@ -263,7 +263,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             measure=measures.features, sentences=(verdicts.features,), decide=verdicts.features_apart,
         ),
         Experiment(
-            "training_length", "How long is trained, with and without augmentation", "ffpp",
+            "training_length", "Training length: four systems, with and without augmentation", "ffpp",
             {**_TABLE_1, "DiFF": ("diff", "all")}, _lengths(), seeds=3, measure=measures.lengths,
             compared=tuple((_long("DID", length, how), _long(other, length, how))
                            for how in AUGMENTED for length in LENGTHS for other in ("BCE", _CONTROL.name)),

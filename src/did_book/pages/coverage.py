@@ -24,8 +24,8 @@ divided by their number. The interval is a t interval on the logit scale, with W
 freedom ({py:func}`did.evaluation.intervals.ends`). With one seed, it is conditional on that seed. The interval of a
 difference of two detectors pairs people and seeds ({py:func}`did.evaluation.intervals.ends_of_difference`).
 
-**How often do they contain the truth?** `python benchmarks/coverage.py` makes worlds in which the truth is known and
-counts. The share should be .95.
+**How often do they contain the truth?** `python benchmarks/coverage.py` (10 minutes on 2 cores) makes worlds in which
+the truth is known and counts. The share should be .95.
 """
 
 

@@ -132,12 +132,12 @@ def _claims(of: dict[str, Record]) -> _Row | None:
     )
 
 
-def _not_asked(of: dict[str, Record]) -> _Row:
-    return (
-        "Is it a matter of training length?",
-        "Not answered yet: all runs here have the preset's length, so these verdicts are about a short training.",
-        "train",
-    )
+def _length(of: dict[str, Record]) -> _Row:
+    question, page = "Is it a matter of training length?", "training_length"
+    if page not in of:
+        return question, "Not answered yet: all runs here have the preset's length, which is short.", page
+    said = [sentence for sentence in of[page]["sentences"] if sentence.startswith("DID − ")]
+    return question, " ".join(said), page
 
 
-_QUESTIONS = (_fails, _better, _control, _ablation, _split, _alpha, _claims, _not_asked)
+_QUESTIONS = (_fails, _better, _control, _length, _ablation, _split, _alpha, _claims)

@@ -37,3 +37,11 @@ def test_an_answer_follows_its_interval():
 def test_without_records_the_page_says_what_was_not_asked():
     page = found_page([])
     assert "Not answered yet" in page and "Is DID better" not in page
+
+
+def test_training_length_has_its_row():
+    entry = {"experiment": "training_length", "bank": "drawn", "rows": [], "differences": [], "edition": "stand-in",
+             "claim": {"quote": "", "where": ""}, "title": "Training length: x",
+             "sentences": ["DID − BCE, with light augmentation: on CDF2 more.", "Iterations after which"]}  # fmt: skip
+    (row,) = [line for line in found_page([entry]).splitlines() if "training length" in line]
+    assert "| DID − BCE, with light augmentation: on CDF2 more. | [](./training_length) |" in row
