@@ -38,7 +38,7 @@ def test_the_record_says_everything(tiny_run, tiny_settings):
     assert record["domains"] == ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
     assert record["data"]["edition"] == "stand-in"
     assert record["data"]["crops"] == {"train": 60, "val": 40, "test": 40}
-    for word in ("stand-in", "frames per video", "margin", "validation split", "seed 0", "intervals by bootstrap"):
+    for word in ("stand-in", "frames per video", "margin", "validation split", "seed 0", "95% intervals over people"):
         assert word in record["protocol"], word
     where = record["provenance"]
     assert {"commit", "versions", "machine", "seed", "minutes", "date"} <= set(where)
@@ -222,7 +222,7 @@ def test_a_release_renames_no_run(tiny_run, tiny_source, tiny_settings, monkeypa
     data = tiny_run.record["data"]["fingerprint"]
     assert data == tiny_source[1].fingerprint
     assert tiny_run.folder.name == runs.run_name(tiny_settings, "did", {}, {}, data)
-    assert tiny_run.folder.name == tiny_settings.digest("did", data, "format 2")
+    assert tiny_run.folder.name == tiny_settings.digest("did", data, f"format {runs.RUN_FORMAT}")
     assert tiny_run.record["contents"] == {}
 
 
