@@ -28,7 +28,7 @@ def smallest(row: Mapping[str, Any], people: int | None = None, seeds: int | Non
         people, seeds: others than those of the row. With one seed the answer is conditional on it.
 
     Returns:
-        (t_.975 + t_.8) times the standard error; NaN if the row has no variances, or for several seeds from one.
+        (t(.975) + t(.8)) times the standard error; NaN if the row has no variances, or for several seeds from one.
     """
     if row.get("var_people") is None or math.isnan(row["var_people"]):
         return math.nan
