@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
 from did.data.table import read_csv
 from did.errors import DidError
@@ -50,6 +52,7 @@ def coverage_page(root: Path) -> str:
         f"{worlds}.\n",
         _by_size(numbers, "auc", "The AUC of a detector"),
         _by_size(numbers, "difference", "The difference of two detectors"),
+        _outside(numbers),
         _old(numbers),
     ]
     return "\n".join(parts)
@@ -68,6 +71,20 @@ def _by_size(table: pd.DataFrame, column: str, title: str) -> str:
             cells.append(f"{rates.mean():.3f} [{rates.min():.3f}, {rates.max():.3f}]" if len(rates) else "-")
         lines.append(f"| {people} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _outside(table: pd.DataFrame) -> str:
+    """Say how many cells are near .95, and where the interval is too narrow."""
+    rates = table.melt(["people", "seeds", "worlds"], ["auc", "difference"], value_name="rate")
+    near = rates.rate.between(0.93, 0.97)
+    chance = float(np.mean([binom.cdf(0.97 * n, n, 0.95) - binom.cdf(0.93 * n - 1, n, 0.95) for n in rates.worlds]))
+    low = rates.loc[rates.rate.idxmin()]
+    return (
+        f"Of {len(rates)} shares, {int(near.sum())} lie between .93 and .97; if every interval were exact, "
+        f"{chance * len(rates):.0f} would, because the number of worlds is finite. The lowest is {low.rate:.3f}, with "
+        f"{int(low.people)} people and {int(low.seeds)} seeds. Where people are many and seeds few, the interval is "
+        "somewhat too narrow: two or three seeds say little about how much seeds differ.\n"
+    )
 
 
 def _old(table: pd.DataFrame) -> str:

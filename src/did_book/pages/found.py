@@ -1,22 +1,20 @@
 """The page "What we found": one row per question, each with number, interval and link, computed from the records."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from did.paper.records import Record, comparisons, frame, kind
 from did.paper.verdicts import claims
 
-_SO = {
-    "ahead": "yes, the interval lies above 0",
-    "behind": "no, the interval lies below 0",
-    "undecided": "not decided, the interval contains 0",
-}
+_SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
 _INTRO = """# What we found
 
 The answers of this copy of the book, from its records. All numbers are from **{kinds}**: they tell how the method
 behaves here, and reproduce no number of the paper. Each row names the page that has its seeds, people and protocol, and
-the published numbers. AUCs are per frame, with 95% intervals over people and seeds.
+the published numbers. AUCs are per frame, with 95% intervals over people and seeds; a difference is *undecided* if its
+interval contains 0.
 """
 
 
@@ -50,10 +48,16 @@ def _pairs(entry: Record, a: str, b: str) -> pd.DataFrame:
 
 
 def _told(found: pd.DataFrame) -> str:
-    return "; ".join(
-        f"on {row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] ({_SO[row.so]})"
-        for row in found.itertuples()
-    )
+    """Say the differences by what they tell, those that tell something first."""
+    said = []
+    for so, words in _SO.items():
+        each = [f"{row.test} {_difference(row)}" for row in found[found.so == so].itertuples()]
+        said += [f"**{words}** on {', '.join(each)}"] if each else []
+    return "; ".join(said)
+
+
+def _difference(row: Any) -> str:
+    return f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
 
 
 _Row = tuple[str, str, str]
@@ -112,8 +116,7 @@ def _alpha(of: dict[str, Record]) -> _Row | None:
     if "fig4_alpha" not in of:
         return None
     found = comparisons([of["fig4_alpha"]])
-    told = "; ".join(f"α = .5 less {row.b}: {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] ({_SO[row.so]})"
-                     for row in found.itertuples())  # fmt: skip
+    told = "; ".join(f"α = .5 less {row.b}: **{_SO[row.so]}**, {_difference(row)}" for row in found.itertuples())
     return "Is α = .5 the best mixture of both losses?", f"{told}.", "fig4_alpha"
 
 

@@ -20,6 +20,8 @@ def test_the_page_shows_the_table(tmp_path):
     assert (
         "| 24 | 0.950 [0.950, 0.950] | 0.940 [0.940, 0.940] |" in page and "| 60 | 0.960 [0.960, 0.960] | - |" in page
     )
+    assert "Of 6 shares, 6 lie between .93 and .97; if every interval were exact, 6 would" in page
+    assert "The lowest is 0.930, with 24 people and 3 seeds." in page
     assert "| 1 | 40 of 100 | 5 of 100 |" in page and "| 3 | 10 of 100 | 7 of 100 |" in page
 
 
