@@ -151,7 +151,7 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         "table2_diffusion": {"backbone"},
         "table3_backbones": {"backbone"},
         "fig4_alpha": {"alpha"},
-        "table4_ablation": {"domain_attention", "domain_branch", "decorrelation", "estimator_weight"},
+        "table4_ablation": {"domain_attention", "domain_branch", "decorrelation", "estimator_weight", "alpha"},
         "training_length": {"iterations", "validate_every", "augment", "backbone"},
         "open_choices": tried,
     }.get(what.name, set())

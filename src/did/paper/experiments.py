@@ -237,12 +237,19 @@ EXPERIMENTS: dict[str, Experiment] = {
                 # The paper has one DID; both readings of it are shown beside its numbers.
                 Row("DID, T's own step × λ_dec", "did", {"estimator_weight": "lambda_dec"}, "first", _FULL),
                 Row("DID, T's own step × 1", "did", {"estimator_weight": "one"}, "first", _FULL),
+                # Not in the paper: what is left to take away, up to a plain backbone that knows the methods.
+                Row("w/o the AUC loss", "did", {"estimator_weight": "one", "alpha": 1.0}),
+                Row("w/o A_df", "undivided", options={"domain_attention": True}),
+                Row("no decomposition", "undivided"),
+                _CONTROL,
             ),
             metrics=("auc", "eer"), seeds=5, claim=published.CLAIMS["Table 4"], measure=measures.game,
             compared=(
                 ("DID, T's own step × 1", "w/o A_dom"), ("DID, T's own step × 1", "w/o A_dom and L_dom"),
                 ("DID, T's own step × 1", "w/o T"), ("DID, T's own step × λ_dec", "w/o T"),
                 ("DID, T's own step × 1", "BCE"),
+                *(("DID, T's own step × 1", other)
+                  for other in ("w/o the AUC loss", "w/o A_df", "no decomposition", _CONTROL.name)),
             ),
             sentences=(verdicts.compared, verdicts.powered, verdicts.estimates, verdicts.backbones),
         ),

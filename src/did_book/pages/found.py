@@ -97,7 +97,8 @@ def _ablation(of: dict[str, Record]) -> _Row | None:
         return None
     full = "DID, T's own step × 1"
     parts = [
-        (name, _pairs(of["table4_ablation"], full, name)) for name in ("w/o T", "w/o A_dom", "w/o A_dom and L_dom")
+        (name, _pairs(of["table4_ablation"], full, name))
+        for name in ("w/o T", "w/o A_dom", "w/o A_dom and L_dom", "w/o the AUC loss", "w/o A_df", "no decomposition")
     ]
     told = "; ".join(f"{name}: {_told(found)}" for name, found in parts if len(found))
     return "What does DID lose without one of its parts?", f"The whole less {told}.", "table4_ablation"
