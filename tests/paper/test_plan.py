@@ -1,9 +1,12 @@
 """The plan: each run once, in slices, several at a time, resumed after an interruption."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -69,18 +72,36 @@ def test_a_failing_run_is_one_sentence_and_the_rest_is_not_begun(home):
     assert len([folder for folder in (home / "runs").iterdir() if (folder / "record.json").is_file()]) == 1
 
 
+def alive(home):
+    """The processes that work for this home."""
+    environments = [file for file in Path("/proc").glob("[0-9]*/environ") if os.access(file, os.R_OK)]
+    found = []
+    for file in environments:
+        with contextlib.suppress(OSError):
+            if f"DID_HOME={home}\0".encode() in file.read_bytes():
+                found.append(int(file.parent.name))
+    return set(found) - {os.getpid()}
+
+
 @pytest.mark.slow
-def test_a_plan_that_is_killed_is_resumed_with_the_same_records(home):
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="asks Linux which processes there are")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+def test_a_plan_that_is_killed_is_resumed_with_the_same_records(home, how):
+    number = len(of.plan(["table4_ablation"], "smoke", edition="stand-in"))
     command = [sys.executable, "-m", "did.cli", "runs", "train", "table4_ablation", "--preset", "smoke", "--jobs", "2",
                "--edition", "stand-in"]  # fmt: skip
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not list(home.glob("runs/*/record.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    killed.send_signal(signal.SIGINT)
+    killed.send_signal(how)
     assert killed.wait(30) != 0
+    deadline = time.monotonic() + 10
+    while alive(home) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(home), "runs go on without the plan"
     before = {path: path.read_bytes() for path in home.glob("runs/*/record.json")}
-    assert 0 < len(before) < 6
+    assert 0 < len(before) < number
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert len(list(home.glob("runs/*/record.json"))) == 6
+    assert len(list(home.glob("runs/*/record.json"))) == number
     assert all(path.read_bytes() == text for path, text in before.items())

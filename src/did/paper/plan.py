@@ -8,6 +8,8 @@ import dataclasses
 import json
 import os
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,14 +174,26 @@ def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True) -
 
 
 def _start(job: Job, threads: int, device: int) -> subprocess.Popen:
-    code = "import sys; from did.paper.plan import Job; Job.of(sys.stdin.read()).train()"
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     gpus = shown.split(",") if shown else [str(number) for number in range(64)]
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": gpus[device % len(gpus)]}
-    process = subprocess.Popen(command(code), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               text=True, env=env)  # fmt: skip
+    process = subprocess.Popen(
+        command("from did.paper.plan import work; work()"),
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env,
+    )  # fmt: skip
     assert process.stdin
-    process.stdin.write(job.as_json())
-    process.stdin.close()
-    process.stdin = None
+    process.stdin.write(job.as_json() + "\n")
+    process.stdin.flush()
     return process
+
+
+def work() -> None:
+    """Train the job in the first line of the standard input, and end if the input does: the parent was killed."""
+    job = Job.of(sys.stdin.readline())
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    job.train()
+
+
+def _end_with_input() -> None:
+    os.read(sys.stdin.fileno(), 1)  # Not through sys.stdin, whose lock would be held when Python ends.
+    os._exit(1)
