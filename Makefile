@@ -73,9 +73,9 @@ notebooks: $(STAMP) ## execute the committed notebooks again, at preset smoke
 
 # A second build executes only the notebooks that have changed, or that stand on code that has.
 BOOK = $(VENV)/bin/did book build $(if $(REPOSITORY),--repository "$(REPOSITORY)")
-EXECUTE = --preset "$(PRESET)" --source "$(SOURCE)" $(if $(FACES),--faces "$(FACES)")
+EXECUTE = --preset "$(PRESET)" --source "$(SOURCE)" $(if $(FACES),--faces "$(FACES)") $(if $(FRESH),--fresh)
 
-book: $(STAMP) ## execute the book's notebooks at PRESET, build the book, check it
+book: $(STAMP) ## execute the notebooks at PRESET, build the book, check it; FRESH=1 trains the tables' runs too
 	$(BOOK) $(EXECUTE)
 
 book-student: $(STAMP) ## the book without solutions

@@ -2,6 +2,7 @@
 figures have in common is read from their cells, and their mistakes are made without a kernel."""
 
 import ast
+import builtins
 import inspect
 import json
 import os
@@ -14,6 +15,8 @@ import pandas as pd
 import pytest
 
 from did.errors import DidError
+from did.paper import conduct as conduct_module
+from did.paper import records
 from did.paper.conduct import conduct
 from did.paper.experiments import EXPERIMENTS
 from did.paper.parameters import PARAMETERS
@@ -157,6 +160,8 @@ UNFIT = [
     ({"seeds": {"a": 1}}, SEEDS),
     ({"iterations": 0}, "setting 'iterations' must be above 0"),
     ({"iterations": "many"}, "setting 'iterations' takes int"),
+    ({"fresh": 1}, "the parameter 'fresh' takes True or False, as in -p fresh False, got 1"),
+    ({"fresh": None}, "the parameter 'fresh' takes True or False"),
     ({"people": "all"}, "the parameter 'people' takes a whole number from 1 up"),
     ({"people": 0}, "the parameter 'people' takes a whole number from 1 up"),
     ({"sorce": "ffpp"}, "unknown parameter 'sorce': "),
@@ -221,6 +226,32 @@ def test_each_shows_its_record(notebook):
     assert calls(said, "words.bullets")
     assert (calls(code, "tables.against") or calls(code, "part")) and "save(" not in code + last
     assert last.splitlines()[-1] == "words.line(stamp)"
+
+
+RECORDED = [name for name in EXPERIMENTS if "fresh" in PARAMETERS[name]]
+
+
+@pytest.mark.parametrize("notebook", RECORDED)
+def test_each_shows_the_committed_record_without_training(notebook, tmp_path, monkeypatch, capsys):
+    what = EXPERIMENTS[notebook]
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    monkeypatch.delenv("DID_DATA", raising=False)
+    monkeypatch.chdir(NOTEBOOKS)  # The committed records are those of the checkout.
+    file = NOTEBOOKS.parent / "results" / f"{notebook}-laptop-drawn.json"
+    entry = records.read(file) if file.is_file() else {}
+    if len(entry.get("seeds", ())) != what.seeds or (what.measure and not entry.get("figures")):
+        pytest.skip("its record is older than its definition")
+    monkeypatch.setattr(conduct_module, "_open", lambda *_: pytest.fail("data was asked for"))
+    parameters, *cells = code_cells(notebook)
+    monkeypatch.setattr(builtins, "display", lambda *_: None, raising=False)
+    namespace: dict = {"__name__": "__main__"}
+    exec(parameters, namespace)
+    namespace["fresh"] = False
+    with pd.option_context("display.max_colwidth", 50):
+        exec("\n".join(cells), namespace)
+    assert namespace["stamp"].startswith("From the committed record. ")
+    assert namespace["outcome"].runs == {} and not list(tmp_path.iterdir())
+    assert "another library" not in capsys.readouterr().out
 
 
 def test_what_is_not_our_own_text_is_quoted():

@@ -245,6 +245,13 @@ def _write_standin(name: str, faces: str | Path | None, size: Mapping[str, Any],
     return root
 
 
+def has_licensed(name: str) -> bool:
+    """Return whether `open_source` would find the licensed data of this name where it looks by default."""
+    _load()
+    found = _find(LAYOUTS[name], "auto", None)
+    return found is not None and not (found / MARK).is_file()
+
+
 def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | None:
     name, title = layout.NAME, layout.TITLE
     if data_root is not None:

@@ -28,16 +28,19 @@ def book() -> None:
 @click.option("--source", default="ffpp", show_default=True, help="Data set of the first chapters.")
 @click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
 @click.option("--committed", is_flag=True, help="From the committed notebooks, at preset smoke, executing none.")
+@click.option("--fresh", is_flag=True, help="Train every run of the tables, instead of showing committed records.")
 @click.option("--student", is_flag=True, help="Without solutions.")
 @click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
-def build(preset: str, source: str, faces: str | None, committed: bool, student: bool, repository: str) -> None:
+def build(
+    preset: str, source: str, faces: str | None, committed: bool, fresh: bool, student: bool, repository: str
+) -> None:
     """Execute what is stale, write the pages, build them, check what was built."""
     from did.utils.files import home, writable
     from did_book.build.book import build as build_book
 
     for place in ("_build", "book/executed", *(() if committed else ("runs/book", "data", "results"))):
         writable(home() / place)
-    given = {"preset": preset, "source": source} | ({"faces": faces} if faces else {})
+    given = {"preset": preset, "source": source, "fresh": fresh} | ({"faces": faces} if faces else {})
     html = build_book(home(), given, committed, student, repository)
     click.echo(f"The book: {html / 'index.html'}")
 

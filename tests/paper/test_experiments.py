@@ -3,6 +3,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import types
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from did.presets import PRESETS
 from did.settings import Settings
 from did.sources import LAYOUTS
 from did.task import task_names
-from did.training import runs
+from did.training import provenance, runs
 from did.training import runs as results
 from did.training.runs import evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
+
+ROOT = Path(__file__).resolve().parents[2]
 
 each_experiment = pytest.mark.parametrize("what", EXPERIMENTS.values(), ids=EXPERIMENTS)
 each_preset = pytest.mark.parametrize("preset", PRESETS)
@@ -34,7 +37,7 @@ each_preset = pytest.mark.parametrize("preset", PRESETS)
 
 @pytest.mark.parametrize("notebook", PARAMETERS)
 def test_a_mistyped_parameter_gets_the_nearest_name(notebook):
-    filled = {"source": "ffpp", "edition": "auto", "preset": "smoke", "seed": 0}
+    filled = {"source": "ffpp", "edition": "auto", "preset": "smoke", "seed": 0, "fresh": True}
     given = {name: filled.get(name) for name in PARAMETERS[notebook]}
     check_parameters({**given, "In": [], "_i1": "", "np": types}, notebook)
     with pytest.raises(DidError, match="unknown parameter 'presst': did you mean 'preset'"):
@@ -620,3 +623,76 @@ def test_the_detector_of_all_methods_is_table_1s(preset):
     (row,) = [row for row in experiment("table1_intra_cross").rows if row.name == "BCE"]
     assert row.task == "bce"
     assert row.settings(preset, 2, "ffpp") == train_settings(preset, seed=2, source="ffpp")
+
+
+# --- a committed record in place of training --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """A project whose results are the committed ones, with nothing trained and no data."""
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    monkeypatch.delenv("DID_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    return tmp_path
+
+
+def test_without_fresh_the_committed_record_is_shown_and_nothing_is_written(committed, monkeypatch):
+    monkeypatch.setattr(conduct_module, "run", lambda *_, **__: pytest.fail("trained"))
+    outcome = conduct("table1_intra_cross", "laptop", fresh=False)
+    entry = records.read(committed / "results/table1_intra_cross-laptop-drawn.json")
+    ((about, credit),), stamp = outcome.about, outcome.record["provenance"].pop("stamp")
+    assert (about, credit) == (stamp, "")
+    assert stamp.startswith("From the committed record. ") and stamp.endswith(entry["provenance"].pop("stamp"))
+    assert outcome.record == entry and outcome.runs == {} and outcome.seeds == entry["seeds"]
+    assert outcome.table.equals(records.frame(entry["rows"]))
+    assert {path.name for path in committed.iterdir()} == {"results"}
+
+
+def test_a_record_says_which_code_has_changed_since(committed):
+    file = committed / "results/table1_intra_cross-laptop-drawn.json"
+    entry = json.loads(file.read_text(encoding="utf-8"))
+
+    def stamp(code):
+        entry["provenance"]["code"] = code
+        file.write_text(json.dumps(entry), encoding="utf-8")
+        return conduct("table1_intra_cross", "laptop", fresh=False).record["provenance"]["stamp"]
+
+    now = provenance.deciding({"did.rivals.bce", "did.rivals.multiclass", "did.rivals.f3net", "did.method.task"})
+    assert "has changed" not in stamp(now)
+    other = dict(now, **{"did.method.losses": "0" * 12})
+    assert "that decides these numbers has changed since (did.method.losses). STAND-IN" in stamp(other)
+    assert "has changed since (did.method.backbones, did.method.layers, " in stamp({
+        name: code for name, code in now.items() if not name.startswith("did.method")
+    })  # fmt: skip
+    assert "has changed since (not recorded). " in stamp({})
+
+
+def test_docstrings_and_comments_decide_nothing(tmp_path):
+    files = [tmp_path / name for name in ("a.py", "b.py", "c.py")]
+    files[0].write_text('"""One."""\n\n\ndef f(x):\n    """Two."""\n    return x + 1  # three\n')
+    files[1].write_text('"""Other."""\ndef f(x):\n    """Words."""\n    return x + 1\n')
+    files[2].write_text('"""Other."""\ndef f(x):\n    """Words."""\n    return x + 2\n')
+    first, second, third = map(provenance._code, files)
+    assert first == second != third
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"seeds": "0"}, {"rows": ["BCE"]}, {"preset": "smoke"}, {"faces": "london"}],
+    ids=lambda each: next(iter(each)),
+)
+def test_other_runs_than_the_records_are_not_taken_from_it(committed, monkeypatch, given):
+    monkeypatch.setattr(conduct_module, "_open", lambda *_: (_ for _ in ()).throw(DidError("opened")))
+    with pytest.raises(DidError, match="opened"):
+        conduct("table1_intra_cross", **{"preset": "laptop", "fresh": False, **given})
+
+
+def test_licensed_data_is_never_answered_by_a_record_of_stand_ins(committed, monkeypatch):
+    (committed / "data/cdf2").mkdir(parents=True)
+    monkeypatch.setattr(conduct_module, "_open", lambda *_: (_ for _ in ()).throw(DidError("opened")))
+    for edition in ("auto", "licensed"):
+        with pytest.raises(DidError, match="opened"):
+            conduct("table1_intra_cross", "laptop", edition, fresh=False)
+    assert conduct("table1_intra_cross", "laptop", "stand-in", fresh=False).runs == {}

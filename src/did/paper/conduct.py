@@ -16,8 +16,9 @@ from did.errors import DidError, nearest
 from did.paper import records, verdicts
 from did.paper.experiments import EXPERIMENTS, Experiment, Row
 from did.paper.records import Record, columns, plain
-from did.sources import STANDIN, Source, face_store, open_source
-from did.training.provenance import provenance, stamp
+from did.sources import STANDIN, Source, face_store, has_licensed, open_source
+from did.task import task_named
+from did.training.provenance import deciding, provenance, stamp
 from did.training.runs import Run, evaluate, run
 from did.utils.files import given_path
 
@@ -84,12 +85,65 @@ class Outcome:
         part = "A part of the licensed data. " if self.bank == "licensed-part" else ""
         warning = part if edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
         under = stamp(warning + "; ".join(data.values()), self.preset, self.seeds, said)
-        return entry | {"provenance": {**provenance(), "minutes": minutes, "minutes_runs": before, "stamp": under}}
+        made = {**provenance(), "code": deciding(_modules(entry)), "minutes": minutes, "minutes_runs": before}
+        return entry | {"provenance": {**made, "stamp": under}}
+
+    @property
+    def about(self) -> list[tuple[str, str]]:
+        """Return what there is to say of each data set: the edition of its numbers, and the credit of its pictures."""
+        return [(source.banner, source.credit) for source in self.sources.values()]
 
     def source(self, name: str) -> tuple[Source, FaceStore]:
         """Return a source of this experiment with its crops at the preset's size."""
         first = next(iter(self.runs.values()))[0]
         return self.sources[name], face_store(self.sources[name], first.settings, progress=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded(Outcome):
+    """The outcome of runs that are not at hand: what their committed record says. It has no sources and no runs.
+
+    Attributes:
+        entry: the record.
+    """
+
+    entry: Record = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def record(self) -> Record:
+        """The committed record; its stamp says if the code that decides its numbers has changed since."""
+        made = self.entry["provenance"]
+        now = deciding(_modules(self.entry))
+        before = made.get("code", {})
+        changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
+        words = "From the committed record. "
+        if changed:
+            named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+            words += f"Code that decides these numbers has changed since ({named if before else 'not recorded'}). "
+        return self.entry | {"provenance": {**made, "stamp": words + made["stamp"]}}
+
+    @property
+    def about(self) -> list[tuple[str, str]]:
+        """Return what there is to say of the data, from the record."""
+        return [(self.record["provenance"]["stamp"], "")]
+
+
+def _modules(entry: Record) -> list[str]:
+    return sorted({task_named(of["task"]).__module__ for of in entry["setup"].values()})
+
+
+def _recorded(what: Experiment, preset: str, edition: str, seeds: list[int], rows: Sequence[Row]) -> Recorded | None:
+    """Return the outcome in the record of these runs on drawn stand-ins, if there is one and nobody has other data."""
+    names = [what.train, *(source for source, _ in what.tests.values())]
+    file = records.nearest() / f"{what.name}-{preset}-drawn.json"
+    if edition == "licensed" or not file.is_file() or (edition == "auto" and any(map(has_licensed, names))):
+        return None
+    entry = records.read(file)
+    older = what.measure is not None and not entry.get("figures")
+    if older or entry["seeds"] != seeds or set(entry["setup"]) - {row.name for row in rows if row.task}:
+        return None
+    table, apart = (records.frame(entry[part]) for part in ("rows", "differences"))
+    return Recorded(what, preset, seeds, "drawn", {}, {}, table, apart, time.monotonic(), entry=entry)
 
 
 def seed_list(seeds: Any, default: int) -> list[int]:
@@ -155,6 +209,7 @@ def conduct(
     seeds: Any = None,
     rows: Sequence[str] | None = None,
     progress: bool = True,
+    fresh: bool = True,
     **options: Any,
 ) -> Outcome:
     """Train and test what an experiment needs, and save its record.
@@ -170,6 +225,7 @@ def conduct(
         seeds: see `seed_list`.
         rows: names of the rows to run; all by default.
         progress: whether to show bars.
+        fresh: False shows the committed record of these runs, if there is one, and trains nothing.
         options: of the experiment's own measure, such as `people` of Fig. 6.
 
     Raises:
@@ -185,6 +241,10 @@ def conduct(
     for option in options:
         if option not in known:
             raise DidError(f"unknown option '{option}' of {name}: {nearest(option, known)}")
+    if not fresh and preset != records.SMOKE and faces is None and data_root is None:
+        known_outcome = _recorded(what, preset, edition, numbers, chosen)
+        if known_outcome is not None:
+            return known_outcome
     names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])
     sources = {each: _open(each, edition, faces, data_root, preset, progress) for each in names}
     if len(editions := {source.edition for source in sources.values()}) > 1:

@@ -10,7 +10,9 @@ from did.settings import Settings
 
 _COMMON = ("source", "edition", "faces", "data_root", "preset", "seed", "iterations")
 
-_RESULT = ("preset", "edition", "faces", "data_root", "seeds")
+_ANY = ("preset", "edition", "faces", "data_root", "seeds")
+
+_RESULT = (*_ANY, "fresh")
 
 PARAMETERS = {
     "data": ("source", "edition", "faces", "data_root", "preset"),
@@ -29,7 +31,7 @@ PARAMETERS = {
     "fig4_alpha": _RESULT,
     "table4_ablation": (*_RESULT, "rows"),
     "fig5_domains": _RESULT,
-    "fig6_saliency": (*_RESULT, "people"),
+    "fig6_saliency": (*_ANY, "people"),
     "fig7_embeddings": _RESULT,
     "training_length": (*_RESULT, "rows"),
     "open_choices": (*_RESULT, "rows"),
@@ -39,7 +41,7 @@ PARAMETERS = {
 
 _TEXTS = ("source", "edition", "preset", "faces", "data_root", "backbone", "pretrained", "records")
 
-_NEVER_NONE = ("source", "edition", "preset", "seed")
+_NEVER_NONE = ("source", "edition", "preset", "seed", "fresh")
 
 
 def check_parameters(namespace: Mapping[str, Any], notebook: str) -> None:
@@ -78,6 +80,8 @@ def _check_value(name: str, value: Any) -> None:
         raise DidError(f"the parameter '{name}' takes a text, got {value!r}: give it with -r, as in -r {name} TEXT")
     if name == "people" and (type(value) is not int or value < 1):
         raise DidError(f"the parameter 'people' takes a whole number from 1 up, as in -p people 4, got {value!r}")
+    if name == "fresh" and type(value) is not bool:
+        raise DidError(f"the parameter 'fresh' takes True or False, as in -p fresh False, got {value!r}")
     if name in ("seed", "iterations"):
         Settings(**{name: value})
     if name == "seeds":

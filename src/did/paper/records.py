@@ -129,19 +129,26 @@ def load(place: Path | None = None) -> list[Record]:
         DidError: If there are none, or one cannot be read.
     """
     at = place or folder()
-    found = []
-    for file in sorted(at.glob("*.json")):
-        try:
-            entry = json.loads(file.read_text(encoding="utf-8"))
-            if lacking := _PARTS - set(entry):
-                raise ValueError(f"it has no '{min(lacking)}'")
-            table([entry]), timings([entry])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DidError(f"the record {file} cannot be read ({error}): make it again, or remove it") from error
-        found.append(entry)
+    found = [read(file) for file in sorted(at.glob("*.json"))]
     if not found:
         raise DidError(f"no record in {at}: `make results`, in a checkout, makes them")
     return found
+
+
+def read(file: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        DidError: If it cannot be read, or is not a record.
+    """
+    try:
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        if lacking := _PARTS - set(entry):
+            raise ValueError(f"it has no '{min(lacking)}'")
+        table([entry]), timings([entry])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DidError(f"the record {file} cannot be read ({error}): make it again, or remove it") from error
+    return entry
 
 
 def kind(entry: Record) -> str:

@@ -1,9 +1,12 @@
 """Provenance of a result: commit, versions, machine and date; and the stamp under every figure and table."""
 
+import ast
 import datetime
+import functools
+import hashlib
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,35 @@ def provenance() -> dict[str, Any]:
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
+
+
+#: What of the package decides a result, besides the tasks that it compares.
+DECIDING = ("data", "evaluation", "method", "standin", "training", "settings.py", "presets.py", "sources.py", "task.py")
+
+
+def deciding(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Return 12 digits for each module that decides a result: a hash of its code without docstrings and comments.
+
+    Args:
+        modules: those of tasks, as "did.rivals.bce". Modules from outside did are left out: a run's record has their
+            digest.
+    """
+    root = Path(did.__file__).parent
+    files = [
+        file for name in DECIDING for file in ([root / name] if name.endswith(".py") else (root / name).glob("*.py"))
+    ]
+    files += [root.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in modules if name.startswith("did.")]
+    files = sorted({file for file in files if file.name != "__init__.py"})
+    return {".".join(file.relative_to(root.parent).with_suffix("").parts): _code(file) for file in files}
+
+
+@functools.cache
+def _code(file: Path) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
+            node.body[0] = ast.Pass()
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
 
 
 def stamp(data: str, preset: str, seeds: Sequence[int] = (0,), minutes: str = "") -> str:

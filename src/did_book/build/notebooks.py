@@ -64,7 +64,8 @@ def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
         for file in sorted(package.rglob("*.py"))
         if file.relative_to(package).parts[0] not in _APART
     ]  # fmt: skip
-    files += [root / "requirements.lock", *sorted(root.glob(READS[name]) if name in READS else [])]
+    reads = f"results/{name}-*.json" if parameters.get("fresh") is False else READS.get(name)
+    files += [root / "requirements.lock", *sorted(root.glob(reads) if reads else [])]
     found = hashlib.sha256(json.dumps([code, sorted(parameters.items())], default=str).encode())
     for file in files:
         found.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
