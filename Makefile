@@ -4,6 +4,8 @@ PYTHON ?= python3
 SOURCE ?= ffpp
 PRESET ?= laptop
 FACES ?=
+# Not empty: `make book` trains the runs of the tables, instead of showing the committed records.
+FRESH ?=
 ARGS ?=
 # OWNER/NAME, where this copy comes from GitHub: then each chapter gets a button to Binder.
 REPOSITORY ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's,.*github\.com[:/]([^/]+/[^/]+)$$,\1,p' | sed 's,\.git$$,,')
