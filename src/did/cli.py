@@ -430,6 +430,7 @@ def runs() -> None:
 @click.option(
     "--jobs", default="auto", show_default=True, help="Runs at a time: a number, or auto for the cores or GPUs."
 )
+@click.option("--cluster", help="A Dask scheduler, tcp://host:port, whose workers train; needs crossdf[cluster].")
 @click.option("--slice", "share", help="Only a part of the plan, such as 3/16, for a batch system's array.")
 @click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
 @click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
@@ -440,6 +441,7 @@ def train_plan(
     preset: str,
     seeds: str | None,
     jobs: str,
+    cluster: str | None,
     share: str | None,
     edition: str,
     faces: str | None,
@@ -455,6 +457,8 @@ def train_plan(
 
     if jobs != "auto" and not (jobs.isdigit() and int(jobs) > 0):
         raise DidError(f"--jobs takes a number from 1 up, or auto, not {jobs!r}")
+    if cluster and jobs != "auto":
+        raise DidError("--cluster takes as many runs at a time as its workers have threads: leave out --jobs")
     whole = of.plan(experiments, preset, seeds, edition, faces, None if root is None else str(root))
     mine = of.part(whole, share) if share else whole
     if dry:
@@ -464,7 +468,7 @@ def train_plan(
                 f"{job.task}{options} on {job.settings.source}, {job.settings.backbone}, seed {job.settings.seed}"
             )
     else:
-        of.train(mine, None if jobs == "auto" else int(jobs))
+        of.train(mine, None if jobs == "auto" else int(jobs), cluster=cluster)
     click.echo(f"{len(mine)} of {len(whole)} runs" + (" planned" if dry else " finished"))
 
 

@@ -22,6 +22,7 @@ import pytest
 from did.data import ffpp, folder, prepare, table, video
 from did.data import store as store_module
 from did.errors import DidError
+from did.utils import workers
 
 SETTINGS = {"frames": 2, "size": 64, "workers": 1, "progress": False}
 
@@ -255,7 +256,7 @@ def test_two_workers_of_a_cluster_give_the_same_bytes(undisturbed, clean_root, i
 
 def test_a_cluster_that_is_not_there(clean_root, index, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(prepare, "PATIENCE", 1)
+    monkeypatch.setattr(workers, "PATIENCE", 1)
     with pytest.raises(DidError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9; start one"):
         prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS, cluster="tcp://127.0.0.1:9")
     with pytest.raises(DidError, match="No Dask scheduler answers at nowhere"):

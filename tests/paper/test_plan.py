@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,31 @@ def test_the_plans_runs_are_those_that_the_table_takes(home, monkeypatch):
     monkeypatch.setattr(runs, "fit", lambda *_, **__: pytest.fail("trained again"))
     outcome = conduct("fig7_embeddings", "smoke", "stand-in", progress=False)
     assert {one.folder.parent for of_row in outcome.runs.values() for one in of_row} == {home / "runs"}
+
+
+@pytest.mark.slow
+def test_a_cluster_trains_the_same_runs(home, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    jobs = of.plan(["fig7_embeddings"], "smoke", edition="stand-in")
+    broken = of.Job("did", Settings.of({**jobs[0].settings.as_dict(), "pretrained": "/none.pth"}), (), ("ffpp",),
+                    jobs[0].open)  # fmt: skip
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, protocol="tcp"
+    ) as cluster:
+        of.train(jobs, progress=False, cluster=cluster.scheduler_address)
+        there = {one.folder.name: one.scores for one in runs.all_runs(home / "runs")}
+        with pytest.raises(DidError, match="a run of the plan failed: .*'/none.pth' is neither a file"):
+            of.train([broken], progress=False, cluster=cluster.scheduler_address)
+    assert len(there) == len(jobs) == 2
+    shutil.rmtree(home / "runs")
+    of.train(jobs, 1, progress=False)
+    here = {one.folder.name: one.scores for one in runs.all_runs(home / "runs")}
+    assert set(here) == set(there) and all(here[name].equals(there[name]) for name in here)
+
+
+def test_a_cluster_has_its_own_number_of_runs_at_a_time(home):
+    said = CliRunner().invoke(main, ["runs", "train", "fig7_embeddings", "--jobs", "2", "--cluster", "tcp://a:1"])
+    assert said.exit_code == 1 and "leave out --jobs" in said.stderr
 
 
 def test_a_failing_run_is_one_sentence_and_the_rest_is_not_begun(home):

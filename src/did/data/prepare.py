@@ -48,14 +48,12 @@ from did.data.store import FORMAT, MANIFEST_COLUMNS, QUARANTINE_COLUMNS, FaceSto
 from did.errors import DidError
 from did.utils.files import alone, sha256, writable, write_atomically, writing
 from did.utils.processes import spawn
-from did.utils.workers import cores
+from did.utils.workers import cores, dask_client
 
 # Starting a worker takes as long as about so many frames: for fewer it takes longer than it saves.
 FRAMES_A_WORKER = 800
 # Videos handed out at a time, for each worker: enough that none waits, few enough that memory stays flat.
 VIDEOS_A_WORKER = 4
-# Seconds to wait for the answer of a cluster.
-PATIENCE = 10
 # Nanoseconds in which a file may change twice without another time of change, on any file system.
 A_MOMENT = 3_000_000_000
 CHOICES = ("largest", "track")
@@ -355,7 +353,7 @@ def _executor(
 ) -> Iterator[tuple[Executor | None, int]]:
     """Return what runs the jobs (None for this process) and how many of them to submit at a time."""
     if cluster is not None:
-        with _dask(cluster) as client:
+        with dask_client(cluster) as client:
             yield client.get_executor(pure=False), VIDEOS_A_WORKER * max(1, len(client.ncores()))
         return
     if workers is None:
@@ -374,30 +372,6 @@ def _executor(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _dask(address: str) -> Iterator[Any]:
-    try:
-        from distributed import Client
-        from distributed.scheduler import KilledWorker
-    except ImportError as error:
-        raise DidError("A cluster needs the packages of crossdf[cluster]: pip install 'crossdf[cluster]'.") from error
-    try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError.
-        raise DidError(
-            f"No Dask scheduler answers at {address}; start one with `dask scheduler` and workers with `dask worker`."
-        ) from error
-    try:
-        yield client
-    except KilledWorker as error:
-        raise DidError(
-            "Workers of the cluster died, most often for lack of memory; run again with more memory for each, the "
-            "preparation resumes where it stopped."
-        ) from error
-    finally:
-        client.close()
 
 
 def _run(jobs: Sequence[tuple], executor: Executor | None, at_once: int) -> Iterator[None]:

@@ -9,9 +9,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ from did.paper.conduct import experiment, rows_of, seed_list
 from did.settings import Settings
 from did.sources import face_store, open_source
 from did.training.runs import evaluate, run
+from did.utils.files import home
 from did.utils.processes import command
-from did.utils.workers import cores
+from did.utils.workers import cores, dask_client
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +133,7 @@ def at_once(jobs: int | None) -> tuple[int, int]:
     return many, max(1, cores() // many)
 
 
-def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True) -> None:
+def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True, cluster: str | None = None) -> None:
     """Train what is not finished, several at a time, each in a process of its own.
 
     The data sets are written and prepared first, once, so that the processes only read them. Interrupted, it stops its
@@ -140,6 +143,8 @@ def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True) -
         jobs: from `plan`.
         many: how many at a time, see `at_once`.
         progress: show a bar for the whole.
+        cluster: address of a Dask scheduler (tcp://host:port) whose workers train the runs, one per thread that a
+            worker has, in place of processes here. They must see the project's folder under the same path.
 
     Raises:
         DidError: If a run fails, after the others that have begun are finished; the sentence is the run's.
@@ -148,20 +153,21 @@ def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True) -
              for name in (s.source, *job.tests)}  # fmt: skip
     for (name, *_), job in crops.items():
         face_store(job.source(name), job.settings, progress)
+    if cluster is not None:
+        _train_on(cluster, jobs, progress)
+        return
     number, threads = at_once(many)
-    waiting, running, failed = list(jobs), list[tuple[subprocess.Popen, int]](), list[str]()
+    waiting, running, failed = list(jobs), list[tuple[_Process, int]](), list[str]()
     devices = list(range(number))
     with tqdm(total=len(jobs), desc="runs", unit="run", disable=not progress) as bar:
         try:
             while (waiting and not failed) or running:
                 while waiting and len(running) < number and not failed:
-                    running.append((_start(waiting.pop(0), threads, device := devices.pop(0)), device))
+                    running.append((_Process(waiting.pop(0), threads, device := devices.pop(0)), device))
                 for each in [each for each in running if each[0].poll() is not None]:
                     running.remove(each)
                     devices.append(each[1])
-                    errors = each[0].communicate()[1]
-                    if each[0].returncode:
-                        failed.append(errors.strip().splitlines()[-1] if errors.strip() else "a run was killed")
+                    failed += each[0].failure()
                     bar.update(not each[0].returncode)
                 time.sleep(0.05)
         finally:
@@ -173,18 +179,58 @@ def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True) -
         raise DidError(f"a run of the plan failed: {failed[0]}")
 
 
-def _start(job: Job, threads: int, device: int) -> subprocess.Popen:
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    gpus = shown.split(",") if shown else [str(number) for number in range(64)]
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": gpus[device % len(gpus)]}
-    process = subprocess.Popen(
-        command("from did.paper.plan import work; work()"),
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env,
-    )  # fmt: skip
-    assert process.stdin
-    process.stdin.write(job.as_json() + "\n")
-    process.stdin.flush()
-    return process
+class _Process(subprocess.Popen):
+    """A process that trains a job; its errors go to a file, so that it never waits for somebody to read them.
+
+    Args:
+        job: what it trains.
+        threads: that it uses.
+        device: number of the GPU; None for those that this process sees.
+        more: of its environment.
+    """
+
+    def __init__(self, job: Job, threads: int, device: int | None = None, **more: str) -> None:
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), **more}
+        if device is not None:
+            shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            gpus = shown.split(",") if shown else [str(number) for number in range(64)]
+            env["CUDA_VISIBLE_DEVICES"] = gpus[device % len(gpus)]
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `failure`
+        what = command("from did.paper.plan import work; work()")
+        super().__init__(what, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self.said, text=True, env=env)
+        assert self.stdin
+        self.stdin.write(job.as_json() + "\n")
+        self.stdin.flush()
+
+    def failure(self) -> list[str]:
+        """Wait for the end, and return the last line of the errors if the run failed."""
+        failed = self.wait() != 0
+        self.said.seek(0)
+        said = self.said.read().strip()
+        self.said.close()
+        if self.stdin:
+            self.stdin.close()
+        return [said.splitlines()[-1] if said else "a run was killed"] if failed else []
+
+
+def _train_on(cluster: str, jobs: Sequence[Job], progress: bool) -> None:
+    with dask_client(cluster) as client:
+        executor = client.get_executor(pure=False)
+        futures = [executor.submit(_alone, job.as_json(), str(home())) for job in jobs]
+        with tqdm(total=len(jobs), desc="runs", unit="run", disable=not progress) as bar:
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
+def _alone(text: str, project: str) -> None:
+    """Train a job in a process of its own on a worker, whose threads would share torch's random state."""
+    if failed := _Process(Job.of(text), 1, DID_HOME=project).failure():
+        raise DidError(f"a run of the plan failed: {failed[0]}")
 
 
 def work() -> None:

@@ -1,15 +1,20 @@
-"""Worker processes: how many this process may keep busy, and where none can be started."""
+"""Worker processes: how many this process may keep busy, where none can be started, and those of a Dask cluster."""
 
+import contextlib
 import math
 import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from did.errors import DidError
 
 #: Where Linux shows the groups of processes, and the group that this process is in.
 CGROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+#: Seconds to wait for the answer of a cluster.
+PATIENCE = 10
 
 
 def cores() -> int:
@@ -69,3 +74,35 @@ def check_start() -> None:
         raise DidError(
             "the workers that this script starts read it anew: put what it does under `if __name__ == '__main__':`"
         )
+
+
+@contextlib.contextmanager
+def dask_client(address: str) -> Iterator[Any]:
+    """Connect to a Dask cluster, as a context manager.
+
+    Args:
+        address: of the scheduler, tcp://host:port.
+
+    Raises:
+        DidError: If the packages are missing, no scheduler answers, or workers die.
+    """
+    try:
+        from distributed import Client
+        from distributed.scheduler import KilledWorker
+    except ImportError as error:
+        raise DidError("A cluster needs the packages of crossdf[cluster]: pip install 'crossdf[cluster]'.") from error
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:  # TimeoutError is an OSError.
+        raise DidError(
+            f"No Dask scheduler answers at {address}; start one with `dask scheduler` and workers with `dask worker`."
+        ) from error
+    try:
+        yield client
+    except KilledWorker as error:
+        raise DidError(
+            "Workers of the cluster died, most often for lack of memory; run again with more memory for each, it "
+            "resumes where it stopped."
+        ) from error
+    finally:
+        client.close()
