@@ -1,6 +1,7 @@
-"""Cut a backbone in three and widen its stem, for models that join two networks half-way."""
+"""Cut a backbone in parts and widen its stem, for models that join two networks or look at several resolutions."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,9 +26,62 @@ def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential
     Raises:
         DidError: If the network is not one chain of blocks with a single first convolution.
     """
+    pieces, sides = _chain(backbone)
+    resolutions = sorted(set(sides))
+    if len(resolutions) < 2:
+        raise _uncuttable(backbone)
+    before = [number for number, side in enumerate(sides) if side == resolutions[1]]
+    first, second = before[len(before) // 2] + 1, sides.index(resolutions[0]) + 1
+    return nn.Sequential(*pieces[:first]), nn.Sequential(*pieces[first:second]), nn.Sequential(*pieces[second:])
+
+
+def cut_at(backbone: Backbone, strides: Sequence[int]) -> list[nn.Sequential]:
+    """Cut the backbone's network after the last block of each resolution, for models that look at several of them.
+
+    Args:
+        backbone: as for `cut`.
+        strides: sides of the image over those of the maps, in rising order, as 4 and 16.
+
+    Returns:
+        One module per stride, and the rest of the network, which may be empty.
+
+    Raises:
+        DidError: As `cut`, or if the network has no map of a stride.
+    """
+    pieces, sides = _chain(backbone)
+    ends = []
+    for stride in strides:
+        found = [number for number, side in enumerate(sides) if side * stride == _SIDE]
+        if not found:
+            raise DidError(f"backbone '{_name(backbone)}' has no map of stride {stride}: take another one")
+        ends.append(found[-1] + 1)
+    return [nn.Sequential(*pieces[a:b]) for a, b in itertools.pairwise([0, *ends, len(pieces)])]
+
+
+#: Side of the image with which a chain is tried.
+_SIDE = 64
+
+
+def _name(backbone: Backbone) -> str:
+    return backbone.body.pretrained_cfg["architecture"]
+
+
+def _uncuttable(backbone: Backbone) -> DidError:
+    return DidError(
+        f"backbone '{_name(backbone)}' is not one chain of blocks and cannot be cut: take legacy_xception or resnet50"
+    )
+
+
+def _chain(backbone: Backbone) -> tuple[list[nn.Module], list[int]]:
+    """Return the modules that the network is a chain of, and the side of each one's map for an image of `_SIDE`.
+
+    Raises:
+        DidError: If it is not a chain.
+    """
     body = backbone.body
     pieces = list(_pieces(body))
-    sides, x = [], torch.rand(1, _stem(body).in_channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    sides, x = [], torch.rand(1, _stem(body).in_channels, _SIDE, _SIDE, generator=generator)
     try:
         with torch.no_grad(), evaluating(body):
             expected = body.forward_features(x)
@@ -37,15 +91,9 @@ def cut(backbone: Backbone) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential
             chained = torch.allclose(x, expected, rtol=1e-4, atol=1e-6)
     except (RuntimeError, TypeError, AttributeError, NotImplementedError):
         chained = False
-    resolutions = sorted(set(sides))
-    if not chained or len(resolutions) < 2:
-        name = body.pretrained_cfg["architecture"]
-        raise DidError(
-            f"backbone '{name}' is not one chain of blocks and cannot be cut: take legacy_xception or resnet50"
-        )
-    before = [number for number, side in enumerate(sides) if side == resolutions[1]]
-    first, second = before[len(before) // 2] + 1, sides.index(resolutions[0]) + 1
-    return nn.Sequential(*pieces[:first]), nn.Sequential(*pieces[first:second]), nn.Sequential(*pieces[second:])
+    if not chained:
+        raise _uncuttable(backbone)
+    return pieces, sides
 
 
 def widen(backbone: Backbone, channels: int, stride: int | None = None) -> None:
