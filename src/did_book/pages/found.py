@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from did.paper.records import Record, comparisons, frame, kind
+from did.paper.records import Record, comparisons, frame, kind, part
 from did.paper.verdicts import claims
 
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
@@ -140,8 +140,23 @@ def _length(of: dict[str, Record]) -> _Row:
     question, page = "Is it a matter of training length?", "training_length"
     if page not in of:
         return question, "Not answered yet: all runs here have the preset's length, which is short.", page
-    said = [sentence for sentence in of[page]["sentences"] if sentence.startswith("DID − ")]
-    return question, " ".join(said), page
+    lengths = part(of[page], "lengths")
+    longest = lengths[lengths.iterations == lengths.iterations.max()].set_index("system")
+    alike = lengths[lengths.augmentation == longest.augmentation.iloc[0]]
+    shortest = alike[alike.iterations == alike.iterations.min()].set_index("system")
+    names = {name: row for name, row in longest.row.items() if name != "DID" and "DID" in longest.index}
+    told = [f"DID − {name}: {_told(_pairs(of[page], longest.row['DID'], row))}" for name, row in names.items()]
+    auc = _auc(of[page])
+    grown = " to ".join(_number(auc.loc[of_length.row["BCE"], "CDF2"]) for of_length in (shortest, longest))
+    how = {"none": "without augmentation", "light": "with light augmentation"}[longest.augmentation.iloc[0]]
+    return (
+        question,
+        (
+            f"After {longest.iterations.iloc[0]} iterations {how}, {'; '.join(filter(None, told))}. From "
+            f"{shortest.iterations.iloc[0]} iterations to these, BCE itself goes on CDF2 from {grown}."
+        ),
+        page,
+    )
 
 
 _QUESTIONS = (_fails, _better, _control, _length, _ablation, _split, _alpha, _claims)

@@ -40,9 +40,12 @@ def test_without_records_the_page_says_what_was_not_asked():
     assert "Not answered yet" in page and "Is DID better" not in page
 
 
-def test_training_length_has_its_row():
-    entry = {"experiment": "training_length", "bank": "drawn", "rows": [], "differences": [], "edition": "stand-in",
-             "claim": {"quote": "", "where": ""}, "title": "Training length: x",
-             "sentences": ["DID − BCE, with light augmentation: on CDF2 more.", "Iterations after which"]}  # fmt: skip
+def test_training_length_is_answered_at_the_longest_length():
+    (entry,) = [e for e in records() if e["experiment"] == "training_length"]
     (row,) = [line for line in found_page([entry]).splitlines() if "training length" in line]
-    assert "| DID − BCE, with light augmentation: on CDF2 more. | [](./training_length) |" in row
+    iterations = max(entry["figures"]["lengths"]["iterations"])
+    assert f"After {iterations} iterations with" in row and "[](./training_length)" in row
+    last = entry["figures"]["lengths"]["row"][entry["figures"]["lengths"]["iterations"].index(iterations)]
+    (pair,) = [d for d in entry["differences"]
+               if (d["b"], d["test"], d["level"]) == (last, "CDF2", "frame")]  # fmt: skip
+    assert f"CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in row
