@@ -551,6 +551,11 @@ def test_lengths_say_both_ends_and_each_plateau():
     assert said[0].endswith("on CDF2 +0.100 [+0.050, +0.150] after 50 iterations.") and "not by 50" in said[1]
 
 
+def test_lengths_without_a_compared_pair_say_the_plateau_alone():
+    (said,) = told("training_length", lengths=the_lengths()[0])
+    assert said.startswith("Iterations after which a doubling adds less than 0.005")
+
+
 def test_rows_on_other_backbones_say_which():
     table = [row("BCE", "CDF2", 0.6), {**row("Xception", "CDF2", 0.5), "runs_on": "lite1"}]
     said = told("table2_diffusion", table, [apart("BCE", "Xception", "CDF2", 0.1, 0.05, 0.15, 0.1)])

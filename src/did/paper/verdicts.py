@@ -126,7 +126,7 @@ def lengths(record: Record) -> list[str]:
     """
     of, found = part(record, "lengths").set_index("row"), comparisons([record])
     how = of.loc[found.a, ["augmentation", "iterations"]].reset_index(drop=True)
-    found = found.assign(**how, other=found.b.str.split(" ×").str[0])
+    found = found.assign(**how, other=[name.split(" ×")[0] for name in found.b])
     said = []
     for (other, augmentation), pairs in found.groupby(["other", "augmentation"], sort=False):
         parts = []
@@ -146,11 +146,11 @@ def lengths(record: Record) -> list[str]:
     said.append(
         f"Iterations after which a doubling adds less than {PLATEAU:g} to the validation AUC: {'; '.join(levels)}."
     )
-    so = found.so.tolist()
-    said.append(
-        f"Of the {len(so)} differences, {so.count('ahead')} lie above 0, {so.count('behind')} below, and "
-        f"{so.count('undecided')} contain 0; about {0.05 * len(so):.1f} would lie off 0 by chance."
-    )
+    if so := found.so.tolist():
+        said.append(
+            f"Of the {len(so)} differences, {so.count('ahead')} lie above 0, {so.count('behind')} below, and "
+            f"{so.count('undecided')} contain 0; about {0.05 * len(so):.1f} would lie off 0 by chance."
+        )
     return said
 
 

@@ -138,25 +138,23 @@ def _claims(of: dict[str, Record]) -> _Row | None:
 
 def _length(of: dict[str, Record]) -> _Row:
     question, page = "Is it a matter of training length?", "training_length"
-    if page not in of:
+    lengths = part(of[page], "lengths") if page in of else pd.DataFrame(columns=["system", "iterations"])
+    longest = lengths[lengths.iterations == lengths.iterations.max()]
+    if not {"DID", "BCE"} <= set(longest.system):
         return question, "Not answered yet: all runs here have the preset's length, which is short.", page
-    lengths = part(of[page], "lengths")
-    longest = lengths[lengths.iterations == lengths.iterations.max()].set_index("system")
-    alike = lengths[lengths.augmentation == longest.augmentation.iloc[0]]
-    shortest = alike[alike.iterations == alike.iterations.min()].set_index("system")
-    names = {name: row for name, row in longest.row.items() if name != "DID" and "DID" in longest.index}
-    told = [f"DID − {name}: {_told(_pairs(of[page], longest.row['DID'], row))}" for name, row in names.items()]
+    how = longest.augmentation.iloc[-1]  # with augmentation, if both ways were trained that long
+    alike = lengths[lengths.augmentation == how]
+    first, last = (alike[alike.iterations == each].set_index("system").row
+                   for each in (alike.iterations.min(), alike.iterations.max()))  # fmt: skip
+    pairs = {name: _pairs(of[page], last["DID"], row) for name, row in last.drop("DID").items()}
+    told = [f"DID − {name}: {_told(found)}" for name, found in pairs.items() if len(found)]
     auc = _auc(of[page])
-    grown = " to ".join(_number(auc.loc[of_length.row["BCE"], "CDF2"]) for of_length in (shortest, longest))
-    how = {"none": "without augmentation", "light": "with light augmentation"}[longest.augmentation.iloc[0]]
-    return (
-        question,
-        (
-            f"After {longest.iterations.iloc[0]} iterations {how}, {'; '.join(filter(None, told))}. From "
-            f"{shortest.iterations.iloc[0]} iterations to these, BCE itself goes on CDF2 from {grown}."
-        ),
-        page,
+    grown = " to ".join(_number(auc.loc[rows["BCE"], "CDF2"]) for rows in (first, last))
+    answer = (
+        f"After {alike.iterations.max()} iterations {'without' if how == 'none' else f'with {how}'} augmentation, "
+        f"{'; '.join(told)}. From {alike.iterations.min()} iterations to these, BCE itself goes on CDF2 from {grown}."
     )
+    return question, answer, page
 
 
 _QUESTIONS = (_fails, _better, _control, _length, _ablation, _split, _alpha, _claims)

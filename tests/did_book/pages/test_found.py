@@ -49,3 +49,19 @@ def test_training_length_is_answered_at_the_longest_length():
     (pair,) = [d for d in entry["differences"]
                if (d["b"], d["test"], d["level"]) == (last, "CDF2", "frame")]  # fmt: skip
     assert f"CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in row
+
+
+def test_training_length_takes_one_augmentation_if_both_are_as_long():
+    (entry,) = copy.deepcopy([e for e in records() if e["experiment"] == "training_length"])
+    lengths = entry["figures"]["lengths"]
+    kept = [number for number, iterations in enumerate(lengths["iterations"]) if iterations <= 400]
+    entry["figures"]["lengths"] = {name: [column[number] for number in kept] for name, column in lengths.items()}
+    (row,) = [line for line in found_page([entry]).splitlines() if "training length" in line]
+    assert "After 400 iterations with light augmentation" in row
+
+
+def test_training_length_without_both_detectors_is_not_answered():
+    (entry,) = copy.deepcopy([e for e in records() if e["experiment"] == "training_length"])
+    entry["figures"]["lengths"] = {name: column[:1] for name, column in entry["figures"]["lengths"].items()}
+    (row,) = [line for line in found_page([entry]).splitlines() if "training length" in line]
+    assert "Not answered yet" in row
