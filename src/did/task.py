@@ -186,6 +186,23 @@ class Task(nn.Module):
     ranks = staticmethod(distributed.ranks)
 
 
+class DomainGraph(nn.Module):
+    """A graph images -> logits of the domains (n, k + 1), from a model with a method of its own for them.
+
+    Args:
+        model: whose weights it shares.
+        logits: name of its method images -> logits.
+    """
+
+    def __init__(self, model: nn.Module, logits: str = "domains") -> None:
+        super().__init__()
+        self.model = model
+        self.logits = logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        return getattr(self.model, self.logits)(images)
+
+
 _REGISTER: dict[str, type[Task]] = {}
 T = TypeVar("T", bound=type[Task])
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.optimize import brentq
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, logit
@@ -262,6 +263,23 @@ def ends_of_difference(a: Drawn, b: Drawn, level: float = 0.95) -> tuple[float, 
     return difference - reach(a.mean - low_a, high_b - b.mean), difference + reach(high_a - a.mean, b.mean - low_b)
 
 
+def p_of_difference(a: Drawn, b: Drawn) -> float:
+    """Return the two-sided p value that belongs to `ends_of_difference`: below .05 where the 95% interval leaves 0 out.
+
+    It is one less the level at which the interval reaches 0, and at least 1e-9. So it has the interval's floor on the
+    variance, without which a handful of people who all rank alike would look like proof.
+    """
+
+    def beyond(log_p: float) -> float:
+        low, high = ends_of_difference(a, b, 1 - float(np.exp(log_p)))
+        return low if a.mean > b.mean else -high
+
+    if a.mean == b.mean:
+        return 1.0
+    least = float(np.log(1e-9))
+    return 1e-9 if beyond(least) >= 0 else float(np.exp(brentq(beyond, least, 0.0)))
+
+
 def two_way(targets: ArrayLike, donors: ArrayLike, number: int = DRAWS, seed: int = 0) -> tuple[Array, Array]:
     """Draw targets and donors independently: the check of one-way draws where swaps connect nearly everybody.
 
@@ -420,7 +438,7 @@ def difference_over_seeds(
         draws, seed, methods: as in `over_seeds`.
 
     Returns:
-        One row per level and method: level, method, difference, std, low, high, p (two-sided, of a t test), seeds,
+        One row per level and method: level, method, difference, std, low, high, p (see `p_of_difference`), seeds,
         people, and the two variances of the difference, var_people and var_seeds, from which `did.paper.power` tells
         what could have been found.
 
@@ -443,7 +461,7 @@ def difference_over_seeds(
             low, high = ends_of_difference(a, b)
             gap = a - b
             var_people, var_seeds = gap.variances
-            p = float(2 * t.sf(abs(gap.mean) / gap.se, gap.df)) if gap.se > 0 else float(gap.mean == 0)
+            p = p_of_difference(a, b)
             rows.append({"level": level, "method": method, "difference": gap.mean, "std": gap.std, "low": low,
                          "high": high, "p": p, "seeds": len(scored_a), "people": gap.people, "var_people": var_people,
                          "var_seeds": var_seeds})  # fmt: skip

@@ -116,19 +116,6 @@ class DetectionGraph(nn.Module):
         return self.classifier(self.deepfake_attention(features) * features).squeeze(1)
 
 
-class DomainGraph(nn.Module):
-    """G, A_df, A_dom and C̄: images (n, 1, H, W) in [0, 1] -> logits of the domains (n, k + 1)."""
-
-    def __init__(self, model: "DID") -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits = self.model(images).domain_logits
-        assert logits is not None
-        return logits
-
-
 class DID(nn.Module):
     """Deep information decomposition: G, A_df, A_dom, T, C and C̄ of Fig. 2.
 
@@ -223,6 +210,12 @@ class DID(nn.Module):
     def decompose(self, images: Tensor) -> Decomposed:
         """Decompose and classify images (n, 1, H, W), without T: the source of maps and probes."""
         return self(images)
+
+    def domains(self, images: Tensor) -> Tensor:
+        """Return the logits of the domains, (n, k + 1), of images (n, 1, H, W). There must be a C̄."""
+        logits = self(images).domain_logits
+        assert logits is not None
+        return logits
 
     def detector(self) -> DetectionGraph:
         """Return the test-time graph, which shares its weights with this model and gives the same scores."""

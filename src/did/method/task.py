@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from did.method.backbones import Backbone, Machine
 from did.method.losses import auc_loss, classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
-from did.method.model import DID, Decomposed, DomainGraph, statistics_on_device
+from did.method.model import DID, Decomposed, statistics_on_device
 from did.settings import Settings
-from did.task import Step, Task, register_task
+from did.task import DomainGraph, Step, Task, register_task
 
 
 def beta(progress: float) -> float:

@@ -71,7 +71,10 @@ class Outcome:
             "counts": {name: dict(of.counts) for name, of in self.sources.items() if of.counts.get("found")},
             "protocol": f"trained on {protocol}; seeds {seeds}; 95% intervals over people and seeds",
             "seeds": self.seeds,
-            "setup": what.setup({name: of[0].settings for name, of in self.runs.items()}),
+            "setup": what.setup(
+                {name: of[0].settings for name, of in self.runs.items()},
+                {name: of[0].record["options"] for name, of in self.runs.items()},
+            ),
             "rows": plain(rows),
             "differences": plain(self.differences),
             "figures": {name: columns(table) for name, table in figures.items()},
@@ -163,6 +166,11 @@ def seed_list(seeds: Any, default: int) -> list[int]:
     except (TypeError, ValueError, OverflowError):
         pass
     raise DidError(f"seeds takes different whole numbers from 0 up, as in -p seeds 0,1,2; got {seeds!r}")
+
+
+def seeds_of(row: Row, seeds: Sequence[int]) -> list[int]:
+    """Return the seeds of a row: those of the experiment, or the first ones of them."""
+    return list(seeds)[: row.seeds]
 
 
 def experiment(name: str) -> Experiment:
@@ -258,10 +266,10 @@ def conduct(
                 sources[what.train],
                 row.settings(preset, seed, what.train),
                 row.task,
-                options=row.options,
+                options=row.options_at(preset),
                 progress=progress,
             )
-            for seed in numbers
+            for seed in seeds_of(row, numbers)
         ]
         for row in chosen
         if row.task
@@ -328,7 +336,9 @@ def _differences(
         if a not in runs or b not in runs:
             continue
         for test, (source, method) in what.tests.items():
-            both = evaluation.difference_over_seeds(scored[a, source], scored[b, source], methods=[method])
+            one, other = scored[a, source], scored[b, source]
+            common = min(len(one), len(other))  # of two lists that begin with the same seeds
+            both = evaluation.difference_over_seeds(one[:common], other[:common], methods=[method])
             published = printed[a].get((test, "auc"), np.nan) - printed[b].get((test, "auc"), np.nan)
             for row in both.to_dict("records"):
                 paper = published if row["level"] == "frame" else np.nan

@@ -20,7 +20,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from did.errors import DidError
-from did.paper.conduct import experiment, rows_of, seed_list
+from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
 from did.settings import Settings
 from did.sources import face_store, open_source
 from did.training.runs import evaluate, run
@@ -99,10 +99,15 @@ def plan(
     for name in names:
         what = experiment(name)
         tests = {source for source, _ in what.tests.values()}
-        for seed in seed_list(seeds, 1 if preset == "smoke" else what.seeds):
-            for row in rows_of(what, preset):
+        numbers = seed_list(seeds, 1 if preset == "smoke" else what.seeds)
+        for row in rows_of(what, preset):
+            for seed in seeds_of(row, numbers):
                 if row.task:
-                    key = (row.task, row.settings(preset, seed, what.train), tuple(sorted(row.options.items())))
+                    key = (
+                        row.task,
+                        row.settings(preset, seed, what.train),
+                        tuple(sorted(row.options_at(preset).items())),
+                    )
                     found.setdefault(key, set()).update(tests)
     return [Job(task, settings, options, tuple(sorted(tests)), opened)
             for (task, settings, options), tests in found.items()]  # fmt: skip

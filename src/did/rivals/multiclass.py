@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from did.method.backbones import Backbone, Machine
 from did.settings import Settings
-from did.task import Step, Task, register_task
+from did.task import DomainGraph, Step, Task, register_task
 
 
 class MulticlassDetector(nn.Module):
@@ -28,22 +28,13 @@ class MulticlassDetector(nn.Module):
         self.backbone = backbone
         self.classifier = nn.Linear(int(backbone.channels), num_domains)  # type: ignore[arg-type]
 
-    def logits(self, images: Tensor) -> Tensor:
+    def domains(self, images: Tensor) -> Tensor:
         """Return the logits of the domains, (n, k + 1)."""
         return self.classifier(self.backbone(images).mean((2, 3)))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.logits(images)
+        logits = self.domains(images)
         return logits[:, 1:].logsumexp(1) - logits[:, 0]
-
-
-class _Domains(nn.Module):
-    def __init__(self, model: MulticlassDetector) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.logits(images)
 
 
 @register_task("multiclass")
@@ -59,9 +50,9 @@ class MulticlassTask(Task):
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
         """Compute the cross-entropy of the domains."""
-        logits, domains = self.gather(self.model.logits(batch["image"])), self.gather(batch["domain"])
+        logits, domains = self.gather(self.model.domains(batch["image"])), self.gather(batch["domain"])
         return Step({"dom": F.cross_entropy(logits, domains)}, {})
 
     def domain_graph(self) -> nn.Module:
         """Return the graph images -> logits of the domains (n, k + 1)."""
-        return _Domains(self.model)
+        return DomainGraph(self.model)

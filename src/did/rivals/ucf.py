@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from did.errors import DidError
 from did.method.backbones import Backbone, Machine
 from did.settings import Settings
-from did.task import Step, Task, Wants, register_task
+from did.task import DomainGraph, Step, Task, Wants, register_task
 
 #: Weights of the losses besides the shared part's cross-entropy.
 SPECIFIC, RECONSTRUCTION, CONTRAST = 0.1, 0.3, 0.05
@@ -113,6 +113,10 @@ class UCFDetector(nn.Module):
         """Return the specific and the shared part of the fingerprint, each (n, w / 2, h, w)."""
         fingerprint = self.squeeze(self.backbone(images))
         return self.specific(fingerprint), self.shared(fingerprint)
+
+    def domains(self, images: Tensor) -> Tensor:
+        """Return the logits of the domains, (n, k + 1), of the specific part."""
+        return self.specific_head(self.split(images)[0].mean((2, 3)))
 
     def forward(self, images: Tensor) -> Tensor:
         shared = self.shared(self.squeeze(self.backbone(images)))
@@ -234,13 +238,4 @@ class UCFTask(Task):
 
     def domain_graph(self) -> nn.Module:
         """Return the graph images -> logits of the domains (n, k + 1), from the specific part."""
-        return _Domains(self.model)
-
-
-class _Domains(nn.Module):
-    def __init__(self, model: UCFDetector) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.specific_head(self.model.split(images)[0].mean((2, 3)))
+        return DomainGraph(self.model)

@@ -14,7 +14,7 @@ from did.method.layers import Attention
 from did.method.losses import classification_loss, domain_loss
 from did.method.model import Head
 from did.settings import Settings
-from did.task import Step, Task, register_task
+from did.task import DomainGraph, Step, Task, register_task
 
 
 class UndividedDetector(nn.Module):
@@ -40,22 +40,17 @@ class UndividedDetector(nn.Module):
         self.classifier = Head(channels, 1, hidden, None)
         self.domain_classifier = Head(channels, num_domains, hidden, None)
 
-    def domains(self, features: Tensor) -> Tensor:
+    def domains(self, images: Tensor) -> Tensor:
+        """Return the logits of the domains, (n, k + 1), of images (n, 1, H, W)."""
+        return self.domains_of(self.backbone(images))
+
+    def domains_of(self, features: Tensor) -> Tensor:
         """Return the logits of the domains, (n, k + 1), from I_X."""
         seen = features if self.domain_attention is None else self.domain_attention(features) * features
         return self.domain_classifier(seen)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classifier(self.backbone(images)).squeeze(1)
-
-
-class _Domains(nn.Module):
-    def __init__(self, model: UndividedDetector) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.domains(self.model.backbone(images))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +86,7 @@ class UndividedTask(Task):
         """Compute L_cls on C's scores and L_dom on C̄'s logits (Eq. 7 and 9 to 11)."""
         s, features = self.settings, self.model.backbone(batch["image"])
         scores = self.gather(self.model.classifier(features).squeeze(1))
-        logits = self.gather(self.model.domains(features))
+        logits = self.gather(self.model.domains_of(features))
         labels, domains = self.gather(batch["label"]), self.gather(batch["domain"])
         cls = classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power)
         return Step({"cls": s.lambda_cls * cls, "dom": s.lambda_dom * domain_loss(logits, domains)}, {})
@@ -103,4 +98,4 @@ class UndividedTask(Task):
 
     def domain_graph(self) -> nn.Module:
         """Return the graph images -> logits of the domains (n, k + 1)."""
-        return _Domains(self.model)
+        return DomainGraph(self.model)

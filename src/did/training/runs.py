@@ -25,7 +25,7 @@ from did.settings import Settings
 from did.sources import Source, face_store
 from did.task import Task, Wants, code_digest, options_of, task_named
 from did.training.loop import BEST, RESUME, STATE_MEND, fit, score
-from did.training.provenance import provenance
+from did.training.provenance import deciding, provenance
 from did.utils import checkpoints, distributed
 from did.utils.files import alone, home, sha256, write_atomically
 from did.utils.weights import weights_file
@@ -299,8 +299,8 @@ def _train(
         "protocol": protocol(settings, source),
         "metrics": metrics.set_index(["level", "method"]).loc[("frame", "all")].to_dict() | extra,
         "calibration": evaluation.calibrate(validated),
-        "provenance": {**provenance(), "seed": settings.seed, "minutes": (time.monotonic() - started) / 60,
-                       "minutes_training": (trained - started) / 60},
+        "provenance": {**provenance(), "code": deciding([task_named(task).__module__]), "seed": settings.seed,
+                       "minutes": (time.monotonic() - started) / 60, "minutes_training": (trained - started) / 60},
     }  # fmt: skip
     _write(part, scored, metrics, record)
     (part / RESUME).unlink(missing_ok=True)
