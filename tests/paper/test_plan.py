@@ -16,6 +16,7 @@ from did.cli import main
 from did.errors import DidError
 from did.paper import plan as of
 from did.paper.conduct import conduct
+from did.paper.experiments import EXPERIMENTS
 from did.settings import Settings
 from did.training import runs
 
@@ -25,11 +26,14 @@ TABLES = ["table1_intra_cross", "table2_diffusion", "fig5_domains"]
 def test_tables_that_share_runs_need_them_once():
     alone = of.plan(TABLES[:1], "laptop")
     both = of.plan(TABLES, "laptop")
-    assert len({(job.task, job.settings) for job in both}) == len(both) == len(alone) == 4 * 5
+    rows = [row for row in EXPERIMENTS["table1_intra_cross"].rows if row.task]
+    fewer = sum(row.seeds == 3 for row in rows)  # Xception is BCE at laptop: the same runs
+    assert fewer >= 6 and len(rows) - fewer == 5
+    assert len({(job.task, job.settings) for job in both}) == len(both) == len(alone) == 4 * 5 + 3 * fewer
     assert {job.tests for job in alone} == {("cdf2", "ffpp")} and {job.tests for job in both} == {
         ("cdf2", "diff", "ffpp")
     }
-    assert len(of.plan(TABLES, "laptop", seeds="3")) == 4
+    assert len(of.plan(TABLES, "laptop", seeds="3")) == 4 + fewer
 
 
 def test_a_job_survives_the_way_to_another_process():

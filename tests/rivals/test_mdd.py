@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
+from batches import batch as made
 
 from did.errors import DidError
 from did.method.backbones import Backbone
 from did.rivals.cutting import cut_at
-from did.rivals.mdd import MDDDetector, MDDTask, _without_rim, degraded, independence
+from did.rivals.mdd import MDDTask, _without_rim, degraded, independence
 from did.settings import Settings
-from did.task import task_named
 
 
 @pytest.fixture
@@ -24,8 +24,7 @@ def generator(seed=0):
 
 
 def batch(n=10):
-    domain = torch.arange(n) % 5
-    return {"image": torch.rand(n, 3, 64, 64, generator=generator(1)), "domain": domain, "label": (domain > 0).long()}
+    return made(MDDTask.wants, n)
 
 
 def test_the_backbone_is_cut_where_its_maps_have_these_strides():
@@ -132,22 +131,3 @@ def test_a_gradient_reaches_every_part(task):
 def test_settings_of_the_machine_are_refused():
     with pytest.raises(DidError, match="mdd computes plainly"):
         MDDTask(Settings.preset("smoke", accumulate=3), 5)
-
-
-def test_the_order_of_a_batch_does_not_change_a_score(task):
-    assert task_named("mdd") is MDDTask
-    task.eval()
-    images, order = batch()["image"], torch.randperm(10)
-    scores = task.detector()(images)
-    assert isinstance(task.detector(), MDDDetector) and scores.shape == (10,)
-    assert torch.allclose(scores[order], task.detector()(images[order]), atol=1e-5)
-
-
-def test_one_batch_is_learnt_by_heart(task):
-    optimiser = torch.optim.Adam(task.parameters(), 3e-3)
-    for seed in range(80):
-        optimiser.zero_grad()
-        task(batch(), 0.0, seed).total.backward()
-        optimiser.step()
-    scores, labels = task.model(batch()["image"]), batch()["label"]
-    assert scores[labels == 1].mean() > scores[labels == 0].mean() + 2

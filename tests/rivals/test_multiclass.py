@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from batches import batch as made
 
 from did.method.backbones import Backbone
 from did.rivals.multiclass import MulticlassDetector, MulticlassTask
@@ -18,9 +19,7 @@ def task():
 
 
 def batch(n=10):
-    generator = torch.Generator().manual_seed(1)
-    domain = torch.arange(n) % 5
-    return {"image": torch.rand(n, 1, 64, 64, generator=generator), "domain": domain, "label": (domain > 0).long()}
+    return made(MulticlassTask.wants, n)
 
 
 def test_it_is_registered_and_has_a_backbone_and_one_linear_layer():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from batches import batch as made
 
 from did.errors import DidError
 from did.rivals.ucf import Decoder, UCFTask, adain, partners, triplet
@@ -22,8 +23,7 @@ def generator(seed=0):
 
 
 def batch(n=15):
-    domain = torch.arange(n) % 5
-    return {"image": torch.rand(n, 3, 64, 64, generator=generator(1)), "domain": domain, "label": (domain > 0).long()}
+    return made(UCFTask.wants, n)
 
 
 def distance(a, b):
@@ -137,14 +137,3 @@ def test_a_batch_of_one_class_is_one_sentence(task):
     of = {name: values[:1] for name, values in batch().items()}
     with pytest.raises(DidError, match="ucf takes batches with real and fake faces"):
         task(of, 0.0, 0)
-
-
-def test_one_batch_is_learnt_by_heart(task):
-    optimiser = torch.optim.Adam(task.parameters(), 3e-3)
-    first = task(batch(), 0.0, 0).losses["ce"]
-    for seed in range(60):
-        optimiser.zero_grad()
-        task(batch(), 0.0, seed).total.backward()
-        optimiser.step()
-    task.eval()
-    assert task(batch(), 0.0, 0).losses["ce"] < 0.3 * first

@@ -274,7 +274,7 @@ def p_of_difference(a: Drawn, b: Drawn) -> float:
         low, high = ends_of_difference(a, b, 1 - float(np.exp(log_p)))
         return low if a.mean > b.mean else -high
 
-    if a.mean == b.mean:
+    if beyond(0.0) <= 0:  # no difference
         return 1.0
     least = float(np.log(1e-9))
     return 1e-9 if beyond(least) >= 0 else float(np.exp(brentq(beyond, least, 0.0)))

@@ -187,7 +187,7 @@ def experiment(name: str) -> Experiment:
 def rows_of(what: Experiment, preset: str, rows: Sequence[str] | None = None) -> list[Row]:
     """Return an experiment's rows at a preset: all of them, or those named.
 
-    A choice that the preset has already made is left out.
+    A choice that the preset has already made is left out. At preset smoke some rows only show their published numbers.
 
     Raises:
         DidError: If a row does not exist.
@@ -201,7 +201,8 @@ def rows_of(what: Experiment, preset: str, rows: Sequence[str] | None = None) ->
                 raise DidError(f"unknown row '{name}': {nearest(name, [row.name for row in what.rows if row.task])}")
         return [known[name] for name in dict.fromkeys(rows)]
     if preset == "smoke" and what.smoke:
-        return [known[name] for name in what.smoke]
+        shown = [row for row in what.rows if row.name in what.smoke or row.paper]
+        return [row if row.name in what.smoke else dataclasses.replace(row, task=None) for row in shown]
     if what.default is None:
         return list(what.rows)
     base = known[what.default].settings(preset, 0, what.train)
