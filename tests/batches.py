@@ -16,4 +16,7 @@ def batch(wants, n=10, seed=1, size=64):
         made["mask"][label == 1, :, size // 4 : -size // 4, size // 4 : -size // 4] = 0.8
     if wants.context is not None:
         made["context"] = torch.rand(n, wants.channels, size, size, generator=generator)
+    if wants.blended:  # real faces alone
+        made |= {"label": torch.zeros(n, dtype=torch.long), "domain": torch.zeros(n, dtype=torch.long)}
+        made["blended"] = torch.rand(n, wants.channels, size, size, generator=generator)
     return made

@@ -93,6 +93,8 @@ class Wants:
         context: `context` in each batch: the same faces cut with this margin instead of the settings'. The detector
             then takes it beside the images.
         frames: of one video that make up an item: then `image` is (n, frames, channels, H, W).
+        blended: batches of real faces alone, with `blended`: each face with itself, changed, pasted into it (see
+            `did.data.selfblend`).
     """
 
     channels: int = 1
@@ -101,6 +103,7 @@ class Wants:
     masks: bool = False
     context: float | None = None
     frames: int = 1
+    blended: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Task(nn.Module):
     Attributes:
         Options: a frozen dataclass of choices that are the task's own. They are part of a run's name.
         wants: what its batches hold.
+        version: part of a run's name from 1 on. Raised when what the task computes, or a default, changes.
         model: what is trained.
 
     Args:
@@ -126,6 +130,7 @@ class Task(nn.Module):
 
     Options: ClassVar[type] = NoOptions
     wants: Wants = Wants()
+    version: ClassVar[int] = 0
     model: nn.Module
 
     def __init__(self, settings: Settings, num_domains: int = 2, options: Any = None) -> None:
@@ -153,14 +158,14 @@ class Task(nn.Module):
     def groups(self, **named: tuple[Sequence[nn.Module | None], float]) -> list[dict[str, Any]]:
         """Return Adam's groups from modules and the factor of their rate over η_θ, by name.
 
-        Parameters that are in none of them form the group C, at the rate of C.
+        Parameters that are in none of them form the group C, at the rate of C. Frozen ones are in no group.
         """
         found = {
-            name: ([p for module in modules if module is not None for p in module.parameters()], factor)
+            name: ([p for module in modules if module is not None for p in learning(module)], factor)
             for name, (modules, factor) in named.items()
         }
         taken = {id(p) for parameters, _ in found.values() for p in parameters}
-        if rest := [p for p in self.parameters() if id(p) not in taken]:
+        if rest := [p for p in learning(self) if id(p) not in taken]:
             found["C"] = (rest, self.settings.head_rate)
         return [
             {"name": name, "params": parameters, "lr": self.settings.lr * factor}
@@ -171,6 +176,20 @@ class Task(nn.Module):
     def rate_factor(self, group: str, progress: float) -> float:
         """Return the factor of a group's rate at a share of the iterations in [0, 1]: 1."""
         return 1.0
+
+    def begin(self, train: Any) -> None:
+        """Set what depends on the untrained network and the training faces (`did.data.loading.Faces`): nothing.
+
+        Called once, before the first iteration; what it sets is part of the task's state.
+        """
+
+    def finish(self, validation: Any) -> bool:
+        """Learn what is learnt on the validation faces, once the weights are selected: nothing.
+
+        Returns:
+            Whether anything changed, so that the weights are written anew. Called again, it must give the same.
+        """
+        return False
 
     def detector(self) -> nn.Module:
         """Return the test-time graph: images -> scores (n,), logits of fake."""
@@ -201,6 +220,11 @@ class DomainGraph(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return getattr(self.model, self.logits)(images)
+
+
+def learning(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
+    return [p for p in module.parameters() if p.requires_grad]
 
 
 _REGISTER: dict[str, type[Task]] = {}

@@ -59,11 +59,24 @@ def test_bands_hold_every_frequency_once_and_none_is_empty(size, ends):
     assert (filters.sum((1, 2)) > 0).all()
 
 
-def test_fads_bands_are_the_papers():
-    """A sixteenth and an eighth of 447 stripes: the stripes 0 to 27 and 28 to 55, of 1, 2, 3 ... places."""
+def test_fads_bands_are_shares_of_the_area():
+    """A sixteenth and an eighth of the square: the stripes 0 to 79 and 80 to 111, of 1, 2, 3 ... places."""
     filters = Decomposition(224).filters.base
+    assert filters.sum((1, 2)).tolist() == [80 * 81 / 2, 112 * 113 / 2 - 80 * 81 / 2, 224 * 224 - 112 * 113 / 2]
+    assert filters[0].sum() / 224**2 == pytest.approx(1 / 16, abs=0.003)
+    assert filters[:2].sum() / 224**2 == pytest.approx(1 / 8, abs=0.002)
+    assert filters[0, 0, 79] == filters[1, 0, 80] == filters[1, 111, 0] == filters[2, 112, 0] == 1
+
+
+def test_shares_of_the_area_rise_to_the_opposite_corner():
+    quarters = band_filters(100, (0, 0.25, 0.5, 0.75, 1), "area").sum((1, 2)) / 100**2
+    assert torch.allclose(quarters, torch.full((4,), 0.25), atol=0.012)
+
+
+def test_shares_of_the_diagonal():
+    """A sixteenth and an eighth of 447 stripes: the stripes 0 to 27 and 28 to 55."""
+    filters = Decomposition(224, F3NetOptions(fad_share="diagonal")).filters.base
     assert filters.sum((1, 2)).tolist() == [28 * 29 / 2, 56 * 57 / 2 - 28 * 29 / 2, 224 * 224 - 56 * 57 / 2]
-    assert filters[0, 0, 27] == filters[1, 0, 28] == filters[1, 55, 0] == filters[2, 56, 0] == 1
 
 
 def test_the_other_reading_of_fads_shares_is_relative_to_the_side():

@@ -64,8 +64,11 @@ def augmented(wants: Wants) -> Wants:
     """Return what a task wants, with its training images augmented before the task's own transform sees them.
 
     Raises:
-        DidError: If the task wants masks or context, which would no longer fit the augmented image.
+        DidError: If the task wants masks or context, which would no longer fit the augmented image, or blends and
+            augments by itself.
     """
+    if wants.blended:
+        raise DidError("The task makes and augments its own pairs; take augment=none.")
     if wants.masks or wants.context is not None:
         raise DidError("The task wants masks or context, which do not fit a turned image; take augment=none.")
     then = light if wants.transform is None else functools.partial(_both, wants.transform)

@@ -14,9 +14,12 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from did.data import table as tables
-from did.data.faces import MARGIN
+from did.data.faces import MARGIN, template
+from did.data.geometry import similarity
 from did.data.layout import MARK
 from did.data.masks import true_region
+from did.data.selfblend import self_blended
+from did.data.store import LANDMARKS
 from did.errors import DidError
 from did.task import Wants
 from did.utils.processes import spawn
@@ -48,8 +51,9 @@ class Faces(Dataset):
 
     Each item is a dict: image, float32 (channels, size, size) in [0, 1], gray by ITU-R 601 luma as Pillow's mode "L",
     or (frames, channels, size, size): the frames of the video around this one, of which the first or last is repeated
-    at its ends; label, 0 real and 1 fake; domain, number of the method; index, the position in `rows`; mask and context
-    as `did.task.Wants` has them. A crop that cannot be read raises DidError; it is never replaced by another.
+    at its ends; label, 0 real and 1 fake; domain, number of the method; index, the position in `rows`; mask, context
+    and, in training, blended as `did.task.Wants` has them. A crop that cannot be read raises DidError; it is never
+    replaced by another.
 
     An index may come with the seed of its transform, as `batches` gives it.
 
@@ -109,12 +113,23 @@ class Faces(Dataset):
         if self.training and self.wants.transform is not None:
             images = [self.wants.transform(image, torch.Generator().manual_seed(seed)) for image in images]
         item["image"] = images[0] if self._around is None else torch.stack(images)
+        if self.training and self.wants.blended:
+            blended = self_blended(self._image(self.store / self._files[index]), self._landmarks(index), seed)
+            then = self.wants.transform
+            item["blended"] = blended if then is None else then(blended, torch.Generator().manual_seed(seed))
         if self.wants.masks and self.data is not None:
             region = true_region(self.data, self.rows.iloc[index], self.size, self.margin)
             item["mask"] = torch.zeros(1, self.size, self.size) if region is None else torch.from_numpy(region)[None]
         if self.wants.context is not None and self.context is not None:
             item["context"] = self._image(self.context / self._files[index])
         return item
+
+    def _landmarks(self, index: int) -> np.ndarray:
+        """Return the five landmarks in the loaded crop, (5, 2)."""
+        row = self.rows.iloc[index]
+        found = np.array([row[name] for name in LANDMARKS], dtype=np.float64).reshape(5, 2)
+        matrix = similarity(found, template(self.size, self.margin))
+        return found @ matrix[:, :2].T + matrix[:, 2]
 
     def _image(self, file: Path) -> torch.Tensor:
         try:
@@ -235,6 +250,25 @@ class UniformBatches(_Batches):
         return rng.choice(len(self.domains), size=self.batch_size, replace=False)
 
 
+class RealBatches(_Batches):
+    """Batches of real faces alone, without replacement within the batch; arguments as `BalancedBatches`.
+
+    Raises:
+        DidError: If there are fewer real faces than a batch takes.
+    """
+
+    def __init__(
+        self, domains: Sequence[int] | np.ndarray, batch_size: int, iterations: int, seed: int, start: int = 0
+    ) -> None:
+        super().__init__(domains, batch_size, iterations, seed, start)
+        self._real = np.flatnonzero(self.domains == 0)
+        if not 1 <= batch_size <= len(self._real):
+            raise DidError(f"A batch takes {batch_size} real faces, and there are {len(self._real)}; add data.")
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.choice(self._real, size=self.batch_size, replace=False)
+
+
 class PairedBatches(_Batches):
     """Batches of real faces, each beside one forgery of the same target by each method, if there is one.
 
@@ -299,12 +333,15 @@ def batches(
     Raises DidError as the samplers and, with workers, `did.utils.workers.check_start`.
     """
     drawn: _Batches
-    if faces.wants.pairs:
+    if faces.wants.blended:
+        drawn = RealBatches(faces.domains, (batch_size + 1) // 2, iterations, seed, start)
+    elif faces.wants.pairs:
         targets = faces.rows["identity"].str.split("+").str[0].tolist()
         drawn = PairedBatches(faces.domains, targets, batch_size, iterations, seed, start)
     else:
         drawn = (BalancedBatches if balanced else UniformBatches)(faces.domains, batch_size, iterations, seed, start)
-    return _loader(faces, num_workers, batch_sampler=drawn if faces.wants.transform is None else _Seeded(drawn))
+    plain = faces.wants.transform is None and not faces.wants.blended
+    return _loader(faces, num_workers, batch_sampler=drawn if plain else _Seeded(drawn))
 
 
 def ordered(faces: Faces, batch_size: int, num_workers: int = 0) -> DataLoader:

@@ -151,18 +151,25 @@ _CDF2 = {"CDF2": ("cdf2", "all")}
 _TASKS: dict[str, tuple[str, str]] = {
     "Xception": ("bce", "xception"),
     "Multi-task": ("multi_task", "first"),
+    "Two Branch": ("two_branch", "first"),
     "MDD": ("mdd", "first"),
+    "RL": ("rl", "first"),
     "F3-Net": ("f3net", "xception"),
+    "CFFs": ("cffs", "first"),
     "NoiseDF": ("noisedf", "first"),
+    "FDML": ("fdml", "first"),
     "DID": ("did", "first"),
 }
-#: NoiseDF's denoiser at full size takes 25 times as long as a step of BCE; this one is the same in a smaller size.
-_SMALL = {"NoiseDF": {"blocks": 2, "width": 32}}
+#: Sizes below preset `paper`: at full size a step of NoiseDF takes 25 times as long as one of BCE.
+_SMALL: dict[str, dict[str, Any]] = {"NoiseDF": {"blocks": 2, "width": 32}, "FDML": {"narrow": 256}}
 #: Of the systems that DID is compared with besides the headline rows.
 _FEWER = 3
-#: Not rows of the paper: a rival that is the nearest to DID, and what one should compare with today.
+#: Not rows of the paper: DIRE's recipe with a diffusion model that is trained here, which is another detector than
+#: DIRE; the rival that is nearest to DID; and what one should compare with today.
 _TODAY = (
+    Row("DIRE-small", "dire", seeds=_FEWER, small={"side": 32, "width": 16, "passes": 8}),
     Row("UCF", "ucf", seeds=_FEWER),
+    Row("SBI", "sbi", seeds=_FEWER),
     Row("GenD recipe", "gend", seeds=_FEWER),
     Row("BCE, light augmentation", "bce", {"augment": "light"}, seeds=_FEWER),
 )

@@ -97,16 +97,16 @@ def _chain(backbone: Backbone) -> tuple[list[nn.Module], list[int]]:
 
 
 def widen(backbone: Backbone, channels: int, stride: int | None = None) -> None:
-    """Let a gray backbone take `channels` maps.
+    """Let a backbone take `channels` images side by side in place of one.
 
-    Each gets the gray stem kernel; the stem's stride can be changed.
+    Each gets the stem's kernels; the stem's stride can be changed.
 
     The stem of the widened backbone gives for maps that sum to an image what it gave for the image.
     """
     stem = _stem(backbone.body)
     weight = stem.weight.detach().repeat(1, channels, 1, 1)
     stem.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
-    stem.in_channels = channels
+    stem.in_channels = weight.shape[1]
     if stride is not None:
         stem.stride = (stride, stride)
 

@@ -19,8 +19,9 @@ from did.rivals.cutting import cut, widen
 from did.settings import Settings
 from did.task import Step, Task, register_task
 
-#: What a share of the spectrum may be a share of: the greatest u + v, 2·side - 2 (`diagonal`), or the side (`side`).
-SHARES = ("diagonal", "side")
+#: What a share of the spectrum may be a share of: its area (`area`), the greatest u + v, 2·side - 2 (`diagonal`), or
+#: the side (`side`).
+SHARES = ("area", "diagonal", "side")
 #: What is added to LFS's sums before the logarithm: a gray level, so that a flat window gives no -inf.
 FLOOR = 1 / 255
 
@@ -41,7 +42,7 @@ class F3NetOptions:
     """
 
     fad_bands: tuple[float, ...] = (0, 1 / 16, 1 / 8, 1)
-    fad_share: str = "diagonal"
+    fad_share: str = "area"
     window: int = 10
     step: int = 2
     bands: int = 6
@@ -85,13 +86,19 @@ def band_filters(size: int, ends: tuple[float, ...], share: str = "diagonal") ->
         size: side of the spectrum.
         ends: rising, from 0 to 1. The last band goes on to the end of the spectrum.
         share: one of `SHARES`. Place (u, v) lies at (u + v) / (2·size - 1) for `diagonal`, so that the corner of the
-            mean is at 0 and the opposite one just below 1; at (u + v) / size for `side`.
+            mean is at 0 and the opposite one just below 1; at (u + v) / size for `side`; for `area` at
+            (u + v)² / (2·size²), the share of the square that lies below its stripe, up to the longest stripe.
 
     Returns:
         (len(ends) - 1, size, size).
     """
     u = torch.arange(size)
-    position = (u[:, None] + u) / (2 * size - 1 if share == "diagonal" else size)
+    stripe = (u[:, None] + u).double()
+    if share == "area":
+        beyond = 2 * size - 1 - stripe  # from the opposite corner
+        position = torch.where(stripe <= size, stripe**2, 2 * size**2 - beyond**2) / (2 * size**2)
+    else:
+        position = stripe / (2 * size - 1 if share == "diagonal" else size)
     upper = (*ends[1:-1], math.inf)
     return torch.stack(
         [(position >= low) & (position < high) for low, high in zip(ends[:-1], upper, strict=True)]
@@ -211,9 +218,9 @@ class F3Net(nn.Module):
     Xceptions with ImageNet weights, MixBlocks after blocks 7 and 12, one classifier. Left open, and taken here:
 
     - Gray images: one channel, hence 3 parts and 6 statistics.
-    - A band is a stripe along u + v = constant in the spectrum. "The first 1/16 of the spectrum" is read as 1/16 of
-      the greatest u + v, 2·side - 2: at 224 px the low band is u + v < 28. Relative to the side
-      (option `fad_share=side`) it would be u + v < 14. Runs take the first reading.
+    - A band is a stripe along u + v = constant in the spectrum. "The first 1/16 of the spectrum" is read as 1/16 of its
+      area: at 224 px the low band is u + v < 80, as in the public implementations. Relative to the greatest u + v
+      (option `fad_share=diagonal`) it would be u + v < 28, relative to the side (`side`) u + v < 14.
     - The learnt filters start at 0, LFS's next to it.
     - FAD's stem uses the pretrained gray kernel for each part. The branch starts as the plain backbone.
     - LFS's map has half the image's side (at a step of 2), so its stem has stride 1 and the branches' maps are alike
@@ -297,6 +304,7 @@ class F3NetTask(Task):
     """
 
     Options = F3NetOptions
+    version = 1  # since bands are shares of the spectrum's area
     model: F3Net
 
     def __init__(self, settings: Settings, num_domains: int = 2, options: F3NetOptions | None = None) -> None:

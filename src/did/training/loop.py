@@ -110,6 +110,8 @@ def fit(
     state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "history": []}
     if (folder / RESUME).is_file():
         state = read_state(folder / RESUME, task, optimizer)
+    else:
+        task.begin(train)  # type: ignore[operator]
     log_every = max(1, settings.iterations // 100)
     drawn = batches(
         train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
@@ -153,7 +155,10 @@ def fit(
                 written = time.monotonic()
     distributed.wait()
     if state["iteration"] == settings.iterations:
-        checkpoints.put(task, checkpoints.load(folder / BEST)[0], folder / BEST)
+        tensors, about = checkpoints.load(folder / BEST)
+        checkpoints.put(task, tensors, folder / BEST)
+        if task.finish(validation) and distributed.rank() == 0:  # type: ignore[operator]
+            checkpoints.save(folder / BEST, task.state_dict(), about)
     return pd.DataFrame(state["history"])
 
 

@@ -130,13 +130,16 @@ def _read_record(file: Path) -> dict[str, Any]:
 def contents(settings: Settings, task: str) -> dict[str, str]:
     """Return the SHA-256 of what decides a run besides its settings and crops.
 
-    `weights` of a file that `pretrained` names, and `code` of a task from outside the package. Empty for neither.
+    `weights` of a file that `pretrained` names, and `code` of a task from outside the package. Empty for neither, unless
+    the task has a `version`.
 
     Raises:
         DidError: If the file is missing, or the code cannot be read.
     """
-    weights, code = weights_file(settings.pretrained), code_digest(task_named(task))
-    return ({"weights": sha256(weights)} if weights else {}) | ({"code": code} if code else {})
+    of = task_named(task)
+    weights, code = weights_file(settings.pretrained), code_digest(of)
+    found = ({"weights": sha256(weights)} if weights else {}) | ({"code": code} if code else {})
+    return found | ({"version": str(of.version)} if of.version else {})
 
 
 def task_of(record: Mapping[str, Any]) -> Task:
