@@ -233,7 +233,7 @@ def test_an_option_off_its_default_is_part_of_the_name(tiny_source, tiny_setting
         source, store = tiny_source
         return run(source, short, "f3net", options=options, store=store, runs=tmp_path, progress=False)
 
-    plain, other = named(fad_share="diagonal"), named(fad_share="side")
+    plain, other = named(fad_share="area"), named(fad_share="side")
     assert plain.folder == named().folder != other.folder
     assert (plain.record["options"], other.record["options"]) == ({}, {"fad_share": "side"})
     assert other.task().options.fad_share == "side"

@@ -1,8 +1,8 @@
 """RL: a plain detector, and a learnt choice of the augmented copies of a test image over which it averages.
 
-Source: Nadimpalli and Rattani (2022), "On improving cross-dataset generalization of deepfake detectors", CVPR workshops,
-arXiv:2204.04285. Known are the idea, the learning rule (PPO) and the results; actions, state, reward and sizes are not,
-and are *our reading*.
+Source: Nadimpalli and Rattani (2022), "On improving cross-dataset generalization of deepfake detectors", CVPR
+workshops, arXiv:2204.04285. Known are the idea, the learning rule (PPO) and the results; actions, state, reward and
+sizes are not, and are our reading.
 """
 
 import dataclasses
@@ -134,8 +134,10 @@ class ChoosingDetector(PlainDetector):
 
 
 def rewards(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return what each action would have earned: the log-likelihood of the label under the mean of its copy's
-    probability and the plain one, less that under the plain one alone.
+    """Return what each action would have earned on each face, (n, K).
+
+    It is the log-likelihood of the label under the mean of the copy's and the plain probability, less that under the
+    plain one alone.
 
     Args:
         scores: (n, K) logits of every copy; the first is the plain image's.
@@ -152,10 +154,10 @@ def rewards(scores: Tensor, labels: Tensor) -> Tensor:
 class RLTask(Task):
     """The plain backbone with binary cross-entropy, then PPO for the choice of augmentations on the validation faces.
 
-    Our readings, since only the idea is published: 14 actions; the state is the pooled features; one draw is an episode;
-    the reward is what averaging with the drawn copy adds to the log-likelihood; three copies at test. As in the paper
-    the network is trained first and stays as it is. The agent learns from validation faces, because on training faces
-    the network is right already and no choice earns anything.
+    Our readings, since only the idea is published: 14 actions; the state is the pooled features; one draw is an
+    episode; the reward is what averaging with the drawn copy adds to the log-likelihood; three copies at test. As in
+    the paper the network is trained first and stays as it is. The agent learns from validation faces, because on
+    training faces the network is right already and no choice earns anything.
     """
 
     Options = RLOptions
