@@ -493,6 +493,37 @@ def show(run: str) -> None:
     click.echo(json.dumps(find_run(run).record, indent=1))
 
 
+@runs.command("replay")
+@_plugin
+@click.argument("experiments", nargs=-1, required=True)
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
+@click.option("--faces", help="The portraits that the stand-ins were made from, as in training.")
+@click.option("--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/.")
+def replay_command(
+    experiments: tuple[str, ...], preset: str, edition: str, faces: str | None, root: Path | None
+) -> None:
+    """Try whether today's code still gives the numbers of the finished runs of EXPERIMENTS, one run a row.
+
+    Their first iterations are trained and some faces scored anew. A run that passes is marked with today's code, which
+    the next record of its table then names.
+    """
+    from did.paper import plan
+    from did.paper.replay import replay
+
+    jobs = plan.firsts(plan.plan(experiments, preset, edition=edition, faces=faces, data_root=root and str(root)))
+    missing = 0
+    for job in jobs:
+        run = job.finished()
+        if run is None:
+            missing += 1
+        else:
+            worst = replay(run, job.source(job.settings.source), progress=False)
+            click.echo(f"{run.folder.name} {job.task}: the same, to {worst:.1g}")
+    if missing:
+        click.echo(f"{missing} of {len(jobs)} are not trained: `did runs train {' '.join(experiments)}` makes them")
+
+
 @runs.command()
 @click.argument("run")
 @click.confirmation_option(prompt="Remove the run, its weights and its scores?")

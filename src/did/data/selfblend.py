@@ -42,7 +42,8 @@ def outline(landmarks: NDArray[np.float64], forehead: bool = True) -> NDArray[np
     known = np.column_stack([_FIVE, np.ones(5)])
     matrix, *_ = np.linalg.lstsq(known, landmarks, rcond=None)
     placed = np.column_stack([points, np.ones(len(points))]) @ matrix
-    return cv2.convexHull(placed.astype(np.float32))[:, 0].astype(np.float64)
+    hull: NDArray[np.float32] = cv2.convexHull(placed.astype(np.float32))
+    return hull[:, 0].astype(np.float64)
 
 
 def _recoloured(image: Image, rng: np.random.Generator) -> Image:

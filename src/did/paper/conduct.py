@@ -16,6 +16,7 @@ from did.errors import DidError, nearest
 from did.paper import records, verdicts
 from did.paper.experiments import EXPERIMENTS, Experiment, Row
 from did.paper.records import Record, columns, plain
+from did.paper.replay import code_of_all
 from did.sources import STANDIN, Source, face_store, has_licensed, open_source
 from did.task import task_named
 from did.training.provenance import deciding, provenance, stamp
@@ -88,7 +89,12 @@ class Outcome:
         part = "A part of the licensed data. " if self.bank == "licensed-part" else ""
         warning = part if edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
         under = stamp(warning + "; ".join(data.values()), self.preset, self.seeds, said)
-        made = {**provenance(), "code": deciding(_modules(entry)), "minutes": minutes, "minutes_runs": before}
+        made = {
+            **provenance(),
+            "code": code_of_all(self.runs, deciding(_modules(entry))),
+            "minutes": minutes,
+            "minutes_runs": before,
+        }
         return entry | {"provenance": {**made, "stamp": under}}
 
     @property

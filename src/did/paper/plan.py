@@ -23,7 +23,7 @@ from did.errors import DidError
 from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
 from did.settings import Settings
 from did.sources import face_store, open_source
-from did.training.runs import evaluate, run
+from did.training.runs import RECORD, Run, contents, evaluate, run, run_name
 from did.utils.files import home
 from did.utils.processes import command
 from did.utils.workers import cores, dask_client
@@ -64,6 +64,14 @@ class Job:
         root = known["data_root"]
         folder = None if root is None or known["edition"] == "stand-in" else Path(root) / name
         return open_source(name, known["edition"], folder, known["faces"], known["preset"], False)
+
+    def finished(self) -> Run | None:
+        """Return the run if it is finished; nothing is trained."""
+        store = face_store(self.source(self.settings.source), self.settings, False)
+        name = run_name(self.settings, self.task, dict(self.options), contents(self.settings, self.task),
+                        store.fingerprint)  # fmt: skip
+        found = Run(home() / "runs" / name)
+        return found if (found.folder / RECORD).is_file() else None
 
     def train(self) -> None:
         """Train the run and test it, or find both finished."""
@@ -111,6 +119,15 @@ def plan(
                     found.setdefault(key, set()).update(tests)
     return [Job(task, settings, options, tuple(sorted(tests)), opened)
             for (task, settings, options), tests in found.items()]  # fmt: skip
+
+
+def firsts(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs of the lowest seed among those that differ in nothing else."""
+    found: dict[Job, Job] = {}
+    for job in sorted(jobs, key=lambda job: job.settings.seed):
+        same = dataclasses.replace(job, settings=dataclasses.replace(job.settings, seed=0), tests=())
+        found.setdefault(same, job)
+    return list(found.values())
 
 
 def part(jobs: Sequence[Job], text: str) -> list[Job]:

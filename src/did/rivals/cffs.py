@@ -177,7 +177,7 @@ class CFFsTask(Task):
             rows = (domains == 0) | (domains == number)
             if not rows.any():  # of several processes, one may have none
                 continue
-            found = specialist.look(batch["image"][rows])
+            found: Found = specialist.look(batch["image"][rows])  # type: ignore[operator]
             label, mask = batch["label"][rows], (batch["mask"][rows] > 0.5).float()
             terms[f"specialist {number}"] = self.weights[number](
                 F.binary_cross_entropy_with_logits(found.score, label.float()),
@@ -196,7 +196,7 @@ class CFFsTask(Task):
         with torch.no_grad(), evaluating(self.specialists):
             for number, specialist in enumerate(self.specialists, start=1):
                 if (rows := matched == number).any():
-                    wanted[rows] = specialist.look(images[rows]).features
+                    wanted[rows] = specialist.look(images[rows]).features  # type: ignore[operator]
         mask = (batch["mask"] > 0.5).float()
         total = self.weights[0](
             F.binary_cross_entropy_with_logits(self.gather(found.score), self.gather(labels).float()),

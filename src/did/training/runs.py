@@ -130,8 +130,8 @@ def _read_record(file: Path) -> dict[str, Any]:
 def contents(settings: Settings, task: str) -> dict[str, str]:
     """Return the SHA-256 of what decides a run besides its settings and crops.
 
-    `weights` of a file that `pretrained` names, and `code` of a task from outside the package. Empty for neither, unless
-    the task has a `version`.
+    `weights` of a file that `pretrained` names, `code` of a task from outside the package, and `version` of a task that
+    has one. Empty for none of them.
 
     Raises:
         DidError: If the file is missing, or the code cannot be read.

@@ -1,0 +1,112 @@
+"""Replay a finished run's beginning and end, to see whether today's code still gives its numbers.
+
+A table keeps its numbers while the code around them changes. What has changed since can be told from hashes; whether it
+matters is told here: the first iterations are trained anew and some test faces scored anew, and both compared with what
+the run wrote down.
+"""
+
+import datetime
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from did.errors import DidError
+from did.sources import Source, face_store
+from did.task import options_of, task_named
+from did.training.loop import fit, score
+from did.training.provenance import commit, deciding
+from did.training.runs import Run, split_faces
+from did.utils.files import write_atomically
+
+#: What a replay leaves in the run's folder.
+REPLAYED = "replayed.json"
+#: Iterations trained anew and test faces scored anew.
+ITERATIONS, FACES = 10, 64
+#: By how much a loss or a score may differ, relative to 1 or its size: rounding, on another processor.
+TOLERANCE = 1e-4
+
+
+def replay(run: Run, source: Source, progress: bool = True) -> float:
+    """Train a run's first iterations and score some of its test faces anew; return the largest difference.
+
+    A run that passes has a file that says with which code.
+
+    Args:
+        run: a finished run.
+        source: the data set that it was trained on.
+        progress: show bars.
+
+    Returns:
+        The largest difference of a logged loss or a score, relative to the larger of 1 and its size.
+
+    Raises:
+        DidError: If it is above `TOLERANCE`; the sentence gives the number.
+    """
+    record, settings = run.record, run.settings
+    task = task_named(record["task"])
+    faces = split_faces(face_store(source, settings, progress), settings, task.wants, source, progress)
+    torch.manual_seed(settings.seed)
+    model = task(settings, len(faces["train"].domain_names), options_of(task, record["options"]))
+    with tempfile.TemporaryDirectory() as folder:
+        again = fit(model, faces["train"], faces["val"], Path(folder), progress, min(ITERATIONS, settings.iterations))
+    trained = _difference(run.history.iloc[: len(again)][again.columns].to_numpy(float), again.to_numpy(float))
+    test = faces["test"]
+    rows = np.linspace(0, len(test) - 1, min(FACES, len(test))).round().astype(int)
+    part = type(test)(test.rows.iloc[rows], test.store, settings.image_size, test.domain_names, wants=test.wants,
+                      data=test.data, context=test.context, margin=test.margin)  # fmt: skip
+    if part.wants.frames == 1:  # a clip's neighbours are not among these rows
+        scores = score(run.task().detector(), part, precision=settings.precision)
+        scored = _difference(run.scores.score.to_numpy()[rows], scores)
+    else:
+        scored = 0.0
+    worst = max(trained, scored)
+    if not worst <= TOLERANCE:
+        raise DidError(
+            f"the run {run.folder.name} is not what today's code gives: its losses differ by up to {trained:.2g}, its "
+            f"scores by up to {scored:.2g}; train it anew (`did runs rm {run.folder.name}`), or find what changed"
+        )
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    found = {"commit": commit(), "code": deciding([task.__module__]), "date": now, "iterations": min(ITERATIONS, settings.iterations),
+             "largest difference": worst}  # fmt: skip
+    text = json.dumps(found, indent=1) + "\n"
+    write_atomically(run.folder / REPLAYED, lambda path: path.write_text(text, encoding="utf-8"))
+    return worst
+
+
+def _difference(before: np.ndarray, now: np.ndarray) -> float:
+    if before.shape != now.shape or (np.isnan(before) != np.isnan(now)).any():
+        return float("inf")
+    return float(np.nanmax(np.abs(now - before) / np.maximum(1, np.abs(before)), initial=0.0))
+
+
+def code_of(run: Run) -> dict[str, str]:
+    """Return the hash of each module that a run was trained with, or last replayed with; empty for runs before 0.2."""
+    file = run.folder / REPLAYED
+    if file.is_file():
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found["code"]
+    return run.record["provenance"].get("code", {})
+
+
+def code_of_all(runs: dict[str, list[Run]], now: dict[str, str]) -> dict[str, str]:
+    """Return the hash of each module that decides a table: of its runs' code, and of how they are evaluated today.
+
+    Args:
+        runs: row -> its runs, which differ in their seed: the first one speaks for all.
+        now: today's hashes of all modules that decide the table.
+
+    Returns:
+        Module -> digits; "several" where rows have different ones or none, so that it is not today's.
+    """
+    codes = [code_of(of[0]) for of in runs.values()]
+    found = {}
+    for module, today in now.items():
+        digits = {code[module] for code in codes if module in code}
+        found[module] = (
+            today if module.startswith("did.evaluation.") else digits.pop() if len(digits) == 1 else "several"
+        )
+    return found
