@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from did.data.faces import template
 from did.data.store import LANDMARKS, FaceStore
 from did.data.table import COLUMNS, fingerprint
 from did.paper import conduct
@@ -56,7 +57,7 @@ def tiny_source(tmp_path_factory):
                         {"path": f"{method}/{name}.mp4", "label": int(number > 0), "method": method, "split": split,
                          "video": f"{method}/{name}", "identity": identity, "frame": frame, "dataset": "ffpp",
                          "face": face.relative_to(root).as_posix(), "x0": 0.0, "y0": 0.0, "x1": 64.0, "y1": 64.0,
-                         "probability": 1.0, **dict.fromkeys(LANDMARKS, 32.0), "sha256": sha256(face)}
+                         "probability": 1.0, **dict(zip(LANDMARKS, template(64).ravel(), strict=True)), "sha256": sha256(face)}
                     )  # fmt: skip
     manifest = pd.DataFrame(rows)
     manifest.to_csv(root / "manifest.csv", index=False)

@@ -128,6 +128,10 @@ class Faces(Dataset):
         """Return the five landmarks in the loaded crop, (5, 2)."""
         row = self.rows.iloc[index]
         found = np.array([row[name] for name in LANDMARKS], dtype=np.float64).reshape(5, 2)
+        if not np.ptp(found, axis=0).min() > 0:
+            raise DidError(
+                f"The crop {row['face']} has no landmarks, which a self-blended image needs; prepare it anew."
+            )
         matrix = similarity(found, template(self.size, self.margin))
         return found @ matrix[:, :2].T + matrix[:, 2]
 
