@@ -39,6 +39,7 @@ def tiny_source(tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny")
     methods = ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
     rng = np.random.default_rng(0)
+    landmarks = dict(zip(LANDMARKS, template(64).ravel(), strict=True))
     rows = []
     for split, people in (("train", range(0, 6)), ("val", range(6, 10)), ("test", range(10, 14))):
         for person in people:
@@ -57,7 +58,7 @@ def tiny_source(tmp_path_factory):
                         {"path": f"{method}/{name}.mp4", "label": int(number > 0), "method": method, "split": split,
                          "video": f"{method}/{name}", "identity": identity, "frame": frame, "dataset": "ffpp",
                          "face": face.relative_to(root).as_posix(), "x0": 0.0, "y0": 0.0, "x1": 64.0, "y1": 64.0,
-                         "probability": 1.0, **dict(zip(LANDMARKS, template(64).ravel(), strict=True)), "sha256": sha256(face)}
+                         "probability": 1.0, **landmarks, "sha256": sha256(face)}
                     )  # fmt: skip
     manifest = pd.DataFrame(rows)
     manifest.to_csv(root / "manifest.csv", index=False)

@@ -49,10 +49,11 @@ def replay(run: Run, source: Source, progress: bool = True) -> float:
     record, settings = run.record, run.settings
     task = task_named(record["task"])
     faces = split_faces(face_store(source, settings, progress), settings, task.wants, source, progress)
+    begun = min(ITERATIONS, settings.iterations)
     torch.manual_seed(settings.seed)
     model = task(settings, len(faces["train"].domain_names), options_of(task, record["options"]))
     with tempfile.TemporaryDirectory() as folder:
-        again = fit(model, faces["train"], faces["val"], Path(folder), progress, min(ITERATIONS, settings.iterations))
+        again = fit(model, faces["train"], faces["val"], Path(folder), progress, begun)
     trained = _difference(run.history.iloc[: len(again)][again.columns].to_numpy(float), again.to_numpy(float))
     test = faces["test"]
     rows = np.linspace(0, len(test) - 1, min(FACES, len(test))).round().astype(int)
@@ -70,7 +71,7 @@ def replay(run: Run, source: Source, progress: bool = True) -> float:
             f"scores by up to {scored:.2g}; train it anew (`did runs rm {run.folder.name}`), or find what changed"
         )
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    found = {"commit": commit(), "code": deciding([task.__module__]), "date": now, "iterations": min(ITERATIONS, settings.iterations),
+    found = {"commit": commit(), "code": deciding([task.__module__]), "date": now, "iterations": begun,
              "largest difference": worst}  # fmt: skip
     text = json.dumps(found, indent=1) + "\n"
     write_atomically(run.folder / REPLAYED, lambda path: path.write_text(text, encoding="utf-8"))
