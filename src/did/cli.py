@@ -511,7 +511,9 @@ def replay_command(
     from did.paper import plan
     from did.paper.replay import replay
 
-    jobs = plan.firsts(plan.plan(experiments, preset, edition=edition, faces=faces, data_root=root and str(root)))
+    jobs = plan.firsts(
+        plan.plan(experiments, preset, edition=edition, faces=faces, data_root=str(root) if root else None)
+    )
     missing = 0
     for job in jobs:
         run = job.finished()

@@ -41,9 +41,8 @@ def outline(landmarks: NDArray[np.float64], forehead: bool = True) -> NDArray[np
     # The affine map that fits this face's own proportions.
     known = np.column_stack([_FIVE, np.ones(5)])
     matrix, *_ = np.linalg.lstsq(known, landmarks, rcond=None)
-    placed = np.column_stack([points, np.ones(len(points))]) @ matrix
-    hull: NDArray[np.float32] = cv2.convexHull(placed.astype(np.float32))
-    return hull[:, 0].astype(np.float64)
+    placed: NDArray[np.float64] = np.dot(np.column_stack([points, np.ones(len(points))]), matrix)
+    return np.asarray(cv2.convexHull(placed.astype(np.float32))[:, 0], dtype=np.float64)
 
 
 def _recoloured(image: Image, rng: np.random.Generator) -> Image:

@@ -1,0 +1,119 @@
+"""The page "The rivals": a card for each, from its docstrings, the tables' rows, the records and the costs."""
+
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from did.paper.experiments import EXPERIMENTS, Row
+from did.paper.records import Record, comparisons, frame, kind, load
+from did.settings import Settings
+from did.task import learning, options_of, task_named
+from did_book.pages import costs
+
+_INTRO = """# The rivals
+
+Tables 1 and 2 of the paper compare DID with ten other systems. Most of their numbers come from other papers, each with
+a protocol of its own; no code that ran them side by side is known. Here all but one are built and trained under one
+protocol: the same faces, crops, frames, batches, selection and intervals, and the same backbone where a system has one.
+The one is DIRE, whose diffusion model cannot be had; *DIRE-small* is its recipe with a small one that is trained here.
+Beside them are what a new detector should be compared with today (SBI, the GenD recipe, plain cross-entropy with
+augmentation), UCF, the rival nearest to DID, and a control that only learns to name the methods.
+
+Own numbers are from **{kinds}**. They compare the systems with each other here, after a short training; they reproduce
+no published number. AUCs are per frame, with 95% intervals over people and seeds.
+
+Another rival takes three files: a module in `src/did/rivals/` with one class, its test, and a line in the reference;
+to stand in the tables, a row in `did.paper.experiments`. See [](../your_own.md).
+"""
+#: Tests by experiment, in the order of a card.
+_TESTS = {"table1_intra_cross": ("FF++", "CDF2"), "table2_diffusion": ("T2I", "I2I", "FS", "FE")}
+
+
+def rivals_page(root: Path) -> str:
+    """Return the page as MyST text.
+
+    Args:
+        root: the project, with its records and benchmarks.
+    """
+    of = {entry["experiment"]: entry for entry in load(root / "results")
+          if entry["experiment"] in _TESTS and entry["bank"] == "drawn"}  # fmt: skip
+    rows = [row for row in EXPERIMENTS["table1_intra_cross"].rows if row.task and row.name not in ("DID", "Xception")]
+    measured = costs.load(root / "benchmarks" / "results").get("cpu", {}).get("rivals")
+    timed = costs.rows_of(measured) if measured else []
+    kinds = ", ".join(dict.fromkeys(kind(entry) for entry in of.values())) or "no record yet"
+    return "\n".join([_INTRO.format(kinds=kinds), *(_card(row, of, timed) for row in rows)])
+
+
+def _card(row: Row, entries: dict[str, Record], timed: Sequence[costs.Row]) -> str:
+    task = task_named(str(row.task))
+    module, doc = sys.modules[task.__module__], inspect.getdoc(task) or ""
+    said = inspect.cleandoc(module.__doc__ or "").split("\n\n")
+    facts = [part for part in doc.split("\n\n")[1:] if not part.startswith("Raises:")]
+    lines = [
+        f"## {row.name}\n",
+        said[0].replace("\n", " ") + "\n",
+        *(f"{part}\n" for part in said[1:]),
+        *(f"{part}\n" for part in facts),
+        *_numbers(row, entries),
+        f"*Size:* {_size(row)}. *Training here:* {_training(row, entries)}.{_cost(row, timed)} "
+        f"*Code:* {{py:mod}}`{task.__module__}`.\n",
+    ]
+    return "\n".join(lines)
+
+
+def _numbers(row: Row, entries: dict[str, Record]) -> list[str]:
+    """Tabulate published and own AUCs, and DID less this system."""
+    lines = ["| tested on | published | here | DID less this, here |", "|---|---|---|---|"]
+    for name, entry in entries.items():
+        rows = frame(entry["rows"])
+        rows = rows[(rows.level == "frame") & (rows.metric == "auc") & (rows.row == row.name)].set_index("test")
+        gaps = comparisons([entry])
+        gaps = gaps[(gaps.a == "DID") & (gaps.b == row.name)].set_index("test")
+        for test in _TESTS[name]:
+            paper = {**{r.name: r.paper for r in EXPERIMENTS[name].rows}.get(row.name, {})}.get((test, "auc"))
+            here = rows.loc[test] if test in rows.index else None
+            gap = gaps.loc[test] if test in gaps.index else None
+            lines.append(
+                f"| {test} | {'-' if paper is None else f'{paper:.3f}'} | "
+                + (
+                    "-"
+                    if here is None or here.ours != here.ours
+                    else f"{here.ours:.3f} [{here.low:.3f}, {here.high:.3f}]"
+                )
+                + " | "
+                + ("-" if gap is None else f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+                + " |"
+            )
+    return [*lines, ""] if len(lines) > 2 else []
+
+
+def _training(row: Row, entries: dict[str, Record]) -> str:
+    for entry in entries.values():
+        if row.name in entry["setup"]:
+            of: dict[str, Any] = entry["setup"][row.name]
+            seeds = len(entry["runs"][row.name])
+            return f"{of['backbone']}, changed from preset {entry['preset']}: {of['changed']}; {seeds} seeds"
+    return "none yet"
+
+
+def _size(row: Row, preset: str = "laptop") -> str:
+    """Count what is trained and what is used at test, at a preset, without loading weights."""
+    kind_of = task_named(str(row.task))
+    settings = row.settings(preset, 0, "ffpp")
+    settings = Settings.of({**settings.as_dict(), "pretrained": "none"})
+    with torch.random.fork_rng([]):
+        task = kind_of(settings, 5, options_of(kind_of, row.options_at(preset)))
+    trained, test = (sum(p.numel() for p in of) for of in (learning(task), task.detector().parameters()))
+    return f"{trained / 1e6:.2f} million parameters trained, {test / 1e6:.2f} million at test (preset {preset})"
+
+
+def _cost(row: Row, timed: Sequence[costs.Row]) -> str:
+    found = {each.what: each for each in timed if each.sides[0] == row.name}
+    if not found:
+        return ""
+    said = ", ".join(f"{each.ratio:.1f} times BCE's {what}" for what, each in found.items())
+    return f" *Cost:* {said}."
