@@ -48,7 +48,7 @@ def outline(landmarks: NDArray[np.float64], forehead: bool = True) -> NDArray[np
 def _recoloured(image: Image, rng: np.random.Generator) -> Image:
     """Change colours and sharpness a little: what two cameras make of one face."""
     if rng.random() < 0.3:
-        image = image + rng.uniform(-20 / 255, 20 / 255, image.shape[2]).astype(np.float32)
+        image = image + np.float32(rng.uniform(-20 / 255, 20 / 255, image.shape[2]))
     if image.shape[2] == 3 and rng.random() < 0.3:
         hsv = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2HSV)
         hsv[..., 0] = (hsv[..., 0] + 360 * rng.uniform(-0.3, 0.3) * 0.1) % 360  # a hue turned by .3 is no skin
