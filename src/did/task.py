@@ -119,6 +119,7 @@ class Task(nn.Module):
     Attributes:
         Options: a frozen dataclass of choices that are the task's own. They are part of a run's name.
         wants: what its batches hold.
+        no_graph: why its detector cannot be one ONNX graph; empty if it can.
         version: part of a run's name from 1 on. Raised when what the task computes, or a default, changes.
         model: what is trained.
 
@@ -130,6 +131,7 @@ class Task(nn.Module):
 
     Options: ClassVar[type] = NoOptions
     wants: Wants = Wants()
+    no_graph: ClassVar[str] = ""
     version: ClassVar[int] = 0
     model: nn.Module
 

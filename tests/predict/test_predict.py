@@ -33,6 +33,7 @@ from did.data import layout, video
 from did.data.faces import template
 from did.errors import DidError
 from did.evaluation import by_video, probability
+from did.method.task import DIDTask
 from did.predict import Detector, export, exporting, inputs, overlay, report
 from did.predict.detector import ScoredFace, ScoredFrame, Seen
 from did.settings import Settings
@@ -440,6 +441,19 @@ def test_writing_onnx_leaves_the_detector_on_its_device_and_in_its_mode(tmp_path
     module = Elsewhere().train()
     exporting.write_onnx(module, 8, tmp_path / "x.onnx")
     assert (tmp_path / "x.onnx").is_file() and module.training and not module.moved
+
+
+def test_a_graph_that_does_not_run_on_other_images_is_one_sentence(tmp_path):
+    exporting.write_onnx(Elsewhere(), 8, tmp_path / "x.onnx")
+    with pytest.raises(DidError, match=r"the ONNX graph does not run on 3 images \(.*\); it is not written"):
+        exporting.difference(Elsewhere(), tmp_path / "x.onnx", torch.rand(3, 1, 9, 9))
+
+
+def test_a_task_may_say_why_it_has_no_graph(detector, tmp_path, monkeypatch):
+    monkeypatch.setattr(DIDTask, "no_graph", "it asks somebody")
+    with pytest.raises(DidError, match="the task did cannot be written as ONNX: it asks somebody"):
+        export(detector, tmp_path / "x", onnx=True)
+    assert not (tmp_path / "x").exists() or not list((tmp_path / "x").iterdir())
 
 
 def test_an_onnx_graph_that_gives_other_scores_is_not_written(detector, tmp_path, monkeypatch):

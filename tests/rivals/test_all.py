@@ -8,6 +8,7 @@ from batches import batch
 
 import did.rivals
 from did import evaluation
+from did.predict.exporting import write_onnx
 from did.settings import Settings
 from did.task import options_of, task_named, task_names
 
@@ -95,3 +96,13 @@ def test_the_domains_it_names_are_those_of_the_data(name):
     if graph is not None:
         with torch.no_grad():
             assert graph(batch(task.wants, 4)["image"]).shape == (4, 5)
+
+
+@pytest.mark.slow
+@each_task
+def test_its_detector_is_written_as_onnx_or_it_is_known_why_not(name, tmp_path):
+    task = task_of(name)
+    if task.no_graph or task.wants.frames > 1 or task.wants.context is not None:
+        return  # `did export` says so, see tests/predict
+    write_onnx(task.detector(), 64, tmp_path / "x.onnx", task.wants.channels)
+    assert (tmp_path / "x.onnx").is_file()

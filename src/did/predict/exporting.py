@@ -17,6 +17,7 @@ from did.errors import DidError
 from did.predict import card
 from did.predict.card import CARD, GRAPH, WEIGHTS
 from did.predict.detector import Detector
+from did.task import task_named
 from did.utils import checkpoints
 from did.utils.files import write_atomically, writing
 
@@ -44,9 +45,11 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
         raise DidError(f"{folder} is not empty and holds no exported detector: give a new folder")
     if onnx:
         check_onnx()
+        task = detector.about["task"]
         if detector.wants.frames > 1 or detector.wants.context is not None:
-            task = detector.about["task"]
             raise DidError(f"the task {task} sees more than one crop of a face, which no ONNX graph is written for")
+        if reason := task_named(task).no_graph:
+            raise DidError(f"the task {task} cannot be written as ONNX: {reason}")
     # Written in a folder inside, then moved out: an export that fails leaves the one before as it was.
     draft = folder / f".{os.getpid()}.tmp"
     with writing(folder):
@@ -127,8 +130,13 @@ def difference(module: nn.Module, file: Path, images: Tensor) -> float:
     """Return the largest difference between PyTorch's and ONNX Runtime's scores of some images."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {"images": images.numpy()})
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        (theirs,) = session.run(None, {"images": images.numpy()})
+    except Exception as error:  # Of its many kinds, none has a base of its own.
+        raise DidError(
+            f"the ONNX graph does not run on {len(images)} images ({_first_line(error)}); it is not written"
+        ) from error
     with torch.inference_mode():
         ours = module(images).numpy()
     if theirs.shape != ours.shape:

@@ -138,7 +138,7 @@ class Diffusion(nn.Module):
 
     def step(self, x: Tensor, now: int, then: int) -> Tensor:
         """Move images from step `now` to step `then`, in either direction."""
-        noise = self.network(x, x.new_full((len(x),), max(now, 1) / STEPS))
+        noise = self.network(x, torch.full_like(x[:, 0, 0, 0], max(now, 1) / STEPS))
         left, after = self.kept[now], self.kept[then]
         clean = ((x - (1 - left).sqrt() * noise) / left.sqrt()).clamp(-1, 1)
         return after.sqrt() * clean + (1 - after).sqrt() * noise

@@ -161,6 +161,7 @@ class RLTask(Task):
     """
 
     Options = RLOptions
+    no_graph = "each image gets augmented copies of its own"
     model: ChoosingDetector
 
     def __init__(self, settings: Settings, num_domains: int = 2, options: Any = None) -> None:

@@ -92,6 +92,21 @@ def _control(of: dict[str, Record]) -> _Row | None:
     )
 
 
+def _rivals(of: dict[str, Record]) -> _Row | None:
+    """Sort the rivals that have a row of their own by what DID less each of them tells on Celeb-DF."""
+    if "table1_intra_cross" not in of:
+        return None
+    found = comparisons([of["table1_intra_cross"]])
+    found = found[(found.a == "DID") & (found.test == "CDF2") & ~found.b.isin(["BCE", "(k+1)-way CE", "Xception"])]
+    if not len(found):
+        return None
+    told = []
+    for so, words in (("ahead", "ahead of"), ("behind", "behind"), ("undecided", "not told from")):
+        each = [f"{row.b} {_difference(row)}" for row in found[found.so == so].sort_values("difference").itertuples()]
+        told += [f"**{words}** {', '.join(each)}"] if each else []
+    return "And its rivals, trained side by side?", f"On CDF2, DID is {'; '.join(told)}.", "rivals"
+
+
 def _ablation(of: dict[str, Record]) -> _Row | None:
     if "table4_ablation" not in of:
         return None
@@ -157,4 +172,4 @@ def _length(of: dict[str, Record]) -> _Row:
     return question, answer, page
 
 
-_QUESTIONS = (_fails, _better, _control, _length, _ablation, _split, _alpha, _claims)
+_QUESTIONS = (_fails, _better, _control, _rivals, _length, _ablation, _split, _alpha, _claims)
