@@ -177,6 +177,24 @@ def test_runs_are_listed_shown_and_removed(tiny_run, project):
     assert code == 1 and f"Error: there is no finished run '{name}': none is there yet" in err
 
 
+def test_a_run_is_tested_on_another_source_and_compared(tiny_run, project, standin, tmp_path):
+    name = tiny_run.folder.name
+    shutil.copytree(tiny_run.folder, project / "runs" / name)
+    code, out, err = did("test", "ffpp", "--root", standin, "--run", name[:8])
+    assert code == 0, err
+    (scores,) = (project / "runs" / name).glob("on-ffpp-*/scores.csv")
+    assert f"the scores are in {scores}" in out and "frame" in out and "Deepfakes" in out
+    mine = tmp_path / "theirs.csv"
+    table = tiny_run.scores.assign(score=lambda of: -of.score)[["video", "label", "score", "frame", "identity"]]
+    table.to_csv(mine, index=False)
+    code, out, err = did("compare", name[:8], mine, "--csv", tmp_path / "table.csv")
+    assert code == 0, err
+    assert f"{name[:8]} is " in out and f" {mine}: AUC per frame " in out and "p = " in out
+    assert (tmp_path / "table.csv").read_text().startswith("level,method,AUC ")
+    assert did("compare", name, f"{name},{name}")[2].startswith("Error: 1 and 2 runs cannot be paired by seed")
+    assert "there is no finished run 'nothing'" in did("compare", name, "nothing")[2]
+
+
 # --- read-only places ------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +215,9 @@ ON_READ_ONLY = [
     ("prepare ffpp --root {standin} --frames 1 --size 64 --store {place}/crops", "{place}"),
     ("prepare ffpp --preset smoke --faces london", "{home}/data/portraits/london"),
     ("train ffpp --root {standin} --preset smoke", "{home}/runs"),
+    ("test ffpp --root {standin} --run {run}", "{home}/data/faces"),
+    ("compare {run} {run}", None),
+    ("compare {run} {run} --csv {place}/deep/x.csv", "{place}/deep"),
     ("predict {picture} --run {run}", None),
     ("predict {picture} --run {run} --html {place}/deep/page.html", "{place}/deep"),
     ("predict {picture} --run {run} --json --overlay {place}/drawn", "{place}/drawn"),
@@ -204,6 +225,7 @@ ON_READ_ONLY = [
     ("data check ffpp --root {standin}", None),
     ("data check ffpp --preset smoke", "{home}/data/stand-in"),
     ("runs train table1_intra_cross --preset smoke --dry", None),
+    ("runs replay fig7_embeddings --preset smoke", "{home}/data/stand-in"),
     ("runs list", None),
     ("runs show {run}", None),
     ("runs rm {run} --yes", "{home}/runs/{run}"),

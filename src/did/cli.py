@@ -64,7 +64,7 @@ def main() -> None:
     """Run the executable companion to CrossDF: data, training and results.
 
     \b
-    In any folder: data, export, ledger, power, predict, prepare, runs, train.
+    In any folder: compare, data, export, ledger, power, predict, prepare, runs, test, train.
     In a checkout of the project only: book.
 
     What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
@@ -272,6 +272,75 @@ def train(
         click.echo(done.record["protocol"])
         click.echo(done.metrics.round(3).to_string(index=False))
         click.echo(f"run {done.folder.name} in {done.folder}")
+
+
+@main.command("test")
+@_source_options
+@click.option("--run", "name", required=True, help="A finished run: the first digits of its name are enough.")
+def test_command(
+    source: str,
+    root: Path | None,
+    edition: str,
+    faces: str | None,
+    preset: str,
+    strict: bool,
+    allow_missing: bool,
+    name: str,
+) -> None:
+    """Test a finished run on the test split of SOURCE, which it need not have been trained on.
+
+    Cached: the same run and data return the finished evaluation. Nothing is chosen on SOURCE.
+    """
+    from did.sources import open_source
+    from did.training.runs import evaluate, find_run
+
+    run = find_run(name)
+    with _plain_warnings():
+        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
+        done = evaluate(run, opened)
+    click.echo(opened.banner)
+    click.echo(done.record["protocol"])
+    click.echo(done.metrics.round(3).to_string(index=False))
+    click.echo(f"the scores are in {done.folder / 'scores.csv'}")
+
+
+@main.command("compare")
+@click.argument("a")
+@click.argument("b")
+@click.option("--csv", "file", type=click.Path(path_type=Path), help="Write the table here too.")
+def compare_command(a: str, b: str, file: Path | None) -> None:
+    """Compare detectors A and B on the same frames: AUC of each, their difference, its interval and p value.
+
+    Each is a run (the first digits of its name), the folder of an evaluation, or a CSV file of anybody's scores with
+    the columns video (or path), label and score, and, if known, frame, method and identity. Several runs that differ
+    in their seed are joined by commas: 1b2c,77ab.
+    """
+    from did import evaluation
+    from did.utils.files import writable, write_atomically
+
+    if file is not None:
+        writable(file.parent)
+    sides = [[_scores(part) for part in side.split(",")] for side in (a, b)]
+    names = (a, b) if a != b else ("a", "b")
+    table = evaluation.compare(*([table for table, _ in side] for side in sides), names)
+    for note in dict.fromkeys(note for side in sides for _, notes in side for note in notes):
+        click.echo(note)
+    click.echo(table.round(3).to_string(index=False))
+    click.echo(evaluation.in_a_sentence(table, names))
+    if file is not None:
+        write_atomically(file, lambda path: table.to_csv(path, index=False))
+
+
+def _scores(name: str) -> tuple[Any, list[str]]:
+    """Return the scores of a run, an evaluation or a file, and what was assumed of them."""
+    from did import evaluation
+    from did.training.runs import Evaluation, find_run
+
+    place = Path(name)
+    if place.is_file():
+        return evaluation.read_scores(place)
+    folder = place if (place / "scores.csv").is_file() else find_run(name).folder
+    return Evaluation(folder).scores, []
 
 
 @main.command()

@@ -8,6 +8,7 @@ from did.evaluation.calibration import (
     probability,
     reliability,
 )
+from did.evaluation.comparing import compare, in_a_sentence, read_scores
 from did.evaluation.intervals import (
     Drawn,
     delong,
@@ -32,6 +33,7 @@ __all__ = [
     "calibrate",
     "calibration_error",
     "calibration_gap",
+    "compare",
     "confusion",
     "delong",
     "difference_over_seeds",
@@ -39,12 +41,14 @@ __all__ = [
     "eer",
     "ends",
     "ends_of_difference",
+    "in_a_sentence",
     "interval",
     "mean_accuracy",
     "mean_of",
     "over_seeds",
     "people",
     "probability",
+    "read_scores",
     "reliability",
     "report",
 ]
