@@ -94,7 +94,7 @@ class Wants:
             then takes it beside the images.
         frames: of one video that make up an item: then `image` is (n, frames, channels, H, W).
         blended: batches of real faces alone, with `blended`: each face with itself, changed, pasted into it (see
-            `did.data.selfblend`).
+            `did.data.selfblend`). Both are augmented alike, by `transform` or lightly (`did.data.augment`).
     """
 
     channels: int = 1

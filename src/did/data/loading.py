@@ -14,6 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from did.data import table as tables
+from did.data.augment import light
 from did.data.faces import MARGIN, template
 from did.data.geometry import similarity
 from did.data.layout import MARK
@@ -96,6 +97,8 @@ class Faces(Dataset):
         self.labels = self.rows["label"].to_numpy(dtype=np.int64)
         self.domains = np.array([numbers[method] for method in self.rows["method"]], dtype=np.int64)
         self._files = self.rows["face"].tolist()
+        # Both of a blended pair get one augmentation: otherwise it would tell them apart.
+        self._transform = wants.transform or (light if wants.blended else None)
         self._around = _windows(self.rows, wants.frames) if wants.frames > 1 else None
 
     def __len__(self) -> int:
@@ -110,13 +113,13 @@ class Faces(Dataset):
         }
         around = [index] if self._around is None else self._around[index]
         images = [self._image(self.store / self._files[each]) for each in around]
-        if self.training and self.wants.transform is not None:
-            images = [self.wants.transform(image, torch.Generator().manual_seed(seed)) for image in images]
+        if self.training and self._transform is not None:
+            images = [self._transform(image, torch.Generator().manual_seed(seed)) for image in images]
         item["image"] = images[0] if self._around is None else torch.stack(images)
         if self.training and self.wants.blended:
             blended = self_blended(self._image(self.store / self._files[index]), self._landmarks(index), seed)
-            then = self.wants.transform
-            item["blended"] = blended if then is None else then(blended, torch.Generator().manual_seed(seed))
+            assert self._transform
+            item["blended"] = self._transform(blended, torch.Generator().manual_seed(seed))
         if self.wants.masks and self.data is not None:
             region = true_region(self.data, self.rows.iloc[index], self.size, self.margin)
             item["mask"] = torch.zeros(1, self.size, self.size) if region is None else torch.from_numpy(region)[None]

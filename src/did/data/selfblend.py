@@ -51,7 +51,7 @@ def _recoloured(image: Image, rng: np.random.Generator) -> Image:
         image = image + np.float32(rng.uniform(-20 / 255, 20 / 255, image.shape[2]))
     if image.shape[2] == 3 and rng.random() < 0.3:
         hsv = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2HSV)
-        hsv[..., 0] = (hsv[..., 0] + 360 * rng.uniform(-0.3, 0.3) * 0.1) % 360  # a hue turned by .3 is no skin
+        hsv[..., 0] = (hsv[..., 0] + 360 * rng.uniform(-0.3, 0.3) * 0.1) % 360  # turned by .3, skin would be green
         hsv[..., 1:] = np.clip(hsv[..., 1:] * (1 + rng.uniform(-0.3, 0.3, 2)), 0, 1)
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     middle = image.mean()

@@ -127,7 +127,11 @@ def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> N
 
 
 def difference(module: nn.Module, file: Path, images: Tensor) -> float:
-    """Return the largest difference between PyTorch's and ONNX Runtime's scores of some images."""
+    """Return the largest difference between PyTorch's and ONNX Runtime's scores of some images.
+
+    Raises:
+        DidError: If the graph does not run on them.
+    """
     import onnxruntime
 
     try:

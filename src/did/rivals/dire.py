@@ -205,7 +205,11 @@ class DIRETask(Task):
         self.model = DIREDetector(backbone, self.options)
 
     def forward(self, batch: dict[str, Tensor], progress: float, seed: int, details: bool = False) -> Step:
-        """Compute the loss of the stage that this share of the iterations is in."""
+        """Compute the loss of the stage that this share of the iterations is in.
+
+        Raises:
+            DidError: If a batch of the first stage has no real face.
+        """
         images, labels = batch["image"], batch["label"]
         if progress < 0.5:
             real = self.model.small(images[labels == 0])

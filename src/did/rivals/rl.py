@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
-from did.data.loading import Faces, ordered
 from did.method.backbones import Backbone, Machine, evaluating
 from did.rivals.bce import PlainDetector
 from did.settings import Settings
@@ -174,17 +173,18 @@ class RLTask(Task):
         scores, labels = self.gather(self.model.look(batch["image"])[1]), self.gather(batch["label"])
         return Step({"bce": F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype))}, {})
 
-    def finish(self, validation: Faces) -> bool:
+    def finish(self, validation: Any) -> bool:
         """Teach the agent on the validation faces, by PPO on a table of all copies' scores."""
         device = distributed.device_of(self.model)
         features, scores, labels = [], [], []
         with torch.no_grad(), evaluating(self.model):
-            for batch in ordered(validation, 64):
-                images = batch["image"].to(device)
+            for start in range(0, len(validation), 64):
+                part = [validation[row] for row in range(start, min(start + 64, len(validation)))]
+                images = torch.stack([item["image"] for item in part]).to(device)
                 seen = [self.model.look(act(images)) for act in ACTIONS.values()]
                 features.append(seen[0][0])
                 scores.append(torch.stack([score for _, score in seen], 1))
-                labels.append(batch["label"].to(device))
+                labels.append(torch.tensor([item["label"] for item in part], device=device))
         learn(self.model.agent, torch.cat(features), rewards(torch.cat(scores), torch.cat(labels)),
               self.options, self.settings.seed)  # fmt: skip
         return True

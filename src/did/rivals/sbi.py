@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from did.data.augment import light
 from did.method.backbones import Backbone, Machine
 from did.rivals.bce import PlainDetector
 from did.settings import Settings
@@ -28,7 +27,7 @@ class SBITask(Task):
     validation split's forgeries.
     """
 
-    wants = Wants(channels=3, transform=light, blended=True)
+    wants = Wants(channels=3, blended=True)
     model: PlainDetector
 
     def __init__(self, settings: Settings, num_domains: int = 2, options: Any = None) -> None:

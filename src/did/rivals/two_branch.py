@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from did.data.loading import Faces
 from did.errors import DidError
 from did.method.backbones import PLAIN, Backbone, Machine, evaluating
 from did.rivals.cutting import cut_at
@@ -164,7 +163,7 @@ class TwoBranchTask(Task):
         self.model = TwoBranchDetector(Backbone(settings.backbone, settings.pretrained, in_chans=3))
 
     @torch.no_grad()
-    def begin(self, train: Faces) -> None:
+    def begin(self, train: Any) -> None:
         """Measure centre and radius on real training faces with the untrained network."""
         rng = np.random.default_rng(self.settings.seed)
         real = np.flatnonzero(train.labels == 0)
