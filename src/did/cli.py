@@ -322,7 +322,8 @@ def compare_command(a: str, b: str, file: Path | None) -> None:
         writable(file.parent)
     sides = [[_scores(part) for part in side.split(",")] for side in (a, b)]
     names = (a, b) if a != b else ("a", "b")
-    table = evaluation.compare(*([table for table, _ in side] for side in sides), names)
+    one, other = ([table for table, _ in side] for side in sides)
+    table = evaluation.compare(one, other, names)
     for note in dict.fromkeys(note for side in sides for _, notes in side for note in notes):
         click.echo(note)
     click.echo(table.round(3).to_string(index=False))
