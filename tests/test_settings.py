@@ -121,7 +121,17 @@ def test_a_choice_that_was_added_renames_no_run_at_its_default():
     assert dropped.digest("did", "data", "0.1.0") != Settings(domain_attention=False).digest("did", "data", "0.1.0")
     assert Settings(augment="light").digest("did", "data", "0.1.0") != Settings().digest("did", "data", "0.1.0")
     unnamed = {f.name for f in dataclasses.fields(Settings) if f.metadata.get("unnamed")}
-    assert unnamed == {"domain_branch", "augment", "precision", "accumulate", "recompute", "compile"}
+    assert unnamed == {
+        "domain_branch",
+        "augment",
+        "optimizer",
+        "schedule",
+        "patience",
+        "precision",
+        "accumulate",
+        "recompute",
+        "compile",
+    }
 
 
 def test_assignments_are_read_as_the_fields_type():

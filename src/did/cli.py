@@ -221,6 +221,7 @@ def prepare(
 @click.option("--task", default="did", show_default=True, help="did, a rival (bce, f3net), or one of a plugin.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the task's own.")
 @click.option("--seed", type=int, help="Seed of weights, batches and marginals.")
+@click.option("--init", "begin", metavar="RUN", help="Begin with the weights of this finished run.")
 @click.option("--devices", type=click.IntRange(1), help="Processes on each host, one a device; 1 by default.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Hosts.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
@@ -236,6 +237,7 @@ def train(
     task: str,
     options: tuple[str, ...],
     seed: int | None,
+    begin: str | None,
     devices: int | None,
     nodes: int,
     accelerator: str,
@@ -252,12 +254,13 @@ def train(
     from did.settings import Settings, assigned
     from did.sources import face_store, open_source
     from did.task import options_of, task_named
-    from did.training.runs import run
+    from did.training.runs import find_run, run
     from did.utils import distributed
     from did.utils.files import home, writable
 
     given = assigned(options)
     options_of(task_named(task), given)  # before any work
+    init = None if begin is None else find_run(begin)
     writable(home() / "runs")
     chosen = train_settings(preset, seed=seed, options=Settings.parse(changes), source=source)
     with _plain_warnings():
@@ -267,7 +270,7 @@ def train(
         fabric = distributed.launch(devices, nodes, accelerator)
         if fabric.is_global_zero:
             click.echo(opened.banner)
-        done = run(opened, chosen, task, options=given, store=store, fabric=fabric)
+        done = run(opened, chosen, task, options=given, store=store, fabric=fabric, init=init)
     if fabric.is_global_zero:
         click.echo(done.record["protocol"])
         click.echo(done.metrics.round(3).to_string(index=False))

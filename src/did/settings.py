@@ -164,6 +164,24 @@ class Settings:
     selection: str = _open(
         "validation", "checkpoint: best frame AUC on the validation split, or the last", ("validation", "last")
     )
+    optimizer: str = _open(
+        "adam",
+        "Adam with coupled weight decay as stated, AdamW, or SGD with momentum .9",
+        ("adam", "adamw", "sgd"),
+        "§4.1.3 states Adam",
+        trials=(),
+        added=True,
+    )
+    schedule: str = _open(
+        "none",
+        "factor of all rates over training: 1 throughout, or half a cosine from 1 to 0",
+        ("none", "cosine"),
+        trials=(),
+        added=True,
+    )
+    patience: int = _open(
+        0, "validations without a better one after which training ends; 0: it never ends early", trials=(), added=True
+    )
     seed: int = _open(0, "seed of weights, batches and marginals")
 
     # machine
@@ -199,7 +217,10 @@ class Settings:
             "seed": (0 <= self.seed < 2**64, f"lie between 0 and {2**64 - 1}"),
             "accumulate": (1 <= self.accumulate <= self.batch_size, "lie between 1 and the batch size"),
             **{name: (getattr(self, name) > 0, "be above 0") for name in positive},
-            **{name: (getattr(self, name) >= 0, "be at least 0") for name in [*rates, "crop_margin", "weight_decay"]},
+            **{
+                name: (getattr(self, name) >= 0, "be at least 0")
+                for name in [*rates, "crop_margin", "weight_decay", "patience"]
+            },
         }
         for name, (holds, rule) in bounds.items():
             if not holds:  # also catches nan

@@ -1,5 +1,6 @@
 import dataclasses
 import inspect
+import json
 
 import numpy as np
 import pytest
@@ -248,3 +249,63 @@ def test_a_step_reads_its_numbers_once(tiny_settings, faces, tmp_path, monkeypat
             trained(settings, faces, tmp_path / str(stop), task=task, stop_at=stop)
         counts.append(Reads.count)
     assert counts[1] - counts[0] == 8
+
+
+def changed(settings, **changes):
+    return dataclasses.replace(settings, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+)
+def test_the_optimiser_is_the_settings(tiny_settings, faces, tmp_path, name, kind):
+    settings = changed(tiny_settings, optimizer=name, iterations=12, validate_every=6)
+    module, _ = trained(settings, faces, tmp_path / "whole")
+    optimizer = optimizer_for(module)
+    assert type(optimizer) is kind and {group["weight_decay"] for group in optimizer.param_groups} == {5e-4}
+    trained(settings, faces, tmp_path / "cut", stop_at=8)
+    assert same(trained(settings, faces, tmp_path / "cut")[0].state_dict(), module.state_dict())
+
+
+def test_a_cosine_takes_all_rates_to_0(tiny_settings, faces, tmp_path, monkeypatch):
+    rates = []
+    plain = loop.train_step
+
+    def noted(fabric, module, optimizer, step):
+        rates.append([group["lr"] / group["base_lr"] for group in optimizer.param_groups])
+        return plain(fabric, module, optimizer, step)
+
+    monkeypatch.setattr(loop, "train_step", noted)
+    trained(changed(tiny_settings, schedule="cosine"), faces, tmp_path)
+    first = [row[0] for row in rates]
+    assert first[0] == 1 and first[15] == pytest.approx(0.5) and 0 < first[-1] < 0.01
+    assert all(len(set(row)) == 1 for row in rates) and sorted(first, reverse=True) == first
+
+
+@pytest.mark.parametrize("cut", [None, 17])
+def test_training_ends_when_validations_bring_nothing_better(tiny_settings, faces, tmp_path, monkeypatch, cut):
+    given = iter([0.5, 0.7, 0.7, 0.6, 0.9])
+    monkeypatch.setattr(loop.evaluation, "auc", lambda *_: next(given))
+    settings = changed(tiny_settings, iterations=50, patience=2)
+    if cut:
+        trained(settings, faces, tmp_path, stop_at=cut)
+        given = iter([0.7, 0.7, 0.6, 0.9])  # that of iteration 20 and on
+    _, history = trained(settings, faces, tmp_path)
+    assert history["validation AUC"].dropna().tolist() == [0.5, 0.7, 0.7, 0.6] and history.iteration.max() == 40
+    assert checkpoints.about(tmp_path / BEST)["iteration"] == 20
+    again = trained(settings, faces, tmp_path)[1]
+    assert again.equals(history), "asked again, it does not go on"
+
+
+def test_a_training_is_watched_line_by_line(tiny_settings, faces, tmp_path):
+    seen = []
+    trained(tiny_settings, faces, tmp_path, stop_at=17)
+    lines = (tmp_path / loop.HISTORY).read_text().splitlines()
+    assert json.loads(lines[-1])["iteration"] == 16 and len(lines) == 17 + 1
+    _, history = trained(tiny_settings, faces, tmp_path, log=seen.append)
+    lines = [json.loads(line) for line in (tmp_path / loop.HISTORY).read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == history.iteration.tolist(), (
+        "what came after the state is once there"
+    )
+    assert [row["iteration"] for row in seen] == history.iteration.tolist()[11:]
+    assert lines[0]["cls"] == history.cls[0]

@@ -467,3 +467,23 @@ def test_two_processes_that_want_the_same_run_train_it_once(tiny_source, tiny_se
         ]
         assert jobs[0].result() == jobs[1].result()
     assert len(begun) == 1
+
+
+def test_a_run_begins_with_the_weights_of_another(tiny_source, tiny_settings, tiny_run, tmp_path):
+    source, store = tiny_source
+    seen = []
+    warm = run(source, tiny_settings, store=store, runs=tmp_path, progress=False, init=tiny_run, log=seen.append)
+    assert warm.folder.name != tiny_run.folder.name and warm.record["contents"] == {"init": tiny_run.folder.name}
+    cold, first = tiny_run.history.iloc[0], warm.history.iloc[0]
+    assert first["bce"] < cold["bce"] and seen[0]["bce"] == first["bce"]
+    assert not (warm.folder / "history.jsonl").exists() and (warm.folder / "history.csv").is_file()
+    with pytest.raises(DidError, match="begin with a run of the task bce on as many methods and the same backbone"):
+        run(source, tiny_settings, "bce", store=store, runs=tmp_path, progress=False, init=tiny_run)
+
+
+def test_the_protocol_names_what_the_paper_does_not_do(tiny_source, tiny_settings):
+    settings = dataclasses.replace(tiny_settings, augment="light", optimizer="sgd", schedule="cosine", patience=3)
+    said = runs.protocol(settings, tiny_source[0])
+    assert ("of 10, light augmentation, optimizer sgd, cosine schedule, ended after 3 validations without a better one; "
+            "seed 0") in said  # fmt: skip
+    assert "of 10; seed 0" in runs.protocol(tiny_settings, tiny_source[0])

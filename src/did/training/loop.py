@@ -1,9 +1,10 @@
 """One loop for every task: Adam, named losses, validation, selection, and a state on disk to resume from."""
 
 import contextlib
+import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ from did.method.backbones import evaluating, steady_statistics
 from did.settings import Settings
 from did.task import Step, Task
 from did.utils import checkpoints, distributed
+from did.utils.files import write_atomically
 
 RESUME = "resume.safetensors"
 BEST = "model.safetensors"
+#: The history of a training that goes on, a line per logged iteration; `history.csv` takes its place at the end.
+HISTORY = "history.jsonl"
 #: What to do about a state that cannot be read.
 STATE_MEND = "remove it, and training begins anew"
 #: The state is written at each validation, and where the last writing lies further back than this.
@@ -34,10 +38,24 @@ MINUTES_BETWEEN_STATES = 10.0
 GPU_BATCH = 256
 
 
-def optimizer_for(task: Task) -> torch.optim.Adam:
-    """Build Adam with the task's rates and the paper's coupled weight decay (§4.1.3)."""
+def optimizer_for(task: Task) -> torch.optim.Optimizer:
+    """Build the optimiser with the task's rates: Adam with the paper's coupled weight decay (§4.1.3), or another."""
     groups = [{**group, "base_lr": group["lr"]} for group in task.parameter_groups()]
-    return torch.optim.Adam(groups, weight_decay=task.settings.weight_decay)
+    decay = task.settings.weight_decay
+    if task.settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, weight_decay=decay)
+    kind = torch.optim.AdamW if task.settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, weight_decay=decay)
+
+
+def schedule(settings: Settings, progress: float) -> float:
+    """Return the factor of all rates at a share of the iterations in [0, 1].
+
+    Examples:
+        >>> schedule(Settings(schedule="cosine"), 0.5), schedule(Settings(), 0.5)
+        (0.5, 1.0)
+    """
+    return round((1 + math.cos(math.pi * progress)) / 2, 12) if settings.schedule == "cosine" else 1.0
 
 
 def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, step: Callable[[], Step]) -> Step:
@@ -75,6 +93,7 @@ def fit(
     progress: bool = True,
     stop_at: int | None = None,
     fabric: Fabric | None = None,
+    log: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> pd.DataFrame:
     """Train a task by Algorithm 2 and leave the selected weights in it.
 
@@ -92,6 +111,7 @@ def fit(
         stop_at: end early at this iteration, as an interruption would (for tests).
         fabric: from `did.utils.distributed.launch`; by default the device of `did.utils.distributed.device`. The task
             is there afterwards.
+        log: called with each row of the history, by the first process; `HISTORY` in the folder gets them too.
 
     Returns:
         The history: one row per logged iteration.
@@ -107,11 +127,12 @@ def fit(
     distributed.join_batch_norms(task)
     optimizer = optimizer_for(task)  # type: ignore[arg-type]
     module, optimizer = fabric.setup(task, optimizer)
-    state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "history": []}
+    state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "since": 0, "history": []}
     if (folder / RESUME).is_file():
         state = read_state(folder / RESUME, task, optimizer)
     else:
         task.begin(train)  # type: ignore[operator]
+    history = _History(folder / HISTORY, state["history"], log)
     log_every = max(1, settings.iterations // 100)
     drawn = batches(
         train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
@@ -124,12 +145,13 @@ def fit(
     module.train()
     with bar:
         for iteration, batch in enumerate(loader, start=state["iteration"]):
-            if iteration == stop_at:
+            if iteration == stop_at or _ended(settings, state):
                 break
             done = iteration / settings.iterations
             details = iteration % log_every == 0
             for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * task.rate_factor(group["name"], done)  # type: ignore[operator]
+                factor = task.rate_factor(group["name"], done)  # type: ignore[operator]
+                group["lr"] = group["base_lr"] * factor * schedule(settings, done)
             seed = _seed(settings.seed, iteration)
             torch.manual_seed(_seed(settings.seed, iteration, 1 + distributed.rank()))  # dropout and its like
             step = train_step(fabric, module, optimizer, lambda: module(batch, done, seed, details))  # noqa: B023
@@ -141,20 +163,20 @@ def fit(
                     f"batch (rows {rows} of the training faces: {', '.join(train.rows['face'].iloc[rows])})"
                 )
             if details:
-                state["history"].append({"iteration": iteration, **losses, **step.values})
+                history.append({"iteration": iteration, **losses, **step.values})
                 bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
             bar.update()
             state["iteration"] = iteration + 1
             due = state["iteration"] % settings.validate_every == 0 or state["iteration"] == settings.iterations
             if due:
-                _validate(task, validation, state, folder)
+                history.append(_validate(task, validation, state, folder))
                 module.train()
             if distributed.rank() == 0 and (due or time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES):
                 state["seconds"] = time.monotonic() - began
                 write_state(folder / RESUME, task, optimizer, state)
                 written = time.monotonic()
     distributed.wait()
-    if state["iteration"] == settings.iterations:
+    if state["iteration"] == settings.iterations or _ended(settings, state):
         tensors, about = checkpoints.load(folder / BEST)
         checkpoints.put(task, tensors, folder / BEST)
         if task.finish(validation) and distributed.rank() == 0:  # type: ignore[operator]
@@ -162,20 +184,51 @@ def fit(
     return pd.DataFrame(state["history"])
 
 
+def _ended(settings: Settings, state: Mapping[str, Any]) -> bool:
+    """Return whether training ends early: the last validations brought nothing better."""
+    return 0 < settings.patience <= state.get("since", 0)
+
+
+class _History:
+    """Rows of a history that are written as they come, so that a training can be watched."""
+
+    def __init__(self, file: Path, rows: list[dict[str, Any]], log: Callable[[Mapping[str, Any]], None] | None) -> None:
+        self.file, self.rows, self.log = file, rows, log
+        self.first = distributed.rank() == 0
+        if self.first:  # what a killed training wrote after its last state is taken back
+            text = "".join(map(self._line, rows))
+            write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def append(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        if not self.first:
+            return
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(self._line(row))
+        if self.log is not None:
+            self.log(row)
+
+    @staticmethod
+    def _line(row: Mapping[str, Any]) -> str:
+        return json.dumps(row) + "\n"
+
+
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _validate(task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path) -> None:
+def _validate(task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path) -> dict[str, Any]:
     settings: Settings = task.settings  # type: ignore[assignment]
     scores = score(task.detector(), validation, settings.batch_size, settings.precision)  # type: ignore[operator]
     value = evaluation.auc(validation.labels, scores)
-    state["history"].append({"iteration": state["iteration"], "validation AUC": value})
-    if value > state["best"] or settings.selection == "last":
+    better = value > state["best"]
+    state["since"] = 0 if better else state.get("since", 0) + 1
+    if better or settings.selection == "last":
         state["best"] = value
         about = {"settings": settings.as_dict(), "iteration": state["iteration"], "validation AUC": value}
         if distributed.rank() == 0:
             checkpoints.save(folder / BEST, task.state_dict(), about)
+    return {"iteration": state["iteration"], "validation AUC": value}
 
 
 def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from did.errors import DidError, nearest
 from did.settings import Settings
 from did.sources import Source, face_store
 from did.task import Task, Wants, code_digest, options_of, task_named
-from did.training.loop import BEST, RESUME, STATE_MEND, fit, score
+from did.training.loop import BEST, HISTORY, RESUME, STATE_MEND, fit, score
 from did.training.provenance import deciding, provenance
 from did.utils import checkpoints, distributed
 from did.utils.files import alone, home, sha256, write_atomically
@@ -210,6 +210,8 @@ def run(
     runs: Path | None = None,
     progress: bool = True,
     fabric: Fabric | None = None,
+    init: Run | None = None,
+    log: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Run:
     """Train on the source's train split, select on its validation split, and test on its test split.
 
@@ -226,6 +228,8 @@ def run(
         runs: folder of the runs; `runs/` in the project by default.
         progress: show bars.
         fabric: from `did.utils.distributed.launch`, if several processes train the run together; all of them call this.
+        init: a finished run of the same task, whose selected weights the training begins with. It is part of the name.
+        log: called with each row of the history while it trains, see `did.training.loop.fit`.
 
     Raises:
         DidError: If there is an unknown task or option, weights that cannot be had, a store that does not fit settings
@@ -236,6 +240,8 @@ def run(
         store = face_store(source, settings, progress)
     check_store(store, settings, source)
     content = contents(settings, task)
+    if init is not None:
+        content["init"] = init.folder.name
     folder = (runs or home() / "runs") / run_name(settings, task, chosen, content, store.fingerprint)
     first = distributed.rank() == 0
     # Two that want the same run train it once.
@@ -244,7 +250,7 @@ def run(
         return Run(folder)
     with alone(folder) if first else contextlib.nullcontext():
         if not distributed.of_first((folder / RECORD).is_file()):
-            _train(settings, source, store, task, chosen, folder, content, progress and first, fabric)
+            _train(settings, source, store, task, chosen, folder, content, progress and first, fabric, init, log)
     distributed.wait()
     return Run(folder)
 
@@ -265,6 +271,8 @@ def _train(
     content: dict[str, str],
     progress: bool,
     fabric: Fabric | None,
+    init: Run | None,
+    log: Callable[[Mapping[str, Any]], None] | None,
 ) -> None:
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
@@ -278,7 +286,10 @@ def _train(
     domains = splits["train"].domain_names
     torch.manual_seed(settings.seed)
     model = task_named(task)(settings, len(domains), options_of(task_named(task), options))
-    history = fit(model, splits["train"], splits["val"], part, progress, None, fabric)
+    if init is not None:
+        fix = f"begin with a run of the task {task} on as many methods and the same backbone"
+        checkpoints.put(model, checkpoints.load(init.folder / BEST)[0], init.folder / BEST, fix)
+    history = fit(model, splits["train"], splits["val"], part, progress, None, fabric, log)
     trained = time.monotonic()
     validation, test = splits["val"], splits["test"]
     validated = validation.rows.assign(
@@ -306,7 +317,8 @@ def _train(
                        "minutes": (time.monotonic() - started) / 60, "minutes_training": (trained - started) / 60},
     }  # fmt: skip
     _write(part, scored, metrics, record)
-    (part / RESUME).unlink(missing_ok=True)
+    for name in (RESUME, HISTORY):
+        (part / name).unlink(missing_ok=True)
     if folder.exists():  # without a record: not a run
         shutil.rmtree(folder)
     os.replace(part, folder)
@@ -488,12 +500,20 @@ def protocol(settings: Settings, source: Source) -> str:
     return (
         f"{source.label}; {source.kind}; frames and videos; {settings.frames} frames per video; crops of "
         f"{settings.image_size} px, margin {settings.crop_margin:g}; {rule}; {settings.iterations} iterations of "
-        f"{settings.batch_size}{_augmented(settings)}; seed {settings.seed}; 95% intervals over people"
+        f"{settings.batch_size}{_changed(settings)}; seed {settings.seed}; 95% intervals over people"
     )
 
 
-def _augmented(settings: Settings) -> str:
-    return "" if settings.augment == "none" else f", {settings.augment} augmentation"
+def _changed(settings: Settings) -> str:
+    """Name what a run does that the paper does not."""
+    s = settings
+    said = {
+        f"{s.augment} augmentation": s.augment != "none",
+        f"optimizer {s.optimizer}": s.optimizer != "adam",
+        f"{s.schedule} schedule": s.schedule != "none",
+        f"ended after {s.patience} validations without a better one": s.patience > 0,
+    }
+    return "".join(f", {what}" for what, holds in said.items() if holds)
 
 
 @torch.inference_mode()
