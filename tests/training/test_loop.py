@@ -304,8 +304,6 @@ def test_a_training_is_watched_line_by_line(tiny_settings, faces, tmp_path):
     assert json.loads(lines[-1])["iteration"] == 16 and len(lines) == 17 + 1
     _, history = trained(tiny_settings, faces, tmp_path, log=seen.append)
     lines = [json.loads(line) for line in (tmp_path / loop.HISTORY).read_text().splitlines()]
-    assert [line["iteration"] for line in lines] == history.iteration.tolist(), (
-        "what came after the state is once there"
-    )
+    assert [line["iteration"] for line in lines] == history.iteration.tolist(), "nothing twice"
     assert [row["iteration"] for row in seen] == history.iteration.tolist()[11:]
     assert lines[0]["cls"] == history.cls[0]
