@@ -68,7 +68,7 @@ def main() -> None:
     In a checkout of the project only: book.
 
     What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
-    working folder, else of the working folder.
+    working folder, else of the working folder. Licensed data are looked for in the folder that DID_DATA names.
     """  # noqa: D301 - click reads the control character
     from did.utils.processes import isolated
 
