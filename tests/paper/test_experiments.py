@@ -22,7 +22,7 @@ from did.paper.records import label
 from did.presets import PRESETS
 from did.settings import Settings
 from did.sources import LAYOUTS
-from did.task import task_names
+from did.task import options_of, task_named, task_names
 from did.training import provenance, runs
 from did.training import runs as results
 from did.training.runs import evaluate
@@ -99,13 +99,16 @@ def test_every_row_is_a_run_that_changes_what_it_says_and_nothing_else(what, pre
         assert row.task in task_names()
         settings = row.settings(preset, 3, what.train)
         assert (settings.seed, settings.source) == (3, what.train)
-        assert (settings.backbone, settings.pretrained) == PRESETS[preset].backbones[row.backbone]
+        backbone, pretrained = PRESETS[preset].backbones[row.backbone]
+        published = row.own.get("backbone", backbone) if preset == "paper" else backbone
+        assert (settings.backbone, settings.pretrained) == (published, pretrained)
         found = settings.as_dict()
         assert {name: found[name] for name in row.changes} == row.changes
         changed = {name for name, value in found.items() if value != plain[name]}
         more = row.length * (1 if preset == "paper" else row.longer)
         longer = {"iterations", "validate_every"} if more != 1 else set()
-        assert changed <= {"seed", "source", "backbone", "pretrained", *longer, *row.changes}, row.name
+        own = set(row.own) if preset == "paper" else set()
+        assert changed <= {"seed", "source", "backbone", "pretrained", *longer, *row.changes, *own}, row.name
 
 
 @each_preset
@@ -164,7 +167,28 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         # At laptop the rivals of Tables 1 and 2 run on DID's own backbone.
         same = preset == "laptop" and what.name in ("table1_intra_cross", "table2_diffusion", "training_length")
         found = differing(what, preset) - {"pretrained"} | (longer & expected if preset == "paper" else set())
+        if preset == "paper":  # each rival's own training
+            found -= {name for row in what.rows for name in row.own if name != "backbone"} - {"augment"}
         assert found == (expected - {"backbone"} if same else expected), preset
+
+
+def test_at_the_papers_preset_a_rival_has_its_published_backbone_input_and_training():
+    rows = {row.name: row for row in EXPERIMENTS["table1_intra_cross"].rows if row.task}
+    of = {name: row.settings("paper", 0, "ffpp") for name, row in rows.items()}
+    assert (of["MDD"].backbone, of["MDD"].image_size, of["MDD"].lr) == ("tf_efficientnet_b4", 380, 1e-3)
+    assert (of["F3-Net"].optimizer, of["F3-Net"].schedule, of["F3-Net"].backbone) == (
+        "sgd",
+        "cosine",
+        "legacy_xception",
+    )
+    assert of["RL"].backbone == of["DID"].backbone == "tf_efficientnetv2_l"
+    for name, row in rows.items():
+        settings = row.settings("paper", 0, "ffpp")
+        if row.own.get("backbone"):  # it can be built, cut where it has to be
+            kind = task_named(row.task)
+            plain = Settings.of({**settings.as_dict(), "pretrained": "none"})
+            assert kind(plain, 5, options_of(kind, row.options_at("paper"))), name
+        assert row.settings("laptop", 0, "ffpp").backbone == "tf_efficientnet_lite0"
 
 
 def test_at_the_papers_preset_the_runs_are_those_of_4_1_3():
@@ -283,7 +307,8 @@ def test_open_choices_change_one_thing_at_a_time(preset):
     # What becomes of C̄ without A_dom is a choice of an ablation: Table 4 runs both readings. Augmentation is varied
     # together with the length of training.
     assert "domain_branch" in differing(EXPERIMENTS["table4_ablation"], preset)
-    assert {field.name for field in fields if not field.metadata.get("machine")} <= names | {"domain_branch", "augment"}
+    not_open = {"domain_branch", "augment", "optimizer", "schedule"}  # the paper states Adam
+    assert {field.name for field in fields if not field.metadata.get("machine")} <= names | not_open
     assert not names & {field.name for field in fields if field.metadata.get("machine")}
     assert any(row.name.startswith("literal") for row in rows) == (preset != "paper")
 

@@ -47,6 +47,7 @@ class Row:
         seeds: at most so many of the experiment's, the first ones; None for all.
         small: options at presets below `paper`, for what would be slow without a GPU.
         longer: as `length`, at presets below `paper`, whose iterations are for pretrained backbones.
+        own: changes at preset `paper`: the system's published backbone, input size and training.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Row:
     seeds: int | None = None
     small: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     longer: float = 1.0
+    own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def options_at(self, preset: str) -> Mapping[str, Any]:
         """Return the task's options at a preset."""
@@ -68,6 +70,8 @@ class Row:
         """Return the settings of this row's run."""
         backbone, pretrained = presets.preset(preset).backbones[self.backbone]
         changes = {"backbone": backbone, "pretrained": pretrained, **self.changes}
+        if preset == "paper":
+            changes |= self.own
         length = self.length * (1 if preset == "paper" else self.longer)
         if length != 1:
             usual = Settings.preset(preset)
@@ -169,14 +173,32 @@ _SMALL: dict[str, dict[str, Any]] = {"NoiseDF": {"blocks": 2, "width": 32}, "FDM
 #: preset's own, the validation AUC of these three is at chance level (.47 to .57 at laptop), that of most others at .9
 #: and more. So is NoiseDF's, which would take an hour a run, and DIRE-small's.
 _LONGER = {"Multi-task": 8.0, "GenD recipe": 8.0, "SBI": 4.0}
+#: What is published of each rival's backbone, input and training, for preset `paper`; the rest is DID's. RL's backbone
+#: is DID's own. Nothing is published of NoiseDF's training; the GenD recipe's network, a vision transformer, cannot be
+#: a backbone here.
+_OWN: dict[str, dict[str, Any]] = {
+    "Xception": {"image_size": 299, "lr": 2e-4, "head_rate": 1.0, "batch_size": 32},
+    "Multi-task": {"image_size": 256, "batch_size": 64},
+    "Two Branch": {"backbone": "densenet121", "lr": 1e-3, "head_rate": 1.0, "weight_decay": 1e-6},
+    "MDD": {"backbone": "tf_efficientnet_b4", "image_size": 380, "lr": 1e-3, "head_rate": 1.0, "weight_decay": 1e-6,
+            "batch_size": 48},
+    "F3-Net": {"image_size": 299, "optimizer": "sgd", "schedule": "cosine", "lr": 2e-3, "head_rate": 1.0,
+               "batch_size": 128},
+    "CFFs": {"backbone": "tf_efficientnet_b0", "lr": 1e-4, "head_rate": 1.0, "weight_decay": 1e-5, "batch_size": 25},
+    "FDML": {"backbone": "tf_efficientnet_b4", "image_size": 299, "schedule": "cosine", "lr": 2e-4, "head_rate": 1.0,
+             "weight_decay": 4e-5, "batch_size": 8},
+    "UCF": {"backbone": "legacy_xception", "image_size": 256, "lr": 2e-4, "head_rate": 1.0, "batch_size": 32},
+    "SBI": {"backbone": "tf_efficientnet_b4", "image_size": 380, "optimizer": "sgd", "lr": 1e-3, "head_rate": 1.0,
+            "batch_size": 32},
+}  # fmt: skip
 #: Of the systems that DID is compared with besides the headline rows.
 _FEWER = 3
 #: Not rows of the paper: DIRE's recipe with a diffusion model that is trained here, which is another detector than
 #: DIRE; the rival that is nearest to DID; and what one should compare with today.
 _TODAY = (
     Row("DIRE-small", "dire", seeds=_FEWER, small={"side": 32, "width": 16, "passes": 8}),
-    Row("UCF", "ucf", seeds=_FEWER),
-    Row("SBI", "sbi", longer=_LONGER["SBI"], seeds=_FEWER),
+    Row("UCF", "ucf", seeds=_FEWER, own=_OWN["UCF"]),
+    Row("SBI", "sbi", longer=_LONGER["SBI"], seeds=_FEWER, own=_OWN["SBI"]),
     Row("GenD recipe", "gend", longer=_LONGER["GenD recipe"], seeds=_FEWER),
     Row("BCE, light augmentation", "bce", {"augment": "light"}, seeds=_FEWER),
 )
@@ -193,7 +215,9 @@ _HEADLINE = ("Xception", "F3-Net", "DID")
 def _published(name: str, numbers: Mapping[tuple[str, str], float]) -> Row:
     task, backbone = _TASKS.get(name, (None, "first"))
     fewer = None if name in _HEADLINE else _FEWER
-    more: dict[str, Any] = {"small": _SMALL.get(name, {}), "longer": _LONGER.get(name, 1.0)}
+    more: dict[str, Any] = {
+        "small": _SMALL.get(name, {}), "longer": _LONGER.get(name, 1.0), "own": _OWN.get(name, {}),
+    }  # fmt: skip
     return Row(name, task, {}, backbone, numbers, seeds=fewer, **more)
 
 
