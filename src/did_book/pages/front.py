@@ -66,7 +66,7 @@ def figure(entry: Record) -> Plot:
         axis.plot(part.ours, at, marker, color=colour, ms=7, label=f"tested on {test}'s stand-in")
     axis.set_yticks(range(len(names)), names)
     axis.axvline(0.5, color="black", lw=0.8, ls=":")
-    axis.set(xlabel="AUC per frame, 95% interval (dotted: chance level)", ylim=(len(names) - 0.5, -0.6), xlim=(0.45, 1))
+    axis.set(xlabel="AUC per frame, 95% interval (dotted: chance level)", ylim=(len(names) - 0.5, -0.6), xlim=(0.35, 1))
     axis.legend(loc="lower left", fontsize=8, frameon=False)
     sns.despine(ax=axis)
     put_stamp(plot, f"{kind(entry)}. {entry['protocol']}. Commit {entry['provenance']['commit']}")
