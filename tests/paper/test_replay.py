@@ -40,6 +40,18 @@ def test_a_run_that_passes_is_marked_with_todays_code(finished):
     assert json.loads((run.folder / REPLAYED).read_text())["iterations"] == 10
 
 
+def test_it_computes_with_the_threads_of_the_run(finished, monkeypatch):
+    run, source = finished
+    record, seen = run.record, []
+    record["provenance"]["machine"]["threads"] = 3
+    (run.folder / "record.json").write_text(json.dumps(record))
+    plain = of.fit
+    monkeypatch.setattr(of, "fit", lambda *a: (seen.append(torch.get_num_threads()), plain(*a))[1])
+    before = torch.get_num_threads()
+    replay(run, source, progress=False)
+    assert seen == [3] and torch.get_num_threads() == before
+
+
 def test_another_loss_is_found(finished, monkeypatch):
     run, source = finished
     monkeypatch.setattr(of, "TOLERANCE", 1e-4)

@@ -5,9 +5,11 @@ matters is told here: the first iterations are trained anew and some test faces 
 the run wrote down.
 """
 
+import contextlib
 import datetime
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 
 from did.errors import DidError
+from did.settings import Settings
 from did.sources import Source, face_store
 from did.task import options_of, task_named
 from did.training.loop import fit, score
@@ -47,6 +50,22 @@ def replay(run: Run, source: Source, progress: bool = True) -> float:
         DidError: If it is above `TOLERANCE`; the sentence gives the number.
     """
     record, settings = run.record, run.settings
+    with _threads(record["provenance"]["machine"]["threads"]):
+        return _replayed(run, source, progress, record, settings)
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with as many threads as the run did: others round sums otherwise, and training amplifies that."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _replayed(run: Run, source: Source, progress: bool, record: dict[str, Any], settings: Settings) -> float:
     task = task_named(record["task"])
     faces = split_faces(face_store(source, settings, progress), settings, task.wants, source, progress)
     begun = min(ITERATIONS, settings.iterations)
