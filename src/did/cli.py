@@ -185,10 +185,11 @@ def prepare(
 ) -> None:
     """Cut aligned face crops out of SOURCE.
 
-    SOURCE is ffpp, cdf2, dffd or diff (ffpp:raw and ffpp:c40 for other compressions), or folder:PATH for your own
-    folder with real/ and fake/<method>/. Without the licensed data a stand-in is written and prepared. Interrupted,
-    the command goes on where it stopped.
+    SOURCE is ffpp, cdf2, dffd or diff (ffpp:raw and ffpp:c40 for other compressions), folder:PATH for your own folder
+    with real/ and fake/<method>/, or deepfakebench:ROOT/NAME for a data set of DeepfakeBench's release. Without the
+    licensed data a stand-in is written and prepared. Interrupted, the command goes on where it stopped.
     """
+    from did.data.prepare import GIVEN
     from did.data.prepare import prepare as prepare_faces
     from did.sources import open_source, store_folder
     from did.utils.files import writable
@@ -198,6 +199,7 @@ def prepare(
     with _plain_warnings():
         opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
         click.echo(opened.banner)
+        face = opened.face if opened.face == GIVEN else face
         place = store or store_folder(opened, frames, size, margin, face)
         done = prepare_faces(
             opened.index, opened.root, place, frames, size, margin, workers, strict=strict, face=face, cluster=cluster

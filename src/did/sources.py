@@ -7,16 +7,16 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from did import presets
-from did.data import cdf2, dffd, diff, ffpp, folder, table
+from did.data import cdf2, deepfakebench, dffd, diff, ffpp, folder, table
 from did.data.layout import MARK, counted, lacking, readable
-from did.data.prepare import prepare
+from did.data.prepare import CHOICES, GIVEN, prepare
 from did.data.store import FORMAT, FaceStore
 from did.errors import DidError, nearest
 from did.settings import Settings
@@ -68,11 +68,12 @@ def _load() -> None:
 def source_names() -> list[str]:
     """Return the valid names of sources.
 
-    `ffpp:c40` is another compression, `folder:PATH` is anybody's own data.
+    `ffpp:c40` is another compression, `folder:PATH` is anybody's own data, `deepfakebench:ROOT/NAME` a data set of that
+    release.
     """
     _load()
     variants = [f"{name}:{variant}" for name, of in LAYOUTS.items() for variant in _variants(of)[1]]
-    return [*LAYOUTS, *variants, "folder:PATH"]
+    return [*LAYOUTS, *variants, "folder:PATH", f"{deepfakebench.NAME}:ROOT/NAME"]
 
 
 def _variants(layout: Any) -> tuple[str, tuple[str, ...]]:
@@ -93,6 +94,7 @@ class Source:
         counts: what is found and published (for a stand-in: nothing), and missing; see `did.data.layout.counted`.
         left_out: how many files of its folders are left out, by suffix (or another reason).
         bank: what its faces are: `licensed`, `own`, or for a stand-in `drawn` or `portraits`.
+        face: which face of a frame is cut out, see `did.data.prepare.prepare`.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Source:
     counts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     bank: str = "licensed"
+    face: str = CHOICES[0]
 
     @property
     def kind(self) -> str:
@@ -135,10 +138,12 @@ def open_source(
 
     Args:
         name: `ffpp`, `cdf2`, `dffd`, `diff`; `ffpp:raw` or `ffpp:c40` for another compression; `folder:PATH` for any
-            folder with real/ and fake/<method>/.
+            folder with real/ and fake/<method>/; `deepfakebench:ROOT/NAME` for a data set of DeepfakeBench's release,
+            such as DFDCP, or `FaceShifter:c40`.
         edition: `licensed`, `stand-in`, or `auto`: the licensed data if it is found or named by `data_root`, the
             stand-in otherwise.
-        data_root: the folder of the licensed data; by default `DID_DATA`/name, then `data/name` in the project.
+        data_root: the folder of the licensed data, or for ffpp and cdf2 DeepfakeBench's release; by default
+            `DID_DATA`/name, then `data/name` in the project.
         faces: a folder of portraits to make the stand-in from, or `london` for the Face Research Lab London Set, which
             is fetched once; drawn faces by default. If there are fewer people than the preset asks for, the splits
             shrink in proportion, and the label gives their number.
@@ -157,14 +162,17 @@ def open_source(
     kind, _, variant = name.partition(":")
     _load()
     layout = LAYOUTS.get(kind)
-    if (layout is None and kind != folder.NAME) or (layout is not None and variant and not hasattr(layout, "VARIANTS")):
+    other = kind in (folder.NAME, deepfakebench.NAME)
+    if (layout is None and not other) or (layout is not None and variant and not hasattr(layout, "VARIANTS")):
         raise DidError(f"unknown source '{name}': {nearest(name, source_names())}")
     if edition not in EDITIONS:
         raise DidError(f"unknown edition '{edition}': {nearest(edition, EDITIONS)}")
     sizes = presets.preset(preset).standins
-    if allow_missing and not getattr(layout, "LISTED", False):
+    if allow_missing and kind != deepfakebench.NAME and not getattr(layout, "LISTED", False):
         listed = [each for each, of in LAYOUTS.items() if getattr(of, "LISTED", False)]
         raise DidError(f"allow_missing is for {' and '.join(listed)}, whose lists name their videos, not for {kind}")
+    if kind == deepfakebench.NAME:
+        return _of_release(variant, edition, data_root, faces, strict, allow_missing)
     if layout is None:
         return _own_folder(variant, edition, data_root, faces, strict)
     return _data_set(layout, variant, edition, data_root, faces, sizes.get(kind), progress, strict, allow_missing)
@@ -181,6 +189,50 @@ def _own_folder(
     index = folder.index(root, strict)
     name = os.path.basename(os.path.abspath(root)) or str(root)  # "." and ".." have none, and "/" has none at all.
     return Source(folder.NAME, "licensed", root, f"folder {name}", index, left_out=index.attrs["left_out"], bank="own")
+
+
+def _of_release(
+    place: str, edition: str, data_root: str | Path | None, faces: str | Path | None, strict: bool, allow_missing: bool
+) -> Source:
+    path, _, compression = place.partition(":") if place.endswith(ffpp.COMPRESSIONS) else (place, "", "")
+    root, name = given_path(path or ".", "the release's folder").parent, os.path.basename(path)
+    if not name or not deepfakebench.is_release(root):
+        raise DidError(
+            f"the source '{deepfakebench.NAME}' needs the release's folder and the name of a list of "
+            f"{deepfakebench.LISTS[0]}/ in it, such as {deepfakebench.NAME}:{path or 'ROOT'}/DFDCP"
+        )
+    if edition == "stand-in" or faces is not None or data_root is not None:
+        raise DidError(f"{deepfakebench.NAME}:{place} is on your disk: leave out edition=stand-in, faces and data_root")
+    return _release(deepfakebench.NAME, root, name, compression, None, strict, allow_missing)
+
+
+def _release(
+    name: str,
+    root: Path,
+    listed: str,
+    compression: str,
+    methods: Collection[str] | None,
+    strict: bool,
+    allow_missing: bool,
+) -> Source:
+    index = deepfakebench.index(root, listed, strict, compression, methods, allow_missing)
+    title = f"{listed} ({compression})" if compression else listed
+    label = f"{title}, frames of {deepfakebench.TITLE}"
+    return Source(name, "licensed", root, label, index, counts=index.attrs["counts"], face=GIVEN)
+
+
+def within(data_root: str | Path | None, name: str, edition: str = "auto") -> Path | None:
+    """Return where a data set is looked for in a folder of several: the folder `name` in it, or a release itself.
+
+    Args:
+        data_root: the folder; None for nowhere.
+        name: of the data set.
+        edition: as of `open_source`; a stand-in is looked for nowhere.
+    """
+    if data_root is None or edition == "stand-in":
+        return None
+    root = given_path(data_root, "data_root")
+    return root if deepfakebench.is_release(root) else root / name
 
 
 def _data_set(
@@ -203,6 +255,12 @@ def _data_set(
     if root is not None and not (root / MARK).is_file():
         if faces is not None:
             raise DidError(f"faces={faces} makes a stand-in, but {root} holds licensed data: add edition=stand-in")
+        if deepfakebench.is_release(root):
+            if name not in deepfakebench.KNOWN:
+                known = " and ".join(deepfakebench.KNOWN)
+                raise DidError(f"{root} is {deepfakebench.TITLE}, which has {known}, not {name}: name its own folder")
+            listed, methods = deepfakebench.KNOWN[name]
+            return _release(name, root, listed, options.get(keyword, ""), methods, strict, allow_missing)
         index = layout.index(root, strict, **options)
         noted = {name: index.attrs.get(name, {}) for name in ("counts", "left_out")}
         return Source(name, "licensed", root, title, index, **noted)
@@ -266,7 +324,7 @@ def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | Non
             raise DidError(
                 f"DID_DATA names {base}, which is not a folder: name the one that holds {name}/, or unset it"
             )
-        places.insert(0, base / name)
+        places.insert(0, within(base, name) or base)
     for place in places:
         if place.is_dir():
             return place
@@ -291,12 +349,12 @@ def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -
     return home() / "data" / "stand-in" / f"{name}-{'portraits' if portraits else 'drawn'}-{digest}"
 
 
-def store_folder(source: Source, frames: int, size: int, margin: float, face: str = "largest") -> Path:
+def store_folder(source: Source, frames: int, size: int, margin: float, face: str = CHOICES[0]) -> Path:
     """Return where the project stores (caches) the source's crops for these settings."""
     # Named by place and list, not by content: a clip that was fixed is redone alone, in the same store.
     what = f"{FORMAT} {source.root.resolve()} {table.fingerprint(source.index)}"
     what = hashlib.sha256(os.fsencode(what)).hexdigest()[:8]
-    choice = "" if face == "largest" else f"-{face}"
+    choice = "" if face == CHOICES[0] else f"-{face}"
     return home() / "data" / "faces" / f"{source.name}-{what}-{frames}x{size}-m{margin:g}{choice}"
 
 
@@ -309,5 +367,7 @@ def face_store(source: Source, settings: Settings, progress: bool = True) -> Fac
         DidError: See `did.data.prepare.prepare`.
     """
     s = settings
-    store = store_folder(source, s.frames, s.image_size, s.crop_margin)
-    return prepare(source.index, source.root, store, s.frames, s.image_size, s.crop_margin, progress=progress)
+    store = store_folder(source, s.frames, s.image_size, s.crop_margin, source.face)
+    return prepare(
+        source.index, source.root, store, s.frames, s.image_size, s.crop_margin, progress=progress, face=source.face
+    )

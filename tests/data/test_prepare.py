@@ -17,8 +17,8 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
+from did.data import clips, ffpp, prepare, table, video
 from did.data import faces as faces_module
-from did.data import ffpp, prepare, table, video
 from did.data import store as store_module
 from did.data.geometry import similarity
 from did.errors import DidError
@@ -356,10 +356,10 @@ def test_a_video_that_changes_unseen_during_an_interruption_is_done_again(
 
 
 def test_videos_are_read_again_only_if_something_about_the_file_has_changed(root, index, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare, "A_MOMENT", 0)
+    monkeypatch.setattr(clips, "A_MOMENT", 0)
     read: list[str] = []
-    digest = prepare.sha256
-    monkeypatch.setattr(prepare, "sha256", lambda file: read.append(file.name) or digest(file))
+    digest = clips.sha256
+    monkeypatch.setattr(clips, "sha256", lambda file: read.append(file.name) or digest(file))
     store = prepare.prepare(index, root, tmp_path / "s", **SETTINGS).root
     read.clear()
     before = content(store)
@@ -378,15 +378,6 @@ def test_videos_are_read_again_only_if_something_about_the_file_has_changed(root
     prepare.prepare(index, root, store, **SETTINGS)
     assert len(read) == 2 * len(index)
     assert content(store) == before
-
-
-def test_a_file_that_has_just_changed_is_not_told_by_its_times(root, index, monkeypatch):
-    file = root / index["path"][0]
-    os.utime(file)
-    assert prepare._stamp(file) == ""
-    later = file.stat().st_ctime_ns + prepare.A_MOMENT
-    monkeypatch.setattr(prepare.time, "time_ns", lambda: later)
-    assert prepare._stamp(file).startswith(f"{file.stat().st_size} ")
 
 
 # --- ids as paths ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,6 @@ import multiprocessing
 import os
 import shutil
 import threading
-import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, as_completed, wait
@@ -40,13 +39,14 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from did.data import clips
 from did.data import table as tables
-from did.data import video as videos
-from did.data.faces import MARGIN, NO_FACE, SMALLEST_FRAME, align, detect, in_batches
-from did.data.layout import IMAGE_SUFFIXES, compare_contents
+from did.data.faces import MARGIN, NO_FACE, SMALLEST_FRAME, Face, detect, in_batches
+from did.data.given import NO_LANDMARKS, crop, given
+from did.data.layout import compare_contents
 from did.data.store import FORMAT, MANIFEST_COLUMNS, QUARANTINE_COLUMNS, FaceStore
 from did.errors import DidError
-from did.utils.files import alone, sha256, writable, write_atomically, writing
+from did.utils.files import alone, writable, write_atomically, writing
 from did.utils.processes import spawn
 from did.utils.workers import cores, dask_client
 
@@ -54,9 +54,9 @@ from did.utils.workers import cores, dask_client
 FRAMES_A_WORKER = 800
 # Videos handed out at a time, for each worker: enough that none waits, few enough that memory stays flat.
 VIDEOS_A_WORKER = 4
-# Nanoseconds in which a file may change twice without another time of change, on any file system.
-A_MOMENT = 3_000_000_000
-CHOICES = ("largest", "track")
+#: Which face of a frame is cut out; of a picture that is cut out already, `given` is the only one.
+GIVEN = "given"
+CHOICES = ("largest", "track", GIVEN)
 
 
 def prepare(
@@ -91,7 +91,8 @@ def prepare(
         strict: stop at the end, before the store is finished, where files do not decode; else they go to the
             quarantine. The store is then completed by running again once they are fixed.
         face: which face of a frame: "largest", or "track", the one nearest to the last frame's (the largest in the
-            first), which keeps to one person where two sizes are close.
+            first), which keeps to one person where two sizes are close; or "given": the frames are pictures of one
+            face each, and none is looked for, see `did.data.given`.
         cluster: address of a Dask scheduler (tcp://host:port) whose workers see `root` and `store` under the same
             paths; `workers` does not count then.
 
@@ -118,7 +119,7 @@ def prepare(
     if index["video"].duplicated().any():
         raise DidError("The index lists a video twice; give one row per video, not yet sampled to frames.")
     _check_names(index)
-    stamps = [_stamp(root / path) for path in index["path"]]
+    stamps = [clips.stamp(root / path) for path in index["path"]]
     if strict or not (store / "store.json").is_file():
         compare_contents(index, root, strict, progress)
     settings = {
@@ -126,7 +127,7 @@ def prepare(
         "margin": float(margin),
         "frames": frames,
         "face": face,
-        "detector": f"MTCNN, facenet-pytorch {version('facenet-pytorch')}",
+        "detector": "none: given" if face == GIVEN else f"MTCNN, facenet-pytorch {version('facenet-pytorch')}",
         "format": FORMAT,
         "index": tables.fingerprint(index),
         "finished": True,
@@ -207,28 +208,10 @@ def _check_names(index: pd.DataFrame) -> None:
                 )
 
 
-def _stamp(file: Path) -> str:
-    """Return what changes whenever a file's content may have changed: its size, inode number and times.
-
-    It is "" if the file has just been changed, because another change in the same moment would not show.
-
-    Raises:
-        DidError: If there is no such file.
-    """
-    try:
-        found = file.stat()
-    except OSError as error:
-        raise DidError(f"The file {file} of the index is missing; put it there or index the folder again.") from error
-    # The time of change (of the file or its name) is the one that nobody can set.
-    if time.time_ns() - found.st_ctime_ns < A_MOMENT:
-        return ""
-    return f"{found.st_size} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns}"
-
-
 def _digest(file: Path) -> str:
     """Return the SHA-256 of a file's content; "" if it cannot be read, so that it goes to the quarantine."""
     try:
-        return sha256(file)
+        return clips.digest(file)
     except OSError:
         return ""
 
@@ -408,7 +391,7 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
     """Write the crops of one video or image, then its part."""
     # What an interruption or another content left there: of this video alone, see `places`.
     shutil.rmtree(store / "faces" / place, ignore_errors=True)
-    stamp, content = _stamp(file), _digest(file)
+    stamp, content = clips.stamp(file), _digest(file)
     found: list[list[Any]] = []
     missed: list[list[Any]] = []
     notes: list[str] = []
@@ -421,15 +404,16 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
                 reason = f"frames of {min(pictures[0].shape[:2])} pixels are too small for a face"
                 missed += [[number, reason] for number in numbers]
                 continue
-            for number, image, faces in zip(numbers, pictures, detect(pictures), strict=True):
+            faces_of = _given(file, numbers, pictures) if face == GIVEN else detect(pictures)
+            for number, image, faces in zip(numbers, pictures, faces_of, strict=True):
                 if not faces:
-                    missed.append([number, NO_FACE])
+                    missed.append([number, NO_LANDMARKS if face == GIVEN else NO_FACE])
                     continue
                 chosen = faces[0]
                 if face == "track" and last is not None:
                     chosen = min(faces, key=lambda one: float(np.linalg.norm(one.centre - last)))
                 last = chosen.centre
-                png = _png(align(image, chosen.landmarks, size, margin))
+                png = _png(crop(image, chosen.landmarks, size, margin))
                 path = f"faces/{place}/{number:04d}.png"
                 with writing(store):
                     (store / path).parent.mkdir(parents=True, exist_ok=True)
@@ -455,10 +439,14 @@ class _Unreadable(Exception):
 
 def _read(file: Path, frames: int, notes: list[str]) -> Iterator[tuple[int, np.ndarray]]:
     try:
-        if file.suffix.lower() in IMAGE_SUFFIXES:
-            yield 0, videos.read_image(file, notes)
-        else:
-            yield from videos.stream_frames(file, frames, notes)
+        yield from clips.stream(file, frames, notes)
+    except DidError as error:
+        raise _Unreadable(str(error)) from error
+
+
+def _given(file: Path, numbers: Sequence[int], pictures: Sequence[np.ndarray]) -> list[list[Face]]:
+    try:
+        return given(file, numbers, pictures)
     except DidError as error:
         raise _Unreadable(str(error)) from error
 

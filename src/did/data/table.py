@@ -12,7 +12,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from did.errors import DidError
-from did.utils.files import sha256
 
 COLUMNS = ("path", "label", "method", "split", "video", "identity", "frame", "dataset")
 SPLITS = ("train", "val", "test")
@@ -246,13 +245,15 @@ def duplicates(
     Raises:
         DidError: If a file is missing or cannot be read.
     """
+    from did.data import clips  # It knows the layouts, which know this table.
+
     files = table[list(dict.fromkeys(["path", "split", *across]))].drop_duplicates().reset_index(drop=True)
     files["cell"] = files.groupby(list(across)).ngroup()
     try:
-        files["bytes"] = [(Path(root) / path).stat().st_size for path in files["path"]]
+        files["bytes"] = [clips.size(Path(root) / path) for path in files["path"]]
         files = files[files.groupby("bytes")["cell"].transform("nunique") > 1]
         bar = tqdm(files["path"], desc="compare", unit="file", disable=not (progress and len(files)))
-        files = files.assign(sha256=[sha256(Path(root) / path) for path in bar])
+        files = files.assign(sha256=[clips.digest(Path(root) / path) for path in bar])
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DidError(f"The file {error.filename} cannot be read ({reason}); put it there or fix it.") from error

@@ -16,8 +16,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from did.data import video
-from did.data.layout import IMAGE_SUFFIXES
+from did.data import clips
 from did.data.loading import Faces, domain_names, ordered
 from did.data.masks import mask
 from did.data.store import FaceStore
@@ -240,11 +239,7 @@ def _forged(root: str | Path, index: pd.DataFrame) -> pd.DataFrame:
 
 def _gray_frames(file: Path, count: int) -> dict[int, NDArray]:
     """Read evenly spaced gray frames of a clip, or a picture: frame number -> (h, w)."""
-    if file.suffix.lower() in IMAGE_SUFFIXES:
-        images = {0: video.read_image(file)}
-    else:
-        images = dict(video.stream_frames(file, count))
-    return {number: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for number, image in images.items()}
+    return {number: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for number, image in clips.stream(file, count, [])}
 
 
 def _outside_pair(root: str | Path, path: str, target: dict[int, NDArray], count: int) -> NDArray | None:

@@ -17,11 +17,10 @@ from did.paper import records, verdicts
 from did.paper.experiments import EXPERIMENTS, Experiment, Row
 from did.paper.records import Record, columns, plain
 from did.paper.replay import code_of_all
-from did.sources import STANDIN, Source, face_store, has_licensed, open_source
+from did.sources import STANDIN, Source, face_store, has_licensed, open_source, within
 from did.task import task_named
 from did.training.provenance import deciding, provenance, stamp
 from did.training.runs import Run, evaluate, run
-from did.utils.files import given_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +235,8 @@ def conduct(
         preset: `smoke`, `laptop` or `paper`.
         edition: `licensed`, `stand-in` or `auto`, for all its data sets alike.
         faces: for stand-ins, see `did.sources.open_source`.
-        data_root: a folder that holds ffpp/, cdf2/, dffd/, diff/; by default where `open_source` looks.
+        data_root: a folder that holds ffpp/, cdf2/, dffd/, diff/, or DeepfakeBench's release; by default where
+            `open_source` looks.
         seeds: see `seed_list`.
         rows: names of the rows to run; all by default.
         progress: whether to show bars.
@@ -301,8 +301,7 @@ def _protocol(runs: Sequence[str]) -> str:
 
 
 def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:
-    folder = None if data_root is None or edition == "stand-in" else given_path(data_root, "data_root") / name
-    return open_source(name, edition, folder, faces, preset, progress)
+    return open_source(name, edition, within(data_root, name, edition), faces, preset, progress)
 
 
 def _table(

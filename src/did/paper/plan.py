@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 from did.errors import DidError
 from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
 from did.settings import Settings
-from did.sources import face_store, open_source
+from did.sources import face_store, open_source, within
 from did.training.runs import RECORD, Run, contents, evaluate, run, run_name
 from did.utils.files import home
 from did.utils.processes import command
@@ -61,8 +60,7 @@ class Job:
     def source(self, name: str) -> Any:
         """Open one of its sources."""
         known = dict(self.open)
-        root = known["data_root"]
-        folder = None if root is None or known["edition"] == "stand-in" else Path(root) / name
+        folder = within(known["data_root"], name, known["edition"])
         return open_source(name, known["edition"], folder, known["faces"], known["preset"], False)
 
     def finished(self) -> Run | None:
