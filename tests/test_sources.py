@@ -10,7 +10,7 @@ from did.data.layout import MARK
 from did.errors import DidError
 from did.presets import PRESETS
 from did.settings import Settings
-from did.sources import LAYOUTS, face_store, open_source
+from did.sources import LAYOUTS, face_store, for_testing, open_source, store_folder
 from did.standin import write
 from did.utils.files import home
 
@@ -274,3 +274,17 @@ def test_crops_are_prepared_once_for_a_size(project, smallest):
     assert face_store(source, Settings.preset("smoke", seed=5), progress=False).root == store.root
     assert face_store(source, Settings.preset("smoke", image_size=32), progress=False).root != store.root
     assert json.loads((source.root / MARK).read_text())["bank"] in source.label
+
+
+def test_a_test_needs_the_crops_of_the_test_split_alone(project, licensed):
+    source = open_source("ffpp", data_root=licensed)
+    settings = Settings.preset("smoke")
+    part = for_testing(source, settings)
+    assert set(part.index["split"]) == {"test"} and (part.label, part.kind) == (source.label, source.kind)
+    assert store_folder(part, 2, 64, 0.3) != store_folder(source, 2, 64, 0.3)
+    whole = store_folder(source, settings.frames, settings.image_size, settings.crop_margin)
+    whole.mkdir(parents=True)
+    (whole / "store.json").touch()  # The crops of all are there: nothing is prepared twice.
+    assert for_testing(source, settings) is source
+    with pytest.raises(DidError, match="has no split 'val'; it has test"):
+        part.part("val")

@@ -162,6 +162,7 @@ def _show_missing(source: Any) -> None:
 @click.option(
     "--face", default="largest", show_default=True, help="Face of a frame: largest, or track, the last frame's nearest."
 )
+@click.option("--split", help="One split alone, as `did test` needs of another data set: train, val or test.")
 @click.option("--workers", type=int, help="Processes; by default one a core.")
 @click.option(
     "--cluster", help="A Dask scheduler, tcp://host:port, in place of processes here; needs crossdf[cluster]."
@@ -179,6 +180,7 @@ def prepare(
     size: int,
     margin: float,
     face: str,
+    split: str | None,
     workers: int | None,
     cluster: str | None,
     store: Path | None,
@@ -199,6 +201,7 @@ def prepare(
     with _plain_warnings():
         opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
         click.echo(opened.banner)
+        opened = opened if split is None else opened.part(split)
         face = opened.face if opened.face == GIVEN else face
         place = store or store_folder(opened, frames, size, margin, face)
         done = prepare_faces(

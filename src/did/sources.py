@@ -113,6 +113,18 @@ class Source:
         """The edition, or `licensed, part` if less is found than its authors publish."""
         return f"{self.edition}, part" if lacking(self.counts) else self.edition
 
+    def part(self, split: str) -> "Source":
+        """Return the same data with the videos of one split alone.
+
+        Raises:
+            DidError: If it has none.
+        """
+        index = self.index[self.index["split"] == split].reset_index(drop=True)
+        if index.empty:
+            splits = ", ".join(self.index["split"].unique())
+            raise DidError(f"{self.label} has no split '{split}'; it has {splits}")
+        return dataclasses.replace(self, index=index)
+
     @property
     def banner(self) -> str:
         """One line that says which edition the numbers are from."""
@@ -371,3 +383,13 @@ def face_store(source: Source, settings: Settings, progress: bool = True) -> Fac
     return prepare(
         source.index, source.root, store, s.frames, s.image_size, s.crop_margin, progress=progress, face=source.face
     )
+
+
+def for_testing(source: Source, settings: Settings) -> Source:
+    """Return what a test needs of a source: its test split, or all of it where the crops of all are there already.
+
+    Raises:
+        DidError: If it has no test split.
+    """
+    whole = store_folder(source, settings.frames, settings.image_size, settings.crop_margin, source.face)
+    return source if (whole / "store.json").is_file() else source.part("test")

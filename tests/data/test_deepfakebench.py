@@ -21,6 +21,7 @@ from did.errors import DidError
 from did.settings import Settings
 from did.sources import face_store, open_source, within
 from did.task import Wants
+from did.training.runs import evaluate, run
 
 pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
 SIDE, FRAMES = 80, 3
@@ -31,7 +32,10 @@ PAIRS = {"train": [("000", "001"), ("002", "003")], "val": [("010", "011")], "te
 CELEB = {
     ("CelebDFv2_real", "Celeb-real"): {"train": ["id0_0000", "id5_0000"], "test": ["id1_0000", "id2_0001"]},
     ("CelebDFv2_real", "YouTube-real"): {"train": ["00001"], "test": ["00007"]},
-    ("CelebDFv2_fake", "Celeb-synthesis"): {"train": ["id0_id5_0000", "id0_id1_0002"], "test": ["id1_id2_0003"]},
+    ("CelebDFv2_fake", "Celeb-synthesis"): {
+        "train": ["id0_id5_0000", "id0_id1_0002"],
+        "test": ["id1_id2_0003", "id2_id1_0004"],
+    },
 }
 
 
@@ -144,10 +148,10 @@ def test_celeb_df_keeps_the_test_and_nobody_is_in_two_splits(original):
     assert set(found["split"]) == {"test"}
     assert found.set_index("video")["identity"].to_dict() == {
         "real/00007": "00007", "real/id1_0000": "id1", "real/id2_0001": "id2",
-        "Celeb-synthesis/id1_id2_0003": "id1+id2",
+        "Celeb-synthesis/id1_id2_0003": "id1+id2", "Celeb-synthesis/id2_id1_0004": "id2+id1",
     }  # fmt: skip
     text = " ".join(str(each.message) for each in said)
-    assert "4 videos of val with people of test; 1 videos of train with people of test or val" in text
+    assert "5 videos of val with people of test; 1 videos of train with people of test or val" in text
     assert "train and val, 4 videos, since a class would be missing there" in text
 
 
@@ -319,3 +323,15 @@ def test_any_of_its_data_sets_is_a_source(original):
             open_source(wrong)
     with pytest.raises(DidError, match="leave out edition=stand-in, faces and data_root"):
         open_source(f"deepfakebench:{original}/DFDCP", edition="stand-in")
+
+
+def test_a_run_trains_on_the_release_and_is_tested_on_another_of_its_data_sets(original, tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    settings = Settings.preset("smoke", iterations=2, validate_every=2, batch_size=10)
+    done = run(open_source("ffpp", data_root=original), settings, "bce", progress=False)
+    assert done.record["data"]["label"].endswith("frames of DeepfakeBench's release")
+    tested = evaluate(done, open_source("cdf2", data_root=original), progress=False)
+    assert sorted(tested.scores["video"].unique()) == [
+        "Celeb-synthesis/id1_id2_0003", "Celeb-synthesis/id2_id1_0004", "real/00007", "real/id1_0000", "real/id2_0001",
+    ]  # fmt: skip
+    assert "frames of DeepfakeBench's release" in tested.record["protocol"]

@@ -17,7 +17,7 @@ from did.paper import records, verdicts
 from did.paper.experiments import EXPERIMENTS, Experiment, Row
 from did.paper.records import Record, columns, plain
 from did.paper.replay import code_of_all
-from did.sources import STANDIN, Source, face_store, has_licensed, open_source, within
+from did.sources import STANDIN, Source, face_store, for_testing, has_licensed, open_source, within
 from did.task import task_named
 from did.training.provenance import deciding, provenance, stamp
 from did.training.runs import Run, evaluate, run
@@ -102,9 +102,10 @@ class Outcome:
         return [(source.banner, source.credit) for source in self.sources.values()]
 
     def source(self, name: str) -> tuple[Source, FaceStore]:
-        """Return a source of this experiment with its crops at the preset's size."""
+        """Return a source of this experiment, at least its test split, with its crops at the preset's size."""
         first = next(iter(self.runs.values()))[0]
-        return self.sources[name], face_store(self.sources[name], first.settings, progress=False)
+        part = for_testing(self.sources[name], first.settings)
+        return part, face_store(part, first.settings, progress=False)
 
 
 @dataclasses.dataclass(frozen=True)

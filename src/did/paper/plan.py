@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from did.errors import DidError
 from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
 from did.settings import Settings
-from did.sources import face_store, open_source, within
+from did.sources import face_store, for_testing, open_source, within
 from did.training.runs import RECORD, Run, contents, evaluate, run, run_name
 from did.utils.files import home
 from did.utils.processes import command
@@ -171,8 +171,10 @@ def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True, c
     """
     crops = {(name, s.frames, s.image_size, s.crop_margin): job for job in jobs for s in (job.settings,)
              for name in (s.source, *job.tests)}  # fmt: skip
+    trained = {job.settings.source for job in jobs}
     for (name, *_), job in crops.items():
-        face_store(job.source(name), job.settings, progress)
+        source = job.source(name)
+        face_store(source if name in trained else for_testing(source, job.settings), job.settings, progress)
     if cluster is not None:
         _train_on(cluster, jobs, progress)
         return

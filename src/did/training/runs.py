@@ -22,7 +22,7 @@ from did.data.store import FaceStore, open_store
 from did.data.table import COLUMNS, fingerprint, read_csv
 from did.errors import DidError, nearest
 from did.settings import Settings
-from did.sources import Source, face_store
+from did.sources import Source, face_store, for_testing
 from did.task import Task, Wants, code_digest, options_of, task_named
 from did.training.loop import BEST, HISTORY, RESUME, STATE_MEND, fit, score
 from did.training.provenance import deciding, provenance
@@ -172,7 +172,9 @@ def check_store(store: FaceStore, settings: Settings, source: Source | None = No
     """
     info = open_store(store.root).info
     s = settings
-    wanted = {"frames": s.frames, "size": s.image_size, "margin": s.crop_margin, "face": "largest"}
+    wanted: dict[str, Any] = {"frames": s.frames, "size": s.image_size, "margin": s.crop_margin}
+    if source is not None:
+        wanted["face"] = source.face
     differing = [
         f"{name} is {info[name]}, not {value}" for name, value in wanted.items() if info.get(name, value) != value
     ]
@@ -350,12 +352,14 @@ def evaluate(run: Run, source: Source, store: FaceStore | None = None, progress:
     Args:
         run: a finished run.
         source: the data.
-        store: its crops, at the run's size of crops; by default those of `did.sources.face_store`.
+        store: its crops, at the run's size of crops; by default those of `did.sources.face_store`, of the test split
+            alone (`did.sources.for_testing`).
 
     Raises:
         DidError: If the source has no test split, or the store does not fit the run's settings or the source.
     """
     if store is None:
+        source = for_testing(source, run.settings)
         store = face_store(source, run.settings, progress)
     check_store(store, run.settings, source)
     manifest, data = store.manifest, store.fingerprint
