@@ -513,6 +513,7 @@ def runs() -> None:
 @click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
 @click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
 @click.option("--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/.")
+@click.option("--kept", is_flag=True, help="Leave out the runs that results/runs/ keeps already.")
 @click.option("--dry", is_flag=True, help="Print the plan and train nothing.")
 def train_plan(
     experiments: tuple[str, ...],
@@ -524,6 +525,7 @@ def train_plan(
     edition: str,
     faces: str | None,
     root: Path | None,
+    kept: bool,
     dry: bool,
 ) -> None:
     """Train every run that the tables EXPERIMENTS need, once each, several at a time.
@@ -538,6 +540,7 @@ def train_plan(
     if cluster and jobs != "auto":
         raise DidError("--cluster takes as many runs at a time as its workers have threads: leave out --jobs")
     whole = of.plan(experiments, preset, seeds, edition, faces, None if root is None else str(root))
+    whole = [job for job in whole if not (kept and job.kept())]
     mine = of.part(whole, share) if share else whole
     if dry:
         for job in mine:
@@ -569,6 +572,33 @@ def show(run: str) -> None:
     from did.training.runs import find_run
 
     click.echo(json.dumps(find_run(run).record, indent=1))
+
+
+@runs.command("keep")
+@_plugin
+@click.argument("experiments", nargs=-1, required=True)
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
+@click.option("--faces", help="The portraits that the stand-ins were made from, as in training.")
+@click.option("--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/.")
+@click.option("--into", type=_Folder(path_type=Path), help="Folder; by default results/runs/ of the project.")
+def keep_command(
+    experiments: tuple[str, ...], preset: str, edition: str, faces: str | None, root: Path | None, into: Path | None
+) -> None:
+    """Keep the finished runs of EXPERIMENTS without their weights: records, histories and scores, a few kB each.
+
+    Their tables can then be made again from the scores alone, with other intervals or further rows.
+    """
+    from tqdm import tqdm
+
+    from did.paper import plan
+    from did.paper.kept import RUNS, keep
+    from did.paper.records import folder
+
+    jobs = plan.plan(experiments, preset, edition=edition, faces=faces, data_root=str(root) if root else None)
+    place = into or folder() / RUNS
+    kept = [keep(run, place) for job in tqdm(jobs, desc="keep", unit="run") if (run := job.finished()) is not None]
+    click.echo(f"{len(kept)} of {len(jobs)} runs are in {place}")
 
 
 @runs.command("replay")

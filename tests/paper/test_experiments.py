@@ -7,6 +7,7 @@ import shutil
 import types
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import timm
 from sklearn.metrics import roc_auc_score
@@ -17,6 +18,7 @@ from did.paper import conduct as conduct_module
 from did.paper import published, records
 from did.paper.conduct import conduct, experiment, rows_of, seed_list
 from did.paper.experiments import EXPERIMENTS, READINGS
+from did.paper.kept import keep
 from did.paper.parameters import PARAMETERS, check_parameters, train_settings
 from did.paper.records import label
 from did.presets import PRESETS
@@ -624,6 +626,22 @@ def test_the_published_difference_is_that_of_the_published_numbers(first_table):
     assert math.isnan(found["DID", "BCE", "CDF2", "frame"]) and math.isnan(found["DID", "F3-Net", "FF++", "video"])
 
 
+def test_from_kept_runs_the_table_is_the_same_and_nothing_is_trained(first_table, tmp_path, monkeypatch):
+    outcome, _ = first_table
+    for one in (one for of in outcome.runs.values() for one in of):
+        keep(one, tmp_path / "runs")
+    monkeypatch.setattr(records, "nearest", lambda: tmp_path)
+    monkeypatch.setattr(conduct_module, "run", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(conduct_module, "evaluate", lambda *_, **__: pytest.fail("tested"))
+    again = conduct("table1_intra_cross", "smoke", kept=True, progress=False)
+    pd.testing.assert_frame_equal(again.table, outcome.table)
+    pd.testing.assert_frame_equal(again.differences, outcome.differences)
+    mine, theirs = again.record, outcome.record
+    for name in ("runs", "verdict", "sentences", "setup", "protocol", "data", "bank"):
+        assert mine[name] == theirs[name]
+    assert mine["provenance"]["code"] == theirs["provenance"]["code"]
+
+
 def test_table_2_is_of_each_method_against_all_reals(ablation, untrained):
     outcome = conduct("table2_diffusion", "smoke", rows=["DID", "BCE"], seeds=0, progress=False)
     assert untrained == []
@@ -692,7 +710,8 @@ def test_a_record_says_which_code_has_changed_since(committed):
         file.write_text(json.dumps(entry), encoding="utf-8")
         return conduct("table1_intra_cross", "laptop", fresh=False).record["provenance"]["stamp"]
 
-    now = provenance.deciding({"did.rivals.bce", "did.rivals.multiclass", "did.rivals.f3net", "did.method.task"})
+    now = provenance.deciding(conduct_module._modules(entry))
+    assert {"did.rivals.bce", "did.rivals.f3net", "did.method.task"} <= set(now)
     assert "has changed" not in stamp(now)
     other = dict(now, **{"did.method.losses": "0" * 12})
     assert "that decides these numbers has changed since (did.method.losses). STAND-IN" in stamp(other)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from did.data.store import FaceStore
 from did.errors import DidError, nearest
 from did.paper import records, verdicts
 from did.paper.experiments import EXPERIMENTS, Experiment, Row
+from did.paper.kept import Kept, find
 from did.paper.records import Record, columns, plain
 from did.paper.replay import code_of_all
 from did.sources import STANDIN, Source, face_store, for_testing, has_licensed, open_source, within
@@ -93,6 +94,7 @@ class Outcome:
             "code": code_of_all(self.runs, deciding(_modules(entry))),
             "minutes": minutes,
             "minutes_runs": before,
+            "commits": sorted({one.record["provenance"]["commit"] for of in self.runs.values() for one in of}),
         }
         return entry | {"provenance": {**made, "stamp": under}}
 
@@ -106,6 +108,10 @@ class Outcome:
         first = next(iter(self.runs.values()))[0]
         part = for_testing(self.sources[name], first.settings)
         return part, face_store(part, first.settings, progress=False)
+
+    def scores(self, one: Run, name: str) -> pd.DataFrame:
+        """Return a run's score of each frame of a source's test split."""
+        return _scores(one, self.sources[name], progress=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,6 +231,7 @@ def conduct(
     rows: Sequence[str] | None = None,
     progress: bool = True,
     fresh: bool = True,
+    kept: bool = False,
     **options: Any,
 ) -> Outcome:
     """Train and test what an experiment needs, and save its record.
@@ -242,6 +249,9 @@ def conduct(
         rows: names of the rows to run; all by default.
         progress: whether to show bars.
         fresh: False shows the committed record of these runs, if there is one, and trains nothing.
+        kept: take the runs that the repository keeps (`did.paper.kept`), and train nothing. A row of which one is
+            missing shows its published numbers alone. Kept runs have no weights: an experiment that looks into the
+            networks refuses them.
         options: of the experiment's own measure, such as `people` of Fig. 6.
 
     Raises:
@@ -268,21 +278,14 @@ def conduct(
         raise DidError(
             f"{len(editions)} editions in one table ({which}): name all licensed data, or add edition=stand-in"
         )
+    if kept:
+        chosen = [each for row in chosen if (each := _if_kept(row, preset, numbers, sources[what.train], sources))]
     runs = {
-        row.name: [
-            run(
-                sources[what.train],
-                row.settings(preset, seed, what.train),
-                row.task,
-                options=row.options_at(preset),
-                progress=progress,
-            )
-            for seed in seeds_of(row, numbers)
-        ]
+        row.name: [_run(row, preset, seed, sources[what.train], kept, progress) for seed in seeds_of(row, numbers)]
         for row in chosen
         if row.task
     }
-    scored = {(row, source): [evaluate(each, sources[source], progress=progress).scores for each in of]
+    scored = {(row, source): [_scores(each, sources[source], progress) for each in of]
               for row, of in runs.items() for source in {source for source, _ in what.tests.values()}}  # fmt: skip
     table = _table(what, chosen, runs, scored)
     banks = {source.bank for source in sources.values()}
@@ -293,6 +296,28 @@ def conduct(
     outcome = Outcome(what, preset, numbers, bank, sources, runs, table, apart, started, options)
     records.save(outcome.record)
     return outcome
+
+
+def _run(row: Row, preset: str, seed: int, source: Source, kept: bool, progress: bool) -> Run:
+    settings, options = row.settings(preset, seed, source.name), row.options_at(preset)
+    if kept and (found := find(settings, str(row.task), options, source.label)) is not None:
+        return found
+    return run(source, settings, str(row.task), options=options, progress=progress)
+
+
+def _if_kept(row: Row, preset: str, seeds: Sequence[int], train: Source, tests: Iterable[str]) -> Row | None:
+    """Return the row if all of its runs are kept; else with its published numbers alone, or None without any."""
+    if row.task is None:
+        return row
+    found = [find(row.settings(preset, seed, train.name), row.task, row.options_at(preset), train.label)
+             for seed in seeds_of(row, seeds)]  # fmt: skip
+    if all(each is not None and set(tests) <= set(each.tests) for each in found):
+        return row
+    return dataclasses.replace(row, task=None) if row.paper else None
+
+
+def _scores(of: Run, source: Source, progress: bool) -> pd.DataFrame:
+    return of.on(source.name) if isinstance(of, Kept) else evaluate(of, source, progress=progress).scores
 
 
 def _protocol(runs: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from did.data.table import REAL
 from did.evaluation import explain
 from did.paper.published import FIGURE_5
 from did.sources import Source
-from did.training.runs import Run, check_store, domain_predictions, evaluate, split_faces
+from did.training.runs import Run, check_store, domain_predictions, split_faces
 
 Tables = dict[str, pd.DataFrame]
 
@@ -33,6 +33,9 @@ class Tested(Protocol):
 
     def source(self, name: str) -> tuple[Source, FaceStore]:
         """Return a data set and its crops."""
+
+    def scores(self, one: Run, name: str) -> pd.DataFrame:
+        """Return a run's score of each frame of a data set's test split."""
 
 
 #: What T and M_df are doing; means over the last ten logged iterations.
@@ -49,7 +52,7 @@ def reliability(outcome: Tested) -> Tables:
     """Measure the share of fakes against the probability of "fake" on Celeb-DF, for the first seed of each row."""
     found = []
     for name, of in outcome.runs.items():
-        scores = evaluate(of[0], *outcome.source("cdf2"), progress=False).scores
+        scores = outcome.scores(of[0], "cdf2")
         bins = evaluation.reliability(scores.label, 1 / (1 + np.exp(-scores.score)), bins=10)
         found.append(bins.assign(detector=name))
     return {"reliability": pd.concat(found, ignore_index=True)}
@@ -59,7 +62,7 @@ def logits(outcome: Tested) -> Tables:
     """Measure median and spread of the logits of both classes on Celeb-DF, for the first seed of each row."""
     rows = []
     for name, of in outcome.runs.items():
-        scores = evaluate(of[0], *outcome.source("cdf2"), progress=False).scores.groupby("label").score
+        scores = outcome.scores(of[0], "cdf2").groupby("label").score
         medians, spreads = scores.median(), scores.std()
         rows.append({"row": name, "real: median logit": medians[0], "fake: median logit": medians[1],
                      "real: s.d.": spreads[0], "fake: s.d.": spreads[1]})  # fmt: skip

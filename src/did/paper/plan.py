@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from did.errors import DidError
 from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
+from did.paper.kept import find
 from did.settings import Settings
 from did.sources import face_store, for_testing, open_source, within
 from did.training.runs import RECORD, Run, contents, evaluate, run, run_name
@@ -70,6 +71,12 @@ class Job:
                         store.fingerprint)  # fmt: skip
         found = Run(home() / "runs" / name)
         return found if (found.folder / RECORD).is_file() else None
+
+    def kept(self) -> bool:
+        """Return whether the repository keeps the run, tested on all of this."""
+        label = self.source(self.settings.source).label
+        found = find(self.settings, self.task, dict(self.options), label)
+        return found is not None and set(self.tests) <= set(found.tests)
 
     def train(self) -> None:
         """Train the run and test it, or find both finished."""

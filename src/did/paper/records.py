@@ -5,7 +5,7 @@ A record is all that tables, sentences, verdicts, figures, pages and `did ledger
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def plain(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def columns(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """Convert a table's columns for JSON, not rounded; `part` converts them back."""
+    """Convert a table's columns for JSON, not rounded; `of_columns` converts them back."""
     return {str(name): [_value(value) for value in table[name]] for name in table}
 
 
@@ -70,7 +70,12 @@ def part(record: Record, name: str) -> pd.DataFrame:
     found = record.get("figures", {})
     if name not in found:
         raise DidError(f"the record of {record['experiment']} has no '{name}': make it again with this version")
-    return pd.DataFrame({column: [_number(value) for value in of] for column, of in found[name].items()})
+    return of_columns(found[name])
+
+
+def of_columns(found: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Return the table that `columns` turned into lists."""
+    return pd.DataFrame({column: [_number(value) for value in of] for column, of in found.items()})
 
 
 def folder() -> Path:

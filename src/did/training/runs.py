@@ -237,7 +237,7 @@ def run(
         DidError: If there is an unknown task or option, weights that cannot be had, a store that does not fit settings
             or source, or what training and evaluation raise.
     """
-    chosen = _chosen(task, options or {})
+    chosen = chosen_options(task, options or {})
     if store is None:
         store = face_store(source, settings, progress)
     check_store(store, settings, source)
@@ -257,7 +257,7 @@ def run(
     return Run(folder)
 
 
-def _chosen(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def chosen_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that differ from the task's defaults, checked."""
     found, default = (dataclasses.asdict(options_of(task_named(task), given)) for given in (options, {}))
     return {name: value for name, value in found.items() if value != default[name]}

@@ -1,0 +1,166 @@
+"""Finished runs that are part of the repository: record, history and scores, without the weights.
+
+A table can be made from them again, in seconds and with no data: with other intervals, another rule, another pair of
+rows, or beside runs that were trained elsewhere since. In `results/runs/` are ::
+
+    <key>.json                 the run's record and history, and for each test its record and one score per frame
+    frames-<digits>.csv.gz     the frames that scores belong to, in their order, shared by the runs
+
+The key is the run's name (`did.training.runs.run_name`) with the label of its data in place of the crops' checksum: the
+crops of two machines differ in single pixels, since their decoders and detectors round otherwise, and so do the names
+of the runs on them. A record names the commits and machines of its runs.
+"""
+
+import dataclasses
+import functools
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from did.data.table import COLUMNS, fingerprint, read_csv
+from did.errors import DidError
+from did.paper import records
+from did.paper.replay import code_of
+from did.settings import Settings
+from did.training.runs import Evaluation, Run, chosen_options, contents, run_name
+from did.utils.files import write_atomically
+
+RUNS = "runs"
+_TEXT = tuple(name for name in COLUMNS if name not in ("label", "frame"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept(Run):
+    """A run without its weights, read from its file: it has a record, a history and scores, and cannot predict.
+
+    Attributes:
+        file: that `keep` wrote.
+    """
+
+    file: Path = Path()
+
+    @classmethod
+    def read(cls, file: Path) -> "Kept":
+        """Return the run of a file that `keep` wrote.
+
+        Raises:
+            DidError: If it cannot be read.
+        """
+        return cls(Path(_read(file)["run"]["run"]), file)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record as its training wrote it, with the code that the run was last replayed with."""
+        return _read(self.file)["run"]
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per logged iteration, as `Run.history`."""
+        return records.of_columns(_read(self.file)["history"])
+
+    @property
+    def tests(self) -> list[str]:
+        """Names of the sources whose scores are here."""
+        return list(_read(self.file)["tests"])
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row per frame of the test split of the source that it was trained on."""
+        return self.on(self.record["data"]["source"])
+
+    def on(self, source: str) -> pd.DataFrame:
+        """Return one row per frame of the test split of a source: the table's columns and `score`, a logit.
+
+        Raises:
+            DidError: If the run was not tested on it.
+        """
+        if source not in _read(self.file)["tests"]:
+            raise DidError(f"the kept run {self.folder} was not tested on {source}: train it with `did runs train`")
+        test = _read(self.file)["tests"][source]
+        frames = _frames(self.file.parent / test["frames"])
+        if len(frames) != len(test["scores"]):
+            raise DidError(f"the kept run {self.folder} has other frames than {test['frames']}: get both anew")
+        return frames.assign(score=np.asarray(test["scores"], dtype=np.float64))
+
+    def task(self) -> Any:
+        """Raise, because there are no weights.
+
+        Raises:
+            DidError: Always.
+        """
+        raise DidError(f"the run {self.folder} is kept without its weights: train it with `did runs train`")
+
+
+def key(settings: Settings, task: str, options: Mapping[str, Any], label: str) -> str:
+    """Return the name of a run's file, without suffix: of all that decides it but the machine."""
+    return run_name(settings, task, chosen_options(task, options), contents(settings, task), label)
+
+
+def keep(run: Run, place: Path) -> Path:
+    """Write a finished run, and all that it was tested on, into a folder, and return its file.
+
+    Raises:
+        DidError: If its record is damaged, or the disk is full.
+    """
+    record = run.record
+    evaluations = [Evaluation(run.folder), *map(Evaluation, sorted(run.folder.glob("on-*")))]
+    place.mkdir(parents=True, exist_ok=True)
+    tests = {}
+    for each in evaluations:
+        of, scores = each.record, each.scores
+        tests[of["data"]["source"]] = {
+            "data": of["data"],
+            "protocol": of["protocol"],
+            "provenance": of["provenance"],
+            "frames": _keep_frames(scores[list(COLUMNS)], place),
+            "scores": [float(text) for text in scores["score"].astype("float32").map(str)],
+        }
+    record["provenance"]["code"] = code_of(run)
+    found = {"run": record, "history": records.columns(run.history), "tests": tests}
+    name = key(run.settings, record["task"], record["options"], record["data"]["label"])
+    file = place / f"{name}.json"
+    text = json.dumps(found, separators=(",", ":")) + "\n"
+    write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
+    return file
+
+
+def find(settings: Settings, task: str, options: Mapping[str, Any], label: str) -> Kept | None:
+    """Return the kept run of these settings on data with this label, of the nearest `results/`; None if none is kept.
+
+    Raises:
+        DidError: If its file cannot be read.
+    """
+    file = records.nearest() / RUNS / f"{key(settings, task, options, label)}.json"
+    return Kept.read(file) if file.is_file() else None
+
+
+def _keep_frames(frames: pd.DataFrame, place: Path) -> str:
+    name = f"frames-{fingerprint(frames.assign(order=range(len(frames))))[:12]}.csv.gz"
+    text = frames.to_csv(index=False, lineterminator="\n").encode()
+    if not (place / name).is_file():
+        write_atomically(place / name, lambda path: path.write_bytes(gzip.compress(text, mtime=0)))
+    return name
+
+
+@functools.lru_cache(maxsize=8)
+def _frames(file: Path) -> pd.DataFrame:
+    try:
+        return read_csv(file, text=_TEXT)
+    except (OSError, ValueError, EOFError) as error:
+        raise DidError(f"the frames {file} of kept runs cannot be read ({error}): get them anew") from error
+
+
+@functools.lru_cache(maxsize=512)
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not {"run", "history", "tests"} <= set(found):
+            raise ValueError("parts are missing")
+    except (OSError, ValueError, TypeError) as error:
+        raise DidError(f"the kept run {file} cannot be read ({error}): get it anew") from error
+    return found

@@ -1,0 +1,76 @@
+"""Runs without weights: the same scores, and the same tables as from the runs themselves."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from did.errors import DidError
+from did.evaluation import over_seeds
+from did.paper import kept as module
+from did.paper.kept import Kept, find, keep, key
+
+
+@pytest.fixture
+def place(tiny_run, tiny_source, tmp_path, monkeypatch):
+    """`results/runs` of a project that keeps one run."""
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "table1_intra_cross-laptop-drawn.json").touch()  # So that records are looked for here.
+    keep(tiny_run, tmp_path / "results" / "runs")
+    module._read.cache_clear()
+    return tmp_path / "results" / "runs"
+
+
+def test_a_kept_run_has_the_scores_the_record_and_the_history_of_the_run(tiny_run, place):
+    [file] = place.glob("*.json")
+    found = Kept.read(file)
+    assert found.record == tiny_run.record and found.folder.name == tiny_run.folder.name
+    assert found.settings == tiny_run.settings and found.tests == ["ffpp"]
+    pd.testing.assert_frame_equal(found.history, tiny_run.history, check_dtype=False)
+    mine, theirs = found.scores, tiny_run.scores
+    assert (mine["score"].astype("float32") == theirs["score"].astype("float32")).all()
+    assert mine["video"].tolist() == theirs["video"].tolist() and mine["frame"].tolist() == theirs["frame"].tolist()
+    a, b = (over_seeds([of], draws=50) for of in (mine, theirs))
+    pd.testing.assert_frame_equal(a, b)
+
+
+def test_it_is_found_by_what_decides_it_and_not_by_its_machine(tiny_run, place):
+    record = tiny_run.record
+    label = record["data"]["label"]
+    found = find(tiny_run.settings, "did", {}, label)
+    assert found is not None and found.folder.name == tiny_run.folder.name
+    assert find(dataclasses.replace(tiny_run.settings, seed=9), "did", {}, label) is None
+    assert find(tiny_run.settings, "bce", {}, label) is None
+    assert find(tiny_run.settings, "did", {}, "another data set") is None
+    # Options at their defaults name no other run.
+    settings = tiny_run.settings
+    plain = key(settings, "noisedf", {}, label)
+    assert key(settings, "noisedf", {"blocks": 4}, label) == plain != key(settings, "noisedf", {"blocks": 2}, label)
+
+
+def test_frames_are_kept_once_for_all_runs(tiny_runs, place):
+    for run in tiny_runs["DID"] + tiny_runs["BCE"]:
+        keep(run, place)
+    assert len(list(place.glob("*.json"))) == 3 and len(list(place.glob("frames-*.csv.gz"))) == 1
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
+    keep(tiny_runs["BCE"][0], place)
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+
+
+def test_what_it_has_not_is_one_sentence(tiny_run, place):
+    [file] = place.glob("*.json")
+    found = Kept.read(file)
+    with pytest.raises(DidError, match=r"was not tested on cdf2: train it with `did runs train`"):
+        found.on("cdf2")
+    with pytest.raises(DidError, match="is kept without its weights"):
+        found.task()
+    [frames] = place.glob("frames-*")
+    frames.write_bytes(b"none")
+    module._frames.cache_clear()
+    with pytest.raises(DidError, match="the frames .* cannot be read"):
+        _ = found.scores
+    file.write_text("{}")
+    module._read.cache_clear()
+    with pytest.raises(DidError, match="the kept run .* cannot be read .*: get it anew"):
+        Kept.read(file)
