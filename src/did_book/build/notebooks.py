@@ -24,6 +24,7 @@ from did.paper.records import load
 from did.utils.files import write_atomically
 from did_book.build import equations, page
 from did_book.build.checkout import TOC, ready
+from did_book.pages import front
 from did_book.pages.coverage import coverage_page
 from did_book.pages.found import found_page
 from did_book.pages.rivals import rivals_page
@@ -259,6 +260,7 @@ def timings(pages: Mapping[str, nbformat.NotebookNode]) -> str:
 GENERATED = {
     "coverage": lambda root, _: coverage_page(root),
     "found": lambda root, _: found_page(load(root / "results")),
+    "answers": lambda root, _: front.result(root),
     "rivals": lambda root, _: rivals_page(root),
     "equations": lambda _, pages: equations.equations_page({name: equations.prose(nb) for name, nb in pages.items()}),
     "timings": lambda _, pages: timings(pages),

@@ -24,11 +24,26 @@ def found_page(entries: Sequence[Record]) -> str:
     Args:
         entries: records; of several of an experiment, the first one from drawn faces is taken.
     """
-    of = {entry["experiment"]: entry for entry in sorted(entries, key=lambda entry: entry["bank"] == "drawn")}
-    rows = [row for make in _QUESTIONS for row in [make(of)] if row]
-    kinds = ", ".join(dict.fromkeys(kind(entry) for entry in of.values()))
-    lines = [f"| {question} | {answer} | [](./{page}) |" for question, answer, page in rows]
-    return "\n".join([_INTRO.format(kinds=kinds), "| question | answer here | where |", "|---|---|---|", *lines]) + "\n"
+    kinds = ", ".join(dict.fromkeys(kind(entry) for entry in _by_experiment(entries).values()))
+    return f"{_INTRO.format(kinds=kinds)}\n{answers(entries)}"
+
+
+def answers(entries: Sequence[Record], folder: str = "./", most: int | None = None) -> str:
+    """Return the table of questions and answers.
+
+    Args:
+        entries: records, as for `found_page`.
+        folder: where its links lead to, from the page that shows it.
+        most: questions, the first ones; None for all.
+    """
+    of = _by_experiment(entries)
+    rows = [row for make in _QUESTIONS for row in [make(of)] if row][:most]
+    lines = [f"| {question} | {answer} | []({folder}{page}) |" for question, answer, page in rows]
+    return "\n".join(["| question | answer here | where |", "|---|---|---|", *lines]) + "\n"
+
+
+def _by_experiment(entries: Sequence[Record]) -> dict[str, Record]:
+    return {entry["experiment"]: entry for entry in sorted(entries, key=lambda entry: entry["bank"] == "drawn")}
 
 
 def _auc(entry: Record) -> pd.DataFrame:

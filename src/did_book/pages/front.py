@@ -1,6 +1,6 @@
-"""The result at the top of README.md, from the record of Table 1: two sentences and a figure.
+"""The result at the top of README.md and of the book, from the record of Table 1: two sentences and a figure.
 
-`did book front` writes both; a test fails when README and record disagree.
+`did book front` writes both into README; a test fails when README and record disagree.
 """
 
 import re
@@ -12,10 +12,15 @@ from did.errors import DidError
 from did.paper.records import Record, comparisons, frame, kind, load, verdict
 from did.plots.base import PALETTE, Plot, canvas, in_words, put_stamp
 from did.utils.files import write_atomically
+from did_book.pages.found import answers
 
 #: The record that README quotes, and the figure that it shows.
 RECORD = "table1_intra_cross-laptop-drawn.json"
 FIGURE = "book/images/result.png"
+#: The rows that it shows: what DID is built on, what knows the methods' names and does nothing else, and DID.
+SHOWN = ("BCE", "(k+1)-way CE", "DID")
+#: Questions of "What we found" that the book's first page answers.
+QUESTIONS = 4
 _MARKS = "<!-- result: written by `did book front` -->", "<!-- end of result -->"
 _SAYS = {
     "ahead": "the interval lies above 0, so DID is ahead on this data",
@@ -52,26 +57,40 @@ def sentences(entry: Record) -> str:
 
 
 def figure(entry: Record) -> Plot:
-    """Draw the AUC of every row that was run, on both test sets, with its interval."""
+    """Draw how far each of `SHOWN` falls from its own data set to the next: AUC per frame, with its interval."""
     rows = frame(entry["rows"])
-    data = rows[(rows.level == "frame") & (rows.metric == "auc") & rows.run_here.astype(bool)].reset_index(drop=True)
-    names, tests = list(dict.fromkeys(data.row)), list(dict.fromkeys(data.test))
-    plot, axes = canvas(7.0, 0.9 + 0.45 * len(names))
+    data = rows[(rows.level == "frame") & (rows.metric == "auc") & rows.row.isin(SHOWN)].reset_index(drop=True)
+    tests = list(dict.fromkeys(data.test))
+    looks = dict(zip(tests, [(PALETTE[6], "o"), (PALETTE[4], "s")], strict=True))
+    words = dict(zip(tests, ["tested on the methods it has seen", "tested on the next data set"], strict=True))
+    plot, axes = canvas(7.0, 0.9 + 0.5 * len(SHOWN))
     axis = axes[0, 0]
-    for number, test in enumerate(tests):
+    for test, (colour, marker) in looks.items():
         part = data[data.test == test]
-        at = part.row.map(names.index) + 0.16 * (number - (len(tests) - 1) / 2) * 2
-        colour, marker = (PALETTE[6], "o") if number == 0 else (PALETTE[4], "s")
+        at = part.row.map(SHOWN.index)
         axis.hlines(at, part.low, part.high, color=colour, lw=2)
-        axis.plot(part.ours, at, marker, color=colour, ms=7, label=f"tested on {test}'s stand-in")
-    axis.set_yticks(range(len(names)), names)
+        axis.plot(part.ours, at, marker, color=colour, ms=8, label=f"{words[test]} ({test}'s stand-in)")
+    for at, name in enumerate(SHOWN):
+        before, after = (data[(data.row == name) & (data.test == test)].iloc[0] for test in tests)
+        if after.high < before.low:
+            arrow = {"arrowstyle": "->", "color": "gray", "lw": 1}
+            axis.annotate("", (after.high + 0.005, at), (before.low - 0.005, at), arrowprops=arrow)
+    axis.set_yticks(range(len(SHOWN)), SHOWN)
     axis.axvline(0.5, color="black", lw=0.8, ls=":")
-    axis.set(xlabel="AUC per frame, 95% interval (dotted: chance level)", ylim=(len(names) - 0.5, -0.6), xlim=(0.35, 1))
-    axis.legend(loc="lower left", fontsize=8, frameon=False)
+    axis.set(xlabel="AUC per frame, 95% interval (dotted: chance level)", ylim=(len(SHOWN) - 0.5, -0.6), xlim=(0.45, 1))
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=2, fontsize=8, frameon=False)
     sns.despine(ax=axis)
     put_stamp(plot, f"{kind(entry)}. {entry['protocol']}. Commit {entry['provenance']['commit']}")
     said = "; ".join(f"{row.row} on {row.test}: {in_words(row.ours, row.low, row.high)}" for row in data.itertuples())
     return Plot(plot, data[["row", "test", "ours", "low", "high", "seeds"]], f"AUC per frame: {said}.")
+
+
+def result(root: Path) -> str:
+    """Return what the book's first page includes: the sentences, the figure and the first answers."""
+    entry, entries = record(root), load(root / "results")
+    picture = f"```{{image}} {Path(FIGURE).relative_to('book')}\n:alt: {figure(entry).alt}\n:width: 100%\n```"
+    label = f"*{kind(entry)}, preset {entry['preset']}: not a reproduction of the paper's numbers.*"
+    return f"{sentences(entry)}\n\n{picture}\n\n{label}\n\n{answers(entries, 'executed/', QUESTIONS)}"
 
 
 def block(entry: Record) -> str:

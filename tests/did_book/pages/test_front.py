@@ -41,10 +41,16 @@ def test_the_sentence_follows_the_interval(entry, low, high, words):
     assert said.count(". ") == 1, "two sentences"
 
 
-def test_the_figure_has_every_row_that_ran(entry):
+def test_the_figure_shows_how_far_each_detector_falls(entry):
     plot = front.figure(entry)
-    ran = {row["row"] for row in entry["rows"] if row["run_here"]}
-    assert {label.get_text() for label in plot.figure.axes[0].get_yticklabels()} == ran
+    assert [label.get_text() for label in plot.figure.axes[0].get_yticklabels()] == list(front.SHOWN)
+    falls = [each for each in plot.figure.axes[0].texts if each.arrow_patch is not None]
+    assert len(falls) == len(front.SHOWN)  # On this record each interval on CDF2 lies below the one on FF++.
+    other = copy.deepcopy(entry)
+    for row in other["rows"]:
+        if row["row"] == "DID" and row["test"] == "CDF2":
+            row["high"] = 0.99
+    assert len(front.figure(other).figure.axes[0].texts) == len(plot.figure.axes[0].texts) - 1
     assert plot.alt.count(";") == len(plot.data) - 1 and "DID on CDF2: 0." in plot.alt
     assert plot.stamp.startswith("STAND-IN (drawn). trained on stand-in for FaceForensics++")
 
@@ -67,3 +73,12 @@ def test_what_is_missing_is_named(tmp_path):
         front.record(tmp_path)
     with pytest.raises(DidError, match=r"README\.md lacks the marks"):
         front.written("nothing")
+
+
+def test_the_books_first_page_has_the_sentences_the_figure_and_the_first_answers(entry):
+    text = front.result(ROOT)
+    assert (
+        text.startswith(front.sentences(entry)) and "```{image} images/result.png\n:alt: AUC per frame: BCE on" in text
+    )
+    questions = [line for line in text.splitlines() if line.startswith("| ") and line.endswith(") |")]
+    assert len(questions) == front.QUESTIONS and all("](executed/" in line for line in questions)
