@@ -21,6 +21,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(equations, "EQUATIONS", {})
     monkeypatch.setattr(chapters, "load", lambda _: [])
     monkeypatch.setattr(chapters, "coverage_page", lambda root: "# Intervals\n")
+    monkeypatch.setattr(chapters.front, "result", lambda root: "The AUC falls.\n")
     monkeypatch.setattr(equations, "gaps", lambda *_: [])
     for name in ("book", "notebooks", "results", "src/did/method", "src/did_book/build"):
         (tmp_path / name).mkdir(parents=True)

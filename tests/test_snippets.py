@@ -1,0 +1,52 @@
+"""The Python that readers copy from the text, solutions of exercises included: its imports exist, and it runs."""
+
+import ast
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^ *```python\n(.*?)^ *```", re.M | re.S)
+
+
+def texts():
+    """Every text of the book by its name: the pages, and the markdown of each notebook."""
+    for file in (*sorted((ROOT / "book").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        if "executed" not in file.parts:
+            yield file.name, file.read_text(encoding="utf-8")
+    for file in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        yield file.name, "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+SNIPPETS = [(f"{name} {number}", code) for name, text in texts() for number, code in enumerate(BLOCK.findall(text), 1)]
+
+
+@pytest.mark.parametrize("code", [code for _, code in SNIPPETS], ids=[name for name, _ in SNIPPETS])
+def test_a_snippet_finds_what_it_imports(code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("did", "did_book"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [code for name, code in SNIPPETS if name.startswith("method_")],
+                         ids=[name for name, _ in SNIPPETS if name.startswith("method_")])  # fmt: skip
+def test_the_solution_of_an_exercise_runs_as_it_stands(code, tmp_path):
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "MPLBACKEND": "agg"}, timeout=900, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_there_are_solutions_in_every_method_chapter():
+    chapters = {name.split()[0] for name, _ in SNIPPETS if name.startswith("method_")}
+    assert len(chapters) == 5
