@@ -367,6 +367,7 @@ def _scores(name: str) -> tuple[Any, list[str]]:
     "--overlay", type=click.Path(path_type=Path), help="Folder for pictures and videos with box, score, M_df."
 )
 @click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write one self-contained page.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a table, a row per face of a frame.")
 @click.option("--seconds", default=120.0, show_default=True, help="That decoding may take for a frame.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def predict(
@@ -377,6 +378,7 @@ def predict(
     as_json: bool,
     overlay: Path | None,
     html_file: Path | None,
+    csv_file: Path | None,
     seconds: float,
     quiet: bool,
 ) -> None:
@@ -384,7 +386,8 @@ def predict(
 
     First comes what the detector was trained on, then a line for each input: label, probability at a prior of one
     half, score, and how many faces or frames it is from. A video's score is the mean over its frames. With --json the
-    lines on standard output are JSON, and the rest is on standard error.
+    lines on standard output are JSON, and the rest is on standard error. With --csv each face of each frame is a row;
+    with a column `label` of what is true (0 real, 1 fake) added, `did compare` takes the table.
 
     In folders the suffix says what is a picture or a video; the other files are counted at the end. Of an animation the
     first picture counts, and of several videos in a file the best; the line says so.
@@ -403,8 +406,8 @@ def predict(
 
     if overlay:
         writable(overlay)
-    if html_file:
-        writable_file(html_file)
+    for file in filter(None, (html_file, csv_file)):
+        writable_file(file)
     loaded = Detector.load(detector)
     loaded.reader.seconds = seconds
     for text in report.about(loaded):
@@ -417,6 +420,7 @@ def predict(
     counts: dict[str, int] = {}
     written: list[Path] = []
     failed: list[str] = []
+    faces: list[dict[str, Any]] = []
 
     def shown() -> Iterator[Any]:
         for one in given.judge(loaded, files, frames, all_faces, overlay, 120 if html_file else 0):
@@ -424,6 +428,8 @@ def predict(
             with bar.external_write_mode():
                 click.echo(report.as_json(one.answer) if as_json else report.line(one.answer))
             bar.update()
+            if csv_file:
+                faces.extend(report.rows(one.answer))
             if overlay and one.overlay and overlay not in written:
                 written.append(overlay)
             if one.undrawn:
@@ -438,6 +444,11 @@ def predict(
             failed.append(f"{report.plain(str(html_file))} is not written: {report.plain(reason)}")
         else:
             written.append(html_file)
+    if csv_file:
+        if reason := regardless([], lambda _: report.write_csv(csv_file, faces)):
+            failed.append(f"{report.plain(str(csv_file))} is not written: {report.plain(reason)}")
+        else:
+            written.append(csv_file)
     click.echo(report.summary(counts, left), err=True)
     for place in written:
         click.echo(f"Written: {report.plain(str(place))}", err=True)

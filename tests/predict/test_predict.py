@@ -752,6 +752,25 @@ def test_predict_as_json(folder, trained, detector):
     assert answers[0]["reason"] and answers[0]["score"] is None
 
 
+def test_predict_as_a_table_that_compare_takes(folder, trained, detector, tmp_path):
+    code, out, err = did("predict", folder, "--run", trained.folder, "--csv", tmp_path / "faces.csv")
+    assert code == 0 and f"Written: {tmp_path / 'faces.csv'}" in err
+    table = pd.read_csv(tmp_path / "faces.csv")
+    assert table.groupby("video").size().tolist() == [3, 1]  # the clip's frames, and the picture
+    clip = table[table["video"].str.endswith("clip.mp4")]
+    answer = detector.predict_video(folder / "clip.mp4")
+    assert clip["score"].tolist() == pytest.approx([frame.faces[0].score for frame in answer.frames], abs=1e-6)
+    assert clip["score"].mean() == pytest.approx(answer.score, abs=1e-6)
+    assert set(table["called"]) <= {"real", "fake"} and table["probability"].between(0, 1).all()
+    people = [table.assign(label=number % 2, identity=str(number), video=f"{number} " + table["video"])
+              for number in range(4)]  # fmt: skip
+    pd.concat(people).to_csv(tmp_path / "a.csv", index=False)
+    code, out, _ = did("compare", tmp_path / "a.csv", tmp_path / "a.csv")
+    assert code == 0 and "0.5" in out
+    code, _, err = did("predict", folder, "--run", trained.folder, "--csv", tmp_path)
+    assert code == 1 and str(tmp_path) in err
+
+
 def test_what_cannot_be_drawn_or_written_costs_no_score(folder, trained, small_disk, monkeypatch):
     """The disk is full when the second picture is drawn, and before the page is done."""
     code, out, _ = did("predict", folder, "--run", trained.folder, "--json")

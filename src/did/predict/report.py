@@ -7,12 +7,15 @@ import dataclasses
 import html
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from did.data import table as tables
 from did.data.layout import UNREADABLE_SUFFIXES
 from did.data.video import CONVERT
 from did.predict.card import CAUTION
@@ -68,6 +71,30 @@ def line(answer: Answer) -> str:
 
 
 HEAD = f"{'label':>7}  {'p':>6} {'score':>8} {'seen':>11}  input"
+
+
+#: Columns of `rows`: `video` is the input's path, and `called` what the detector says.
+COLUMNS = ("video", "frame", "face", "x0", "y0", "x1", "y1", "score", "probability", "called")
+
+
+def rows(answer: Answer) -> list[dict[str, Any]]:
+    """Return one row of `COLUMNS` per face of each frame; none for an input without a face."""
+    return [
+        dict(zip(COLUMNS, (answer.input, frame.number, number, *face.box, face.score, face.probability, face.label),
+                 strict=True))
+        for frame in answer.frames
+        for number, face in enumerate(frame.faces)
+    ]  # fmt: skip
+
+
+def write_csv(file: Path, faces: Sequence[dict[str, Any]]) -> None:
+    """Write rows as a table; the file gets its name when it is complete.
+
+    Raises:
+        DidError: If it cannot be written.
+    """
+    table = pd.DataFrame(faces, columns=list(COLUMNS))
+    write_atomically(file, lambda path: tables.save(table, path))
 
 
 def as_json(answer: Answer) -> str:
