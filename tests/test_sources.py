@@ -288,3 +288,19 @@ def test_a_test_needs_the_crops_of_the_test_split_alone(project, licensed):
     assert for_testing(source, settings) is source
     with pytest.raises(DidError, match="has no split 'val'; it has test"):
         part.part("val")
+
+
+def test_some_methods_of_ff_or_another_one(project, licensed):
+    source = open_source("ffpp", data_root=licensed, methods=["FaceSwap", "Deepfakes"])
+    assert set(source.index["method"]) == {"real", "FaceSwap", "Deepfakes"}
+    assert source.label == "FaceForensics++ (c23), FaceSwap and Deepfakes alone"
+    manipulated = licensed / "manipulated_sequences"
+    shutil.copytree(manipulated / "FaceSwap", manipulated / "FaceShifter")
+    assert set(open_source("ffpp", data_root=licensed, methods=["FaceShifter"]).index["method"]) == {
+        "real", "FaceShifter",
+    }  # fmt: skip
+    with pytest.raises(DidError, match="FF.. has no method 'Faceswap'; choose from Deepfakes, "):
+        open_source("ffpp", data_root=licensed, methods=["Faceswap"])
+    for name in ("cdf2", f"folder:{licensed}"):
+        with pytest.raises(DidError, match="methods are for ffpp and deepfakebench, not for (cdf2|folder): leave them"):
+            open_source(name, methods=["FaceSwap"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import sys
@@ -108,7 +109,19 @@ _plugin = click.option(
 
 
 def _source_options(command: Callable) -> Callable:
-    """Add SOURCE and the options that say where it is."""
+    """Add SOURCE and the options that say where it is; the command gets them as `given`, for `open_source`."""
+
+    @functools.wraps(command)
+    def told(
+        source: str, root: Path | None, methods: str | None, edition: str, faces: str | None, preset: str, strict: bool,
+        allow_missing: bool, **more: Any,
+    ) -> Any:  # fmt: skip
+        given = {
+            "name": source, "data_root": root, "methods": methods.split(",") if methods else (), "edition": edition,
+            "faces": faces, "preset": preset, "strict": strict, "allow_missing": allow_missing,
+        }  # fmt: skip
+        return command(given, **more)
+
     for option in (
         click.option(
             "--strict",
@@ -121,12 +134,13 @@ def _source_options(command: Callable) -> Callable:
         click.option("--preset", default="laptop", show_default=True, help="Size of a stand-in: smoke, laptop, paper."),
         click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
+        click.option("--methods", help="Forgery methods of ffpp, such as Deepfakes,FaceShifter; its four by default."),
         click.option("--root", type=_Folder(path_type=Path), help="Folder of the data set, as its authors ship it."),
         click.argument("source"),
         _plugin,
     ):
-        command = option(command)
-    return command
+        told = option(told)
+    return told
 
 
 @contextlib.contextmanager
@@ -169,13 +183,7 @@ def _show_missing(source: Any) -> None:
 )
 @click.option("--store", type=_Folder(path_type=Path), help="Folder for the crops; by default in data/faces.")
 def prepare(
-    source: str,
-    root: Path | None,
-    edition: str,
-    faces: str | None,
-    preset: str,
-    strict: bool,
-    allow_missing: bool,
+    given: dict[str, Any],
     frames: int,
     size: int,
     margin: float,
@@ -199,13 +207,22 @@ def prepare(
     if store and not (store / "store.json").is_file():
         writable(store.parent)
     with _plain_warnings():
-        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
+        opened = open_source(**given)
         click.echo(opened.banner)
         opened = opened if split is None else opened.part(split)
         face = opened.face if opened.face == GIVEN else face
         place = store or store_folder(opened, frames, size, margin, face)
         done = prepare_faces(
-            opened.index, opened.root, place, frames, size, margin, workers, strict=strict, face=face, cluster=cluster
+            opened.index,
+            opened.root,
+            place,
+            frames,
+            size,
+            margin,
+            workers,
+            strict=given["strict"],
+            face=face,
+            cluster=cluster,
         )
     _show(done.summary)
     _show_missing(opened)
@@ -231,13 +248,7 @@ def prepare(
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Hosts.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 def train(
-    source: str,
-    root: Path | None,
-    edition: str,
-    faces: str | None,
-    preset: str,
-    strict: bool,
-    allow_missing: bool,
+    given: dict[str, Any],
     changes: tuple[str, ...],
     task: str,
     options: tuple[str, ...],
@@ -263,19 +274,19 @@ def train(
     from did.utils import distributed
     from did.utils.files import home, writable
 
-    given = assigned(options)
-    options_of(task_named(task), given)  # before any work
+    own = assigned(options)
+    options_of(task_named(task), own)  # before any work
     init = None if begin is None else find_run(begin)
     writable(home() / "runs")
-    chosen = train_settings(preset, seed=seed, options=Settings.parse(changes), source=source)
+    chosen = train_settings(given["preset"], seed=seed, options=Settings.parse(changes), source=given["name"])
     with _plain_warnings():
         # Before the processes are there: the others find what the first has made, or wait for its locks.
-        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
+        opened = open_source(**given)
         store = face_store(opened, chosen)
         fabric = distributed.launch(devices, nodes, accelerator)
         if fabric.is_global_zero:
             click.echo(opened.banner)
-        done = run(opened, chosen, task, options=given, store=store, fabric=fabric, init=init)
+        done = run(opened, chosen, task, options=own, store=store, fabric=fabric, init=init)
     if fabric.is_global_zero:
         click.echo(done.record["protocol"])
         click.echo(done.metrics.round(3).to_string(index=False))
@@ -286,13 +297,7 @@ def train(
 @_source_options
 @click.option("--run", "name", required=True, help="A finished run: the first digits of its name are enough.")
 def test_command(
-    source: str,
-    root: Path | None,
-    edition: str,
-    faces: str | None,
-    preset: str,
-    strict: bool,
-    allow_missing: bool,
+    given: dict[str, Any],
     name: str,
 ) -> None:
     """Test a finished run on the test split of SOURCE, which it need not have been trained on.
@@ -304,7 +309,7 @@ def test_command(
 
     run = find_run(name)
     with _plain_warnings():
-        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
+        opened = open_source(**given)
         done = evaluate(run, opened)
     click.echo(opened.banner)
     click.echo(done.record["protocol"])
@@ -483,9 +488,7 @@ def export(run: str, folder: Path, onnx: bool) -> None:
 
 @data.command()
 @_source_options
-def check(
-    source: str, root: Path | None, edition: str, faces: str | None, preset: str, strict: bool, allow_missing: bool
-) -> None:
+def check(given: dict[str, Any]) -> None:
     """Check the table of SOURCE: labels, splits, people, files.
 
     The exit status is 1 if a check fails.
@@ -494,7 +497,7 @@ def check(
     from did.sources import open_source
 
     with _plain_warnings():
-        opened = open_source(source, edition, root, faces, preset, strict=strict, allow_missing=allow_missing)
+        opened = open_source(**given)
     click.echo(f"{opened.banner}\n\nVideos or images")
     _show(table.counts(opened.index))
     _show_left_out(opened)

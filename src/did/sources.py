@@ -4,10 +4,11 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,6 +146,7 @@ def open_source(
     progress: bool = True,
     strict: bool = False,
     allow_missing: bool = False,
+    methods: Sequence[str] = (),
 ) -> Source:
     """Find a data set, or write its stand-in.
 
@@ -164,6 +166,7 @@ def open_source(
         strict: counts that differ from the published ones are an error; else a warning.
         allow_missing: go without videos that the lists of ffpp or cdf2 name and that are not there; else an error.
             They are counted in `Source.counts`.
+        methods: forgery methods to take, of a layout that can leave some out; its usual ones by default.
 
     Raises:
         DidError: If there is an unknown name, edition or preset; licensed data asked for and not found; a layout or a
@@ -184,10 +187,14 @@ def open_source(
         listed = [each for each, of in LAYOUTS.items() if getattr(of, "LISTED", False)]
         raise DidError(f"allow_missing is for {' and '.join(listed)}, whose lists name their videos, not for {kind}")
     if kind == deepfakebench.NAME:
-        return _of_release(variant, edition, data_root, faces, strict, allow_missing)
+        return _of_release(variant, edition, data_root, faces, strict, allow_missing, methods)
+    if methods and "methods" not in inspect.signature(getattr(layout, "index", folder.index)).parameters:
+        raise DidError(f"methods are for ffpp and {deepfakebench.NAME}, not for {kind}: leave them out")
     if layout is None:
         return _own_folder(variant, edition, data_root, faces, strict)
-    return _data_set(layout, variant, edition, data_root, faces, sizes.get(kind), progress, strict, allow_missing)
+    return _data_set(
+        layout, variant, edition, data_root, faces, sizes.get(kind), progress, strict, allow_missing, methods
+    )
 
 
 def _own_folder(
@@ -204,7 +211,13 @@ def _own_folder(
 
 
 def _of_release(
-    place: str, edition: str, data_root: str | Path | None, faces: str | Path | None, strict: bool, allow_missing: bool
+    place: str,
+    edition: str,
+    data_root: str | Path | None,
+    faces: str | Path | None,
+    strict: bool,
+    allow_missing: bool,
+    methods: Sequence[str],
 ) -> Source:
     path, _, compression = place.partition(":") if place.endswith(ffpp.COMPRESSIONS) else (place, "", "")
     root, name = given_path(path or ".", "the release's folder").parent, os.path.basename(path)
@@ -215,7 +228,7 @@ def _of_release(
         )
     if edition == "stand-in" or faces is not None or data_root is not None:
         raise DidError(f"{deepfakebench.NAME}:{place} is on your disk: leave out edition=stand-in, faces and data_root")
-    return _release(deepfakebench.NAME, root, name, compression, None, strict, allow_missing)
+    return _release(deepfakebench.NAME, root, name, compression, methods or None, strict, allow_missing)
 
 
 def _release(
@@ -229,6 +242,8 @@ def _release(
 ) -> Source:
     index = deepfakebench.index(root, listed, strict, compression, methods, allow_missing)
     title = f"{listed} ({compression})" if compression else listed
+    if methods and set(methods) != set(deepfakebench.KNOWN.get(name, ("", ()))[1]):
+        title += f", {' and '.join(methods)} alone"
     label = f"{title}, frames of {deepfakebench.TITLE}"
     return Source(name, "licensed", root, label, index, counts=index.attrs["counts"], face=GIVEN)
 
@@ -257,12 +272,16 @@ def _data_set(
     progress: bool,
     strict: bool,
     allow_missing: bool,
+    methods: Sequence[str],
 ) -> Source:
     name, (keyword, variants) = layout.NAME, _variants(layout)
     options: dict[str, Any] = {keyword: variant or variants[0]} if variants else {}
     title = f"{layout.TITLE} ({options[keyword]})" if options else layout.TITLE
     if getattr(layout, "LISTED", False):
         options["allow_missing"] = allow_missing
+    if methods:
+        options["methods"] = tuple(methods)
+        title += f", {' and '.join(methods)} alone"
     root = None if edition == "stand-in" else _find(layout, edition if size else "licensed", data_root)
     if root is not None and not (root / MARK).is_file():
         if faces is not None:
@@ -271,8 +290,8 @@ def _data_set(
             if name not in deepfakebench.KNOWN:
                 known = " and ".join(deepfakebench.KNOWN)
                 raise DidError(f"{root} is {deepfakebench.TITLE}, which has {known}, not {name}: name its own folder")
-            listed, methods = deepfakebench.KNOWN[name]
-            return _release(name, root, listed, options.get(keyword, ""), methods, strict, allow_missing)
+            listed, usual = deepfakebench.KNOWN[name]
+            return _release(name, root, listed, options.get(keyword, ""), methods or usual, strict, allow_missing)
         index = layout.index(root, strict, **options)
         noted = {name: index.attrs.get(name, {}) for name in ("counts", "left_out")}
         return Source(name, "licensed", root, title, index, **noted)

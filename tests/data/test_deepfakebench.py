@@ -318,6 +318,8 @@ def test_any_of_its_data_sets_is_a_source(original):
         "DFDCP, frames of DeepfakeBench's release", {"real", "DFDCP_FakeA"},
     )  # fmt: skip
     assert open_source(f"deepfakebench:{original}/FaceForensics++:c23").label.startswith("FaceForensics++ (c23), ")
+    some = open_source("ffpp", data_root=original, methods=["FaceSwap"])
+    assert set(some.index["method"]) == {"real", "FaceSwap"} and "(c23), FaceSwap alone, frames of" in some.label
     for wrong in ("deepfakebench", "deepfakebench:", f"deepfakebench:{original}", "deepfakebench:/nowhere/DFDCP"):
         with pytest.raises(DidError, match="needs the release's folder and the name of a list"):
             open_source(wrong)
