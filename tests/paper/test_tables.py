@@ -711,3 +711,21 @@ def test_every_row_of_the_experiment_has_its_place_in_the_table(preset):
     assert found["on CDF2"].str.endswith("ahead").sum() == len(rows)
     assert (found["on CDF2"] == "not run").sum() == 0
     assert set(found.setting[found["the paper"] == "-"]) <= {"the paper's values of all three"}
+
+
+def test_who_wins_is_said_of_every_reading_with_a_t():
+    state = pd.DataFrame({
+        "estimate": [-1.386, -0.05, -0.6, float("nan")],
+        "gradient from T": [0.0, 0.02, 0.01, float("nan")],
+        "gradient from C": [1.0, 0.5, 0.5, 0.5],
+    }, index=["literal", "default", "pooled", "without T"])  # fmt: skip
+    assert verdicts.players(state) == [
+        "T sees nothing under 1 of 3 readings: literal.",
+        "T tells nearly every pair under 1 of 3 readings: default.",
+        "T tells some pairs under 1 of 3 readings: pooled.",
+        "T's gradient at G is at most 4% of C's, under default.",
+        "Where T works it wins: under default the features have not become independent.",
+    ]
+    dead = verdicts.players(state.assign(estimate=[-1.386, -1.4, -1.38, float("nan")]))
+    assert dead[0] == "T sees nothing under 3 of 3 readings: literal, default, pooled."
+    assert dead[-1].startswith("So nobody has won: T has not learnt, or has collapsed")

@@ -175,13 +175,38 @@ def alpha_zero(record: Record) -> list[str]:
     ]
 
 
+def _sees(estimate: float) -> str:
+    """Say what T sees at an estimate; see `did.paper.measures.final_state`."""
+    return "sees nothing" if estimate < -1.3 else "tells nearly every pair" if estimate > -0.1 else "tells some pairs"
+
+
+def players(state: pd.DataFrame) -> list[str]:
+    """Say under which readings T works at the end of training, and who has won.
+
+    Args:
+        state: of `did.paper.measures.final_state`, a row per reading; those without T have no estimate.
+    """
+    with_t = state[state["estimate"].notna()]
+    groups = {words: list(part.index) for words, part in with_t.groupby(with_t["estimate"].map(_sees), sort=False)}
+    said = [f"T {words} under {len(names)} of {len(with_t)} readings: {', '.join(names)}."
+            for words, names in groups.items()]  # fmt: skip
+    share = (with_t["gradient from T"] / with_t["gradient from C"]).max()
+    said.append(f"T's gradient at G is at most {100 * share:.2g}% of C's, under "
+                f"{(with_t['gradient from T'] / with_t['gradient from C']).idxmax()}.")  # fmt: skip
+    if won := groups.get("tells nearly every pair"):
+        said.append(f"Where T works it wins: under {', '.join(won)} the features have not become independent.")
+    elif "tells some pairs" not in groups:
+        said.append("So nobody has won: T has not learnt, or has collapsed, and the features had nothing to resist.")
+    return said
+
+
 def estimates(record: Record) -> list[str]:
     """Say whether T sees anything at the end under either reading of its own step (Table 4)."""
     said = []
     for row in part(record, "state").to_dict("records"):
         if row["row"].startswith("DID") and math.isfinite(estimate := row["estimate"]):
             ratio = row["gradient from T"] / row["gradient from C"]
-            how = "sees nothing" if estimate < -1.3 else "tells nearly every pair" if estimate > -0.1 else "tells some"
+            how = _sees(estimate)
             said.append(f"{row['row']}: the estimate ends at {estimate:.3f}, so that T {how}, and T's gradient at G is "
                         f"{100 * ratio:.3f}% of C's.")  # fmt: skip
     return [" ".join(said)] if said else []
