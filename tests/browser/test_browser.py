@@ -276,3 +276,57 @@ def test_each_equation_bears_the_papers_number(browser, site):
         )
     page.context.close()
     assert numbers == {str(number): f"({number})" for number in range(1, 13)}
+
+
+# --- figures that move ------------------------------------------------------------------------------------------------
+
+MOVING = {"executed/method_2_attention": "entry", "executed/method_4_ranking": "surrogate",
+          "executed/method_5_together": "beta", "ethics": "alarms"}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", MOVING)
+def test_a_figure_moves_by_keyboard_and_says_what_it_shows(visit, page):
+    tab = visit(f"book/{page}.html").tab
+    figure = tab.locator(f".did-move[data-figure={MOVING[page]}]")
+    slider, said = figure.locator("input[type=range]").first, figure.locator(".did-said")
+    before, drawn = said.text_content(), figure.locator("svg").inner_html()
+    assert before and figure.locator("svg").get_attribute("aria-label").endswith(before)
+    slider.focus()
+    for _ in range(5):
+        tab.keyboard.press("ArrowRight")
+    assert figure.locator("svg").inner_html() != drawn and said.text_content() != before
+    assert slider.get_attribute("aria-valuetext") == figure.locator("output").first.text_content()
+
+
+def test_what_the_figures_compute_is_what_the_package_computes(visit):
+    import numpy as np
+    import torch
+    from scipy.stats import norm
+
+    from did.evaluation.metrics import auc
+    from did.method.losses import auc_loss
+    from did.method.task import beta
+
+    tab = visit("book/ethics.html").tab
+    for difference, gamma, power in ((-0.3, 0.15, 2.0), (0.1, 0.5, 3.0), (0.2, 0.15, 2.0)):
+        mine = tab.evaluate(f"didCompute.surrogate({{difference: {difference}, gamma: {gamma}, p: {power}}})")
+        scores = torch.tensor([difference, 0.0], dtype=torch.float64)
+        assert mine == pytest.approx(auc_loss(scores, torch.tensor([1, 0]), gamma, power).item(), abs=1e-9)
+    for done in (0.0, 0.3, 1.0):
+        assert tab.evaluate(f"didCompute.beta({{done: {done}}})") == pytest.approx(beta(done), abs=1e-9)
+    of = tab.evaluate("didCompute.alarms({gap: 1.1, threshold: 1.65, prior: 0.001})")
+    assert [of["found"], of["wrong"]] == pytest.approx(norm.sf([0.55, 1.65]), abs=1e-6)
+    grid = norm.ppf((np.arange(4000) + 0.5) / 4000)
+    labels, scores = np.repeat([0, 1], 4000), np.concatenate([grid, grid + 1.1])
+    assert of["auc"] == pytest.approx(auc(labels, scores), abs=1e-3)
+    assert of["share"] == pytest.approx(of["right"] / (of["right"] + of["false_"]))
+    entry = tab.evaluate("['sum', 'product'].map((merge) => didCompute.entry({u: 2, v: -1, merge}))")
+    assert entry == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(2))])
+
+
+def test_without_scripts_the_place_of_a_moving_figure_has_words(browser, site):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{site}/book/ethics.html")
+    assert "the table above is one case" in tab.locator(".did-move").text_content()
+    context.close()
