@@ -157,9 +157,10 @@ def test_it_has_no_serious_violation(chapter):
     assert not violations, listed(violations)
 
 
-def test_it_fits_a_phone(chapter):
-    """Wide tables scroll in a box of their own, not with the page; code and what cells print break at its edge."""
-    chapter.tab.set_viewport_size(PHONE)
+@pytest.mark.parametrize("width", [PHONE["width"], 768, 1280])
+def test_nothing_is_cut_off(chapter, width):
+    """Wide tables scroll in a box of their own, not with the page; code, formulas and what cells print stay inside."""
+    chapter.tab.set_viewport_size({"width": width, "height": 900})
     wide = chapter.tab.evaluate(
         """() => {
             const scrolls = e => e && e !== document.body &&
@@ -170,14 +171,20 @@ def test_it_fits_a_phone(chapter):
                     .map(e => e.outerHTML.slice(0, 150));
         }"""
     )
-    width = chapter.tab.evaluate("document.documentElement.scrollWidth")
+    page = chapter.tab.evaluate("document.documentElement.scrollWidth")
     beside = chapter.tab.evaluate(
         """() => [...document.querySelectorAll('main [class*="highlight-"] pre')]
             .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 150))"""
     )
+    hidden = chapter.tab.evaluate(
+        """() => [...document.querySelectorAll("main div.math")]
+            .filter(e => e.scrollWidth > e.clientWidth + 1 && !/auto|scroll/.test(getComputedStyle(e).overflowX))
+            .map(e => e.id || e.textContent.slice(0, 80))"""
+    )
     chapter.tab.set_viewport_size(DESKTOP)
     assert not beside, f"these go on beside their box: {listed(beside)}"
-    assert width <= PHONE["width"], f"the page is {width} pixels wide on a phone; beyond the edge are {listed(wide)}"
+    assert not hidden, f"these formulas are cut off: {listed(hidden)}"
+    assert page <= width, f"the page is {page} pixels wide in {width}; beyond the edge are {listed(wide)}"
 
 
 @pytest.mark.parametrize("name", [MUTUAL_INFORMATION, TABLES, "search"])
