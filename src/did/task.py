@@ -160,7 +160,7 @@ class Task(nn.Module):
     def groups(self, **named: tuple[Sequence[nn.Module | None], float]) -> list[dict[str, Any]]:
         """Return Adam's groups from modules and the factor of their rate over η_θ, by name.
 
-        Parameters that are in none of them form the group C, at the rate of C. Frozen ones are in no group.
+        Parameters that are in none of them join the group C, at the rate of C. Frozen ones are in no group.
         """
         found = {
             name: ([p for module in modules if module is not None for p in learning(module)], factor)
@@ -168,7 +168,8 @@ class Task(nn.Module):
         }
         taken = {id(p) for parameters, _ in found.values() for p in parameters}
         if rest := [p for p in learning(self) if id(p) not in taken]:
-            found["C"] = (rest, self.settings.head_rate)
+            named_c, factor = found.get("C", ([], self.settings.head_rate))
+            found["C"] = (named_c + rest, factor)
         return [
             {"name": name, "params": parameters, "lr": self.settings.lr * factor}
             for name, (parameters, factor) in found.items()
@@ -276,9 +277,9 @@ def task_named(name: str) -> type[Task]:
 def _load() -> None:
     """Import what registers tasks: did's own modules, then the entry points."""
     importlib.import_module("did.method.task")
-    rivals = importlib.import_module("did.rivals")
-    for module in pkgutil.iter_modules(rivals.__path__):
-        importlib.import_module(f"did.rivals.{module.name}")
+    for package in ("did.rivals", "did.extensions"):
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            importlib.import_module(f"{package}.{module.name}")
     for point in importlib.metadata.entry_points(group="did.tasks"):
         point.load()
 

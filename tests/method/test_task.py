@@ -4,13 +4,14 @@ import types
 
 import pytest
 import torch
+from torch import nn
 
 from did.errors import DidError
 from did.method.losses import classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
 from did.method.task import DIDTask, adversary_scales, beta
 from did.rivals.bce import BCETask
 from did.settings import Settings
-from did.task import code_digest, task_named, task_names
+from did.task import Task, code_digest, task_named, task_names
 
 
 def batch():
@@ -174,3 +175,18 @@ def test_a_task_whose_code_cannot_be_read_is_refused():
         patch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
         with pytest.raises(DidError, match="the source of the task Made cannot be read: define it in a file"):
             code_digest(made)
+
+
+def test_what_is_in_no_group_joins_c_and_takes_nothing_from_it():
+    class Mine(Task):
+        def __init__(self):
+            super().__init__(Settings.preset("smoke"), 5)
+            self.model, self.head, self.more = nn.Linear(2, 2), nn.Linear(2, 1), nn.Linear(3, 1)
+
+        def parameter_groups(self):
+            return self.groups(G=([self.model], 1.0), C=([self.head], 7.0))
+
+    task = Mine()
+    groups = {group["name"]: group for group in task.parameter_groups()}
+    assert len(groups["G"]["params"]) == 2 and groups["C"]["lr"] == pytest.approx(7 * task.settings.lr)
+    assert [p.shape for p in groups["C"]["params"]] == [p.shape for m in (task.head, task.more) for p in m.parameters()]
