@@ -3,7 +3,8 @@
 A table can be made from them again, in seconds and with no data: with other intervals, another rule, another pair of
 rows, or beside runs that were trained elsewhere since. In `results/runs/` are ::
 
-    <key>.json                 the run's record and history, and for each test its record and one score per frame
+    <key>.json                 the run's record and history, and for each test its record and one score per frame, as
+                               little-endian 32-bit floats in base64
     frames-<digits>.csv.gz     the frames that scores belong to, in their order, shared by the runs
 
 The key is the run's name (`did.training.runs.run_name`) with the label of its data in place of the crops' checksum: the
@@ -11,6 +12,7 @@ crops of two machines differ in single pixels, since their decoders and detector
 of the runs on them. A record names the commits and machines of its runs.
 """
 
+import base64
 import dataclasses
 import functools
 import gzip
@@ -82,10 +84,10 @@ class Kept(Run):
         if source not in _read(self.file)["tests"]:
             raise DidError(f"the kept run {self.folder} was not tested on {source}: train it with `did runs train`")
         test = _read(self.file)["tests"][source]
-        frames = _frames(self.file.parent / test["frames"])
-        if len(frames) != len(test["scores"]):
+        frames, scores = _frames(self.file.parent / test["frames"]), base64.b64decode(test["scores"])
+        if len(scores) != 4 * len(frames):
             raise DidError(f"the kept run {self.folder} has other frames than {test['frames']}: get both anew")
-        return frames.assign(score=np.asarray(test["scores"], dtype=np.float64))
+        return frames.assign(score=np.frombuffer(scores, dtype="<f4").astype(np.float64))
 
     def task(self) -> Any:
         """Raise, because there are no weights.
@@ -118,7 +120,7 @@ def keep(run: Run, place: Path) -> Path:
             "protocol": of["protocol"],
             "provenance": of["provenance"],
             "frames": _keep_frames(scores[list(COLUMNS)], place),
-            "scores": [float(text) for text in scores["score"].astype("float32").map(str)],
+            "scores": base64.b64encode(scores["score"].to_numpy("<f4").tobytes()).decode(),
         }
     record["provenance"]["code"] = code_of(run)
     found = {"run": record, "history": records.columns(run.history), "tests": tests}
