@@ -62,7 +62,7 @@
         threshold: ["Threshold", -2, 5, 0.05, 1.65],
         prior: ["Forged videos, one in", 2, 10000, 1, 1000, (x) => 1 / x, "log"],
       },
-      axes: { x: ["score", -4, 8], y: ["share of videos", 0, 0.42] },
+      axes: { x: ["score", -4, 8], y: ["share of videos", 0, 0.4] },
       draw: ({ gap, threshold }) => ({
         curves: [
           [(x) => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI), "main"],
@@ -152,7 +152,7 @@
       drawing.replaceChildren(...picture(what.axes, what.draw(at)));
     };
     for (const [name, [label, low, high, step, start, use = Number, scale]] of Object.entries(what.sliders)) {
-      const log = scale === "log", to = log ? Math.log10 : Number, from = log ? (v) => Math.round(10 ** v) : Number;
+      const log = scale === "log", to = log ? Math.log10 : Number, from = log ? (v) => Number((10 ** v).toPrecision(2)) : Number;
       const input = element("input", { type: "range", min: to(low), max: to(high), step: log ? 0.01 : step, value: to(start) });
       const number = element("output");
       const read = () => {
