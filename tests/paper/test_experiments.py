@@ -630,7 +630,7 @@ def test_from_kept_runs_the_table_is_the_same_and_nothing_is_trained(first_table
     outcome, _ = first_table
     for one in (one for of in outcome.runs.values() for one in of):
         keep(one, tmp_path / "runs")
-    monkeypatch.setattr(records, "nearest", lambda: tmp_path)
+    monkeypatch.setattr(records, "places", lambda: [tmp_path])
     monkeypatch.setattr(conduct_module, "run", lambda *_, **__: pytest.fail("trained"))
     monkeypatch.setattr(conduct_module, "evaluate", lambda *_, **__: pytest.fail("tested"))
     again = conduct("table1_intra_cross", "smoke", kept=True, progress=False)

@@ -15,8 +15,7 @@ from did.paper.kept import Kept, find, keep, key
 def place(tiny_run, tiny_source, tmp_path, monkeypatch):
     """`results/runs` of a project that keeps one run."""
     monkeypatch.setenv("DID_HOME", str(tmp_path))
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "table1_intra_cross-laptop-drawn.json").touch()  # So that records are looked for here.
+    monkeypatch.chdir(tmp_path)
     keep(tiny_run, tmp_path / "results" / "runs")
     module._read.cache_clear()
     return tmp_path / "results" / "runs"
@@ -74,3 +73,16 @@ def test_what_it_has_not_is_one_sentence(tiny_run, place):
     module._read.cache_clear()
     with pytest.raises(DidError, match="the kept run .* cannot be read .*: get it anew"):
         Kept.read(file)
+
+
+def test_a_run_is_looked_for_in_the_project_and_then_in_the_checkout(tiny_run, place, tmp_path, monkeypatch):
+    label = tiny_run.record["data"]["label"]
+    checkout = tmp_path / "checkout"
+    (checkout / "src/did").mkdir(parents=True)
+    (checkout / "src/did/__init__.py").touch()
+    (checkout / "results").mkdir()
+    place.rename(checkout / "results" / "runs")
+    (tmp_path / "results" / "table1_intra_cross-laptop-drawn.json").write_text("{}")  # A record there is no run.
+    assert find(tiny_run.settings, "did", {}, label) is None
+    monkeypatch.chdir(checkout / "src")
+    assert find(tiny_run.settings, "did", {}, label) is not None

@@ -132,13 +132,16 @@ def keep(run: Run, place: Path) -> Path:
 
 
 def find(settings: Settings, task: str, options: Mapping[str, Any], label: str) -> Kept | None:
-    """Return the kept run of these settings on data with this label, of the nearest `results/`; None if none is kept.
+    """Return the kept run of these settings on data with this label; None if none is kept.
+
+    The project's `results/` is looked into first, then that of the checkout around the working folder.
 
     Raises:
         DidError: If its file cannot be read.
     """
-    file = records.nearest() / RUNS / f"{key(settings, task, options, label)}.json"
-    return Kept.read(file) if file.is_file() else None
+    name = f"{key(settings, task, options, label)}.json"
+    files = [place / RUNS / name for place in records.places()]
+    return next((Kept.read(file) for file in files if file.is_file()), None)
 
 
 def _keep_frames(frames: pd.DataFrame, place: Path) -> str:

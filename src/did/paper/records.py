@@ -83,6 +83,13 @@ def folder() -> Path:
     return home() / "results"
 
 
+def places() -> list[Path]:
+    """Return `results/` of the project, and of the checkout around the working folder if there is one."""
+    here = Path.cwd().resolve()
+    checkouts = [each / "results" for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()]
+    return [folder(), *checkouts[:1]]
+
+
 def nearest(named: str | Path | None = None) -> Path:
     """Return the folder in which a page looks for records.
 
@@ -91,9 +98,7 @@ def nearest(named: str | Path | None = None) -> Path:
     """
     if named is not None:
         return given_path(named, "records")
-    here = Path.cwd().resolve()
-    checkouts = [each / "results" for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()]
-    for place in (folder(), *checkouts[:1]):
+    for place in places():
         if any(f"-{SMOKE}-" not in file.name for file in place.glob("*.json")):
             return place
     return folder()
