@@ -176,7 +176,7 @@ class DIREDetector(nn.Module):
 
     @torch.no_grad()
     def error(self, images: Tensor) -> Tensor:
-        """Return DIRE, the absolute difference of x and x' / 2 in [0, 1], (n, 3, side, side)."""
+        """Return DIRE, half the absolute difference of x and x', in [0, 1], (n, 3, side, side)."""
         x = self.small(images)
         return ((x - self.diffusion.rebuilt(x)).abs() / 2).clamp(0, 1)
 
