@@ -24,7 +24,7 @@ Beside them are what a new detector should be compared with today (SBI, the GenD
 augmentation), UCF, the rival nearest to DID, and a control that only learns to name the methods.
 
 Own numbers are from **{kinds}**. They compare the systems with each other here, after a short training; they reproduce
-no published number. AUCs are per frame, with 95% intervals over people and seeds.
+no published number. AUCs are per frame, with 95% intervals over people and seeds.{missing}
 
 Another rival takes three files: a module in `src/did/rivals/` with one class, its test, and a line in the reference;
 to stand in the tables, a row in `did.paper.experiments`. See [](../your_own.md).
@@ -45,7 +45,9 @@ def rivals_page(root: Path) -> str:
     measured = costs.load(root / "benchmarks" / "results").get("cpu", {}).get("rivals")
     timed = costs.rows_of(measured) if measured else []
     kinds = ", ".join(dict.fromkeys(kind(entry) for entry in of.values())) or "no record yet"
-    return "\n".join([_INTRO.format(kinds=kinds), *(_card(row, of, timed) for row in rows)])
+    absent = [row.name for row in rows if not any(row.name in entry["setup"] for entry in of.values())]
+    missing = f" Not all runs of these are in the records yet: {', '.join(absent)}." if absent and of else ""
+    return "\n".join([_INTRO.format(kinds=kinds, missing=missing), *(_card(row, of, timed) for row in rows)])
 
 
 def _card(row: Row, entries: dict[str, Record], timed: Sequence[costs.Row]) -> str:

@@ -22,6 +22,7 @@ def project(tmp_path_factory):
     (root / "results").mkdir()
     entry = json.loads((ROOT / "results/table1_intra_cross-laptop-drawn.json").read_text(encoding="utf-8"))
     entry["rows"] = [row for row in entry["rows"] if row["row"] != "MDD"]
+    entry["differences"] = [row for row in entry["differences"] if "MDD" not in (row["a"], row["b"])]
     (model,) = [row for row in entry["rows"] if (row["row"], row["test"], row["level"]) == ("BCE", "CDF2", "frame")]
     entry["rows"].append({**copy.deepcopy(model), "row": "MDD", "ours": 0.6543, "low": 0.6, "high": 0.7})
     (root / "results/table1_intra_cross-laptop-drawn.json").write_text(json.dumps(entry), encoding="utf-8")
@@ -69,3 +70,15 @@ def test_records_of_other_tables_leave_the_published_numbers(project, tmp_path):
     (tmp_path / "results" / other.name).write_bytes(other.read_bytes())
     page = rivals_page(tmp_path)
     assert "no record yet" in page and "none yet" in page and page.count("\n## ") == len(RAN)
+
+
+def test_systems_without_all_of_their_runs_are_named(project, tmp_path):
+    file = "results/table1_intra_cross-laptop-drawn.json"
+    entry = json.loads((project / file).read_text(encoding="utf-8"))
+    entry["setup"], entry["runs"] = ({name: entry[part]["BCE"] for name in RAN} for part in ("setup", "runs"))
+    (tmp_path / "results").mkdir()
+    (tmp_path / file).write_text(json.dumps(entry), encoding="utf-8")
+    assert "Not all runs of these" not in rivals_page(tmp_path)
+    del entry["setup"]["SBI"], entry["setup"]["NoiseDF"]
+    (tmp_path / file).write_text(json.dumps(entry), encoding="utf-8")
+    assert "Not all runs of these are in the records yet: NoiseDF, SBI." in rivals_page(tmp_path)
