@@ -28,8 +28,8 @@ DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a folder may import only from those that stand before it.
 ORDER = (
-    "errors utils presets settings task method rivals data standin sources evaluation training predict paper plots cli"
-    " did_book.chapters did_book.pages did_book.build did_book.cli"
+    "errors utils presets settings task method rivals extensions data standin sources evaluation training predict paper"
+    " plots cli did_book.chapters did_book.pages did_book.build did_book.cli"
 ).split()
 
 # Where the lock must hold: Python version, platform, machine.

@@ -611,7 +611,8 @@ def keep_command(
 
     jobs = plan.plan(experiments, preset, edition=edition, faces=faces, data_root=str(root) if root else None)
     place = into or folder() / RUNS
-    kept = [keep(run, place) for job in tqdm(jobs, desc="keep", unit="run") if (run := job.finished()) is not None]
+    bar = tqdm(jobs, desc="keep", unit="run", disable=None)  # None: only at a terminal
+    kept = [keep(run, place) for job in bar if (run := job.finished()) is not None]
     click.echo(f"{len(kept)} of {len(jobs)} runs are in {place}")
 
 

@@ -61,7 +61,7 @@ def test_landmarks_land_on_the_template(degrees, height):
     y, x = np.mgrid[:500, :500]
     for point, target in zip(landmarks, faces_module.template(size, margin), strict=True):
         blob = 255 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * (0.04 * height + 1) ** 2))
-        crop = prepare.align(np.repeat(np.uint8(blob)[..., None], 3, axis=2), landmarks, size, margin)
+        crop = faces_module.align(np.repeat(np.uint8(blob)[..., None], 3, axis=2), landmarks, size, margin)
         assert crop.shape == (size, size, 3)
         weights = crop[..., 0].astype(float)
         rows, columns = np.mgrid[:size, :size]
@@ -75,8 +75,8 @@ def test_a_moved_picture_gives_the_same_crop(degrees, scale, draw_face):
     landmarks = faces_module.LANDMARKS_IN_BOX * 150 + (128, 128)
     matrix = turn(degrees, scale, 180, 40)
     moved = cv2.warpAffine(face, matrix, (700, 700), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    there = prepare.align(face, landmarks, 112).astype(float)
-    here = prepare.align(moved, move(matrix, landmarks), 112).astype(float)
+    there = faces_module.align(face, landmarks, 112).astype(float)
+    here = faces_module.align(moved, move(matrix, landmarks), 112).astype(float)
     assert there.std() > 20
     assert np.abs(there - here).mean() < 2
 
@@ -84,7 +84,7 @@ def test_a_moved_picture_gives_the_same_crop(degrees, scale, draw_face):
 def test_a_reduction_averages_and_does_not_alias():
     checkers = np.uint8(255 * (np.indices((400, 400)).sum(axis=0) % 2))
     landmarks = faces_module.LANDMARKS_IN_BOX * 240 + (200.3, 200.1)
-    crop = prepare.align(np.repeat(checkers[..., None], 3, axis=2), landmarks, 64, 0.3)
+    crop = faces_module.align(np.repeat(checkers[..., None], 3, axis=2), landmarks, 64, 0.3)
     assert crop.std() < 16
     assert crop.mean() == pytest.approx(127.5, abs=3)
 
@@ -253,7 +253,7 @@ def test_a_crop_is_the_aligned_frame_without_loss(undisturbed, clean_root):
     row = store_module.open_store(undisturbed).manifest.iloc[5]
     frames = dict(video.read_frames(clean_root / row["path"], 2))
     face = prepare.detect(list(frames.values()))[list(frames).index(row["frame"])][0]
-    expected = prepare.align(frames[row["frame"]], face.landmarks, 64)
+    expected = faces_module.align(frames[row["frame"]], face.landmarks, 64)
     assert np.array_equal(video.read_image(undisturbed / row["face"]), expected)
     assert row[["x0", "y0", "x1", "y1"]].tolist() == pytest.approx(face.box.tolist(), abs=0.01)
     assert row[list(store_module.LANDMARKS)].tolist() == pytest.approx(face.landmarks.ravel().tolist(), abs=0.001)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from did.data import clips
 from did.data import table as tables
 from did.errors import DidError
 
@@ -212,8 +213,8 @@ def test_names_that_look_like_missing_values_or_numbers_stay_names(tmp_path):
 def test_only_files_of_equal_size_in_two_splits_are_read(tmp_path, monkeypatch):
     table = contents(tmp_path, n0=b"four", n1=b"FOUR", n3=b"content9")
     read = []
-    digest = tables.sha256
-    monkeypatch.setattr(tables, "sha256", lambda file: (read.append(file.name), digest(file))[1])
+    digest = clips.sha256
+    monkeypatch.setattr(clips, "sha256", lambda file: (read.append(file.name), digest(file))[1])
     assert tables.duplicates(table, tmp_path, progress=False).empty
     assert sorted(read) == ["000_003.mp4", "010.mp4", "010_011.mp4"]
 

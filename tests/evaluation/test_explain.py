@@ -189,7 +189,7 @@ def test_the_region_lies_on_the_forged_pixels(tiny_standin):
         assert region.shape == (SIZE, SIZE) and region.min() >= 0 and 0.9 < region.max() <= 1
         frames = [dict(video.stream_frames(root / path, 2))[row.frame] for path in (row.path, real_of[row.path])]
         landmarks = np.array([getattr(row, name) for name in LANDMARKS]).reshape(5, 2)
-        forged, real = (prepare.align(frame, landmarks, SIZE).astype(float) for frame in frames)
+        forged, real = (faces_module.align(frame, landmarks, SIZE).astype(float) for frame in frames)
         crop = np.asarray(Image.open(store.root / row.face), dtype=float)
         assert np.abs(forged - crop).max() <= 1  # but for the rounding of the landmarks
         change = np.abs(forged - real).mean(2)
@@ -220,7 +220,9 @@ def test_the_region_turns_and_moves_with_the_face(tiny_standin, tmp_path):
     both, either = ((found > 0.5) & (expected > 0.5)).sum(), ((found > 0.5) | (expected > 0.5)).sum()
     assert both / either > 0.85
     # A mask that had not gone with the face would show.
-    where = prepare.align(np.uint8(255 * cv2.resize(mask, (side, side)))[..., None].repeat(3, 2), face.landmarks, SIZE)
+    where = faces_module.align(
+        np.uint8(255 * cv2.resize(mask, (side, side)))[..., None].repeat(3, 2), face.landmarks, SIZE
+    )
     left_behind = where[..., 0] > 127
     assert (left_behind & (expected > 0.5)).sum() / (left_behind | (expected > 0.5)).sum() < 0.8
 

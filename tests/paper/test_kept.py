@@ -1,6 +1,7 @@
 """Runs without weights: the same scores, and the same tables as from the runs themselves."""
 
 import dataclasses
+import shutil
 
 import pandas as pd
 import pytest
@@ -9,6 +10,12 @@ from did.errors import DidError
 from did.evaluation import over_seeds
 from did.paper import kept as module
 from did.paper.kept import Kept, find, keep, key
+from did.training.runs import Run
+
+
+def alone(run, folder):
+    """A copy of a run without what other tests have tested it on."""
+    return Run(shutil.copytree(run.folder, folder / run.folder.name, ignore=shutil.ignore_patterns("on-*")))
 
 
 @pytest.fixture
@@ -16,7 +23,7 @@ def place(tiny_run, tiny_source, tmp_path, monkeypatch):
     """`results/runs` of a project that keeps one run."""
     monkeypatch.setenv("DID_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    keep(tiny_run, tmp_path / "results" / "runs")
+    keep(alone(tiny_run, tmp_path / "copies"), tmp_path / "results" / "runs")
     module._read.cache_clear()
     return tmp_path / "results" / "runs"
 
@@ -48,12 +55,13 @@ def test_it_is_found_by_what_decides_it_and_not_by_its_machine(tiny_run, place):
     assert key(settings, "noisedf", {"blocks": 4}, label) == plain != key(settings, "noisedf", {"blocks": 2}, label)
 
 
-def test_frames_are_kept_once_for_all_runs(tiny_runs, place):
-    for run in tiny_runs["DID"] + tiny_runs["BCE"]:
+def test_frames_are_kept_once_for_all_runs(tiny_runs, place, tmp_path):
+    runs = [alone(run, tmp_path / "more") for run in tiny_runs["DID"] + tiny_runs["BCE"]]
+    for run in runs:
         keep(run, place)
     assert len(list(place.glob("*.json"))) == 3 and len(list(place.glob("frames-*.csv.gz"))) == 1
     before = {file.name: file.read_bytes() for file in place.iterdir()}
-    keep(tiny_runs["BCE"][0], place)
+    keep(runs[-1], place)
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before
 
 

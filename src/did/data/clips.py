@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from did.data import video as videos
-from did.data.layout import IMAGE_SUFFIXES, files
+from did.data.video import IMAGE_SUFFIXES
 from did.errors import DidError
 from did.utils.files import sha256
 
@@ -24,9 +24,14 @@ def frames_in(folder: Path) -> list[tuple[int, Path]]:
     The numbers are the files' names where all of these are numbers (`000.png`, `010.png`), and count from 0 otherwise.
 
     Raises:
-        DidError: If the folder cannot be read, or two names are one number.
+        OSError: the folder cannot be read.
+        DidError: If two names are one number.
     """
-    found = files(folder, IMAGE_SUFFIXES)
+    found = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
     if not found or not all(file.stem.isdecimal() for file in found):
         return list(enumerate(found))
     numbered = {int(file.stem): file for file in found}

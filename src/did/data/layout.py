@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from did.data import table as tables
-from did.data.video import CONVERT
+from did.data.video import CONVERT, IMAGE_SUFFIXES
 from did.errors import DidError
 from did.utils.files import given_path
 
@@ -32,7 +32,6 @@ OWN = "folder"
 MARK = "standin.json"
 # One rule says what a file is, whether it is named or found in a folder: `media_kind`.
 VIDEO_SUFFIXES = tuple(".mp4 .m4v .mov .mkv .webm .avi .wmv .asf .mpg .mpeg .ts .mts .m2ts .3gp .flv .ogv".split())
-IMAGE_SUFFIXES = tuple(".png .apng .jpg .jpeg .jfif .bmp .webp .tif .tiff .gif".split())
 #: Pictures, too, but nothing here reads them.
 UNREADABLE_SUFFIXES = tuple(".heic .heif .hif .avif .jxl .jp2 .dng .cr2 .cr3 .nef .arw".split())
 # Line breaks and other control characters, and bytes that are not UTF-8 (Python shows them as lone surrogates).

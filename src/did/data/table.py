@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from did.data import clips
 from did.errors import DidError
 
 COLUMNS = ("path", "label", "method", "split", "video", "identity", "frame", "dataset")
@@ -245,8 +246,6 @@ def duplicates(
     Raises:
         DidError: If a file is missing or cannot be read.
     """
-    from did.data import clips  # It knows the layouts, which know this table.
-
     files = table[list(dict.fromkeys(["path", "split", *across]))].drop_duplicates().reset_index(drop=True)
     files["cell"] = files.groupby(list(across)).ngroup()
     try:

@@ -32,6 +32,8 @@ from did.utils.files import write_atomically
 
 #: What to do about a picture that cannot be read.
 CONVERT = "convert to JPEG or PNG"
+#: Of the pictures that are read, in lower case.
+IMAGE_SUFFIXES = tuple(".png .apng .jpg .jpeg .jfif .bmp .webp .tif .tiff .gif".split())
 #: Pixels of a picture or a frame: more than a 4K frame or a camera's picture has.
 MOST_PIXELS = 64_000_000
 #: Bytes of the decoded frames that are kept of one video: 32 frames at 8K.

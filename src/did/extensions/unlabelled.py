@@ -113,7 +113,7 @@ class UnlabelledTask(DIDTask):
         return Step(step.terms, {**step.logged, "NMI of groups and methods": self.agreement})
 
     def domain_graph(self) -> nn.Module | None:
-        """Return None: a group is no method, so that its accuracy means nothing."""
+        """Return None, because a group is not a method, so an accuracy would mean nothing."""
         return None
 
 

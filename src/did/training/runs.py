@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from did import evaluation
 from did.data.augment import augmented
 from did.data.loading import Faces, domain_names
+from did.data.prepare import CHOICES, GIVEN
 from did.data.store import FaceStore, open_store
 from did.data.table import COLUMNS, fingerprint, read_csv
 from did.errors import DidError, nearest
@@ -173,8 +174,8 @@ def check_store(store: FaceStore, settings: Settings, source: Source | None = No
     info = open_store(store.root).info
     s = settings
     wanted: dict[str, Any] = {"frames": s.frames, "size": s.image_size, "margin": s.crop_margin}
-    if source is not None:
-        wanted["face"] = source.face
+    if source is not None or info.get("face") != GIVEN:
+        wanted["face"] = CHOICES[0] if source is None else source.face
     differing = [
         f"{name} is {info[name]}, not {value}" for name, value in wanted.items() if info.get(name, value) != value
     ]

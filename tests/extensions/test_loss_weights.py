@@ -7,7 +7,7 @@ import torch
 from batches import batch
 
 from did.errors import DidError
-from did.extensions.weights import LEAST, MOST, RULES, WeightsOptions
+from did.extensions.loss_weights import LEAST, MOST, RULES, WeightsOptions
 from did.method.task import DIDTask
 from did.settings import Settings
 from did.task import task_named
