@@ -22,6 +22,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(chapters, "load", lambda _: [])
     monkeypatch.setattr(chapters, "coverage_page", lambda root: "# Intervals\n")
     monkeypatch.setattr(chapters.front, "result", lambda root: "The AUC falls.\n")
+    monkeypatch.setattr(chapters, "rivals_page", lambda root: "# The rivals\n")
     monkeypatch.setattr(equations, "gaps", lambda *_: [])
     for name in ("book", "notebooks", "results", "src/did/method", "src/did_book/build"):
         (tmp_path / name).mkdir(parents=True)
