@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ from did.data.layout import MARK
 from did.errors import DidError
 from did.presets import PRESETS
 from did.settings import Settings
-from did.sources import LAYOUTS, face_store, for_testing, open_source, store_folder
+from did.sources import LAYOUTS, face_of, face_store, for_testing, open_source, store_folder
 from did.standin import write
 from did.utils.files import home
 
@@ -304,3 +305,14 @@ def test_some_methods_of_ff_or_another_one(project, licensed):
     for name in ("cdf2", f"folder:{licensed}"):
         with pytest.raises(DidError, match="methods are for ffpp and deepfakebench, not for (cdf2|folder): leave them"):
             open_source(name, methods=["FaceSwap"])
+
+
+def test_which_face_is_cut_out_is_asked_of_the_source(project, licensed):
+    source = open_source("ffpp", data_root=licensed)
+    cut = dataclasses.replace(source, face="given")
+    assert [face_of(source, asked) for asked in (None, "largest", "track")] == ["largest", "largest", "track"]
+    assert [face_of(cut, asked) for asked in (None, "given")] == ["given", "given"]
+    with pytest.raises(DidError, match="show one face each, which is cut out already: leave out the face"):
+        face_of(cut, "track")
+    with pytest.raises(DidError, match="are whole pictures: take largest or track"):
+        face_of(source, "given")

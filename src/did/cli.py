@@ -143,6 +143,31 @@ def _source_options(command: Callable) -> Callable:
     return told
 
 
+def _table_options(command: Callable) -> Callable:
+    """Add EXPERIMENTS and the options of their data; the command gets them as `given`, for `did.paper.plan.plan`."""
+
+    @functools.wraps(command)
+    def told(
+        experiments: tuple[str, ...], preset: str, edition: str, faces: str | None, root: Path | None, **more: Any
+    ) -> Any:
+        data_root = None if root is None else str(root)
+        given = {"names": experiments, "preset": preset, "edition": edition, "faces": faces, "data_root": data_root}
+        return command(given, **more)
+
+    for option in (
+        click.option(
+            "--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/."
+        ),
+        click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'."),
+        click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
+        click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper."),
+        click.argument("experiments", nargs=-1, required=True),
+        _plugin,
+    ):
+        told = option(told)
+    return told
+
+
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Print each warning as one line without a place in the code."""
@@ -173,9 +198,7 @@ def _show_missing(source: Any) -> None:
 @click.option("--frames", default=32, show_default=True, help="Evenly spaced frames of a video.")
 @click.option("--size", default=224, show_default=True, help="Side of the crops in pixels.")
 @click.option("--margin", default=0.3, show_default=True, help="Rim: the crop is 1 + margin times as high as the face.")
-@click.option(
-    "--face", default="largest", show_default=True, help="Face of a frame: largest, or track, the last frame's nearest."
-)
+@click.option("--face", help="Face of a frame: largest (the default), or track, the last frame's nearest.")
 @click.option("--split", help="One split alone, as `did test` needs of another data set: train, val or test.")
 @click.option("--workers", type=int, help="Processes; by default one a core.")
 @click.option(
@@ -187,7 +210,7 @@ def prepare(
     frames: int,
     size: int,
     margin: float,
-    face: str,
+    face: str | None,
     split: str | None,
     workers: int | None,
     cluster: str | None,
@@ -199,9 +222,8 @@ def prepare(
     with real/ and fake/<method>/, or deepfakebench:ROOT/NAME for a data set of DeepfakeBench's release. Without the
     licensed data a stand-in is written and prepared. Interrupted, the command goes on where it stopped.
     """
-    from did.data.prepare import GIVEN
     from did.data.prepare import prepare as prepare_faces
-    from did.sources import open_source, store_folder
+    from did.sources import face_of, open_source, store_folder
     from did.utils.files import writable
 
     if store and not (store / "store.json").is_file():
@@ -210,7 +232,7 @@ def prepare(
         opened = open_source(**given)
         click.echo(opened.banner)
         opened = opened if split is None else opened.part(split)
-        face = opened.face if opened.face == GIVEN else face
+        face = face_of(opened, face)
         place = store or store_folder(opened, frames, size, margin, face)
         done = prepare_faces(
             opened.index,
@@ -296,10 +318,7 @@ def train(
 @main.command("test")
 @_source_options
 @click.option("--run", "name", required=True, help="A finished run: the first digits of its name are enough.")
-def test_command(
-    given: dict[str, Any],
-    name: str,
-) -> None:
+def test_command(given: dict[str, Any], name: str) -> None:
     """Test a finished run on the test split of SOURCE, which it need not have been trained on.
 
     Cached: the same run and data return the finished evaluation. Nothing is chosen on SOURCE.
@@ -515,30 +534,21 @@ def runs() -> None:
 
 
 @runs.command("train")
-@_plugin
-@click.argument("experiments", nargs=-1, required=True)
-@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@_table_options
 @click.option("--seeds", help="Such as 0,1,2; by default those of each experiment.")
 @click.option(
     "--jobs", default="auto", show_default=True, help="Runs at a time: a number, or auto for the cores or GPUs."
 )
 @click.option("--cluster", help="A Dask scheduler, tcp://host:port, whose workers train; needs crossdf[cluster].")
 @click.option("--slice", "share", help="Only a part of the plan, such as 3/16, for a batch system's array.")
-@click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
-@click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
-@click.option("--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/.")
 @click.option("--kept", is_flag=True, help="Leave out the runs that results/runs/ keeps already.")
 @click.option("--dry", is_flag=True, help="Print the plan and train nothing.")
 def train_plan(
-    experiments: tuple[str, ...],
-    preset: str,
+    given: dict[str, Any],
     seeds: str | None,
     jobs: str,
     cluster: str | None,
     share: str | None,
-    edition: str,
-    faces: str | None,
-    root: Path | None,
     kept: bool,
     dry: bool,
 ) -> None:
@@ -553,7 +563,7 @@ def train_plan(
         raise DidError(f"--jobs takes a number from 1 up, or auto, not {jobs!r}")
     if cluster and jobs != "auto":
         raise DidError("--cluster takes as many runs at a time as its workers have threads: leave out --jobs")
-    whole = of.plan(experiments, preset, seeds, edition, faces, None if root is None else str(root))
+    whole = of.plan(seeds=seeds, **given)
     whole = [job for job in whole if not (kept and job.kept())]
     mine = of.part(whole, share) if share else whole
     if dry:
@@ -589,17 +599,10 @@ def show(run: str) -> None:
 
 
 @runs.command("keep")
-@_plugin
-@click.argument("experiments", nargs=-1, required=True)
-@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
-@click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
-@click.option("--faces", help="The portraits that the stand-ins were made from, as in training.")
-@click.option("--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/.")
+@_table_options
 @click.option("--into", type=_Folder(path_type=Path), help="Folder; by default results/runs/ of the project.")
-def keep_command(
-    experiments: tuple[str, ...], preset: str, edition: str, faces: str | None, root: Path | None, into: Path | None
-) -> None:
-    """Keep the finished runs of EXPERIMENTS without their weights: records, histories and scores, a few kB each.
+def keep_command(given: dict[str, Any], into: Path | None) -> None:
+    """Keep the finished runs of EXPERIMENTS without their weights: records, histories and scores, some 30 kB each.
 
     Their tables can then be made again from the scores alone, with other intervals or further rows.
     """
@@ -609,7 +612,7 @@ def keep_command(
     from did.paper.kept import RUNS, keep
     from did.paper.records import folder
 
-    jobs = plan.plan(experiments, preset, edition=edition, faces=faces, data_root=str(root) if root else None)
+    jobs = plan.plan(**given)
     place = into or folder() / RUNS
     bar = tqdm(jobs, desc="keep", unit="run", disable=None)  # None: only at a terminal
     kept = [keep(run, place) for job in bar if (run := job.finished()) is not None]
@@ -617,15 +620,8 @@ def keep_command(
 
 
 @runs.command("replay")
-@_plugin
-@click.argument("experiments", nargs=-1, required=True)
-@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
-@click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in.")
-@click.option("--faces", help="The portraits that the stand-ins were made from, as in training.")
-@click.option("--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/.")
-def replay_command(
-    experiments: tuple[str, ...], preset: str, edition: str, faces: str | None, root: Path | None
-) -> None:
+@_table_options
+def replay_command(given: dict[str, Any]) -> None:
     """Try whether today's code still gives the numbers of the finished runs of EXPERIMENTS, one run a row.
 
     Their first iterations are trained and some faces scored anew. A run that passes is marked with today's code, which
@@ -634,9 +630,7 @@ def replay_command(
     from did.paper import plan
     from did.paper.replay import replay
 
-    jobs = plan.firsts(
-        plan.plan(experiments, preset, edition=edition, faces=faces, data_root=str(root) if root else None)
-    )
+    jobs = plan.firsts(plan.plan(**given))
     missing = 0
     for job in jobs:
         run = job.finished()
@@ -646,7 +640,7 @@ def replay_command(
             worst = replay(run, job.source(job.settings.source), progress=False)
             click.echo(f"{run.folder.name} {job.task}: the same, to {worst:.1g}")
     if missing:
-        click.echo(f"{missing} of {len(jobs)} are not trained: `did runs train {' '.join(experiments)}` makes them")
+        click.echo(f"{missing} of {len(jobs)} are not trained: `did runs train {' '.join(given['names'])}` makes them")
 
 
 @runs.command()

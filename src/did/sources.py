@@ -242,10 +242,18 @@ def _release(
 ) -> Source:
     index = deepfakebench.index(root, listed, strict, compression, methods, allow_missing)
     title = f"{listed} ({compression})" if compression else listed
-    if methods and set(methods) != set(deepfakebench.KNOWN.get(name, ("", ()))[1]):
-        title += f", {' and '.join(methods)} alone"
-    label = f"{title}, frames of {deepfakebench.TITLE}"
+    usual = deepfakebench.KNOWN[name][1] if name in deepfakebench.KNOWN else ()
+    label = f"{title}{_alone(methods, usual)}, frames of {deepfakebench.TITLE}"
     return Source(name, "licensed", root, label, index, counts=index.attrs["counts"], face=GIVEN)
+
+
+def _alone(methods: Collection[str] | None, usual: Collection[str] = ()) -> str:
+    """Return what a label says of the methods that are taken; nothing if they are all or the usual ones."""
+    return f", {' and '.join(methods)} alone" if methods and set(methods) != set(usual) else ""
+
+
+def _in(folder: Path, name: str) -> Path:
+    return folder if deepfakebench.is_release(folder) else folder / name
 
 
 def within(data_root: str | Path | None, name: str, edition: str = "auto") -> Path | None:
@@ -258,8 +266,7 @@ def within(data_root: str | Path | None, name: str, edition: str = "auto") -> Pa
     """
     if data_root is None or edition == "stand-in":
         return None
-    root = given_path(data_root, "data_root")
-    return root if deepfakebench.is_release(root) else root / name
+    return _in(given_path(data_root, "data_root"), name)
 
 
 def _data_set(
@@ -281,7 +288,7 @@ def _data_set(
         options["allow_missing"] = allow_missing
     if methods:
         options["methods"] = tuple(methods)
-        title += f", {' and '.join(methods)} alone"
+        title += _alone(methods)
     root = None if edition == "stand-in" else _find(layout, edition if size else "licensed", data_root)
     if root is not None and not (root / MARK).is_file():
         if faces is not None:
@@ -355,7 +362,7 @@ def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | Non
             raise DidError(
                 f"DID_DATA names {base}, which is not a folder: name the one that holds {name}/, or unset it"
             )
-        places.insert(0, within(base, name) or base)
+        places.insert(0, _in(base, name))
     for place in places:
         if place.is_dir():
             return place
@@ -387,6 +394,21 @@ def store_folder(source: Source, frames: int, size: int, margin: float, face: st
     what = hashlib.sha256(os.fsencode(what)).hexdigest()[:8]
     choice = "" if face == CHOICES[0] else f"-{face}"
     return home() / "data" / "faces" / f"{source.name}-{what}-{frames}x{size}-m{margin:g}{choice}"
+
+
+def face_of(source: Source, asked: str | None) -> str:
+    """Return which face of a frame is cut out: the one that is asked for, or by default the source's own.
+
+    Raises:
+        DidError: If one is asked for that the source does not have: its frames show one face each, or they do not.
+    """
+    if asked is None or asked == source.face:
+        return source.face
+    if source.face == GIVEN:
+        raise DidError(f"the frames of {source.label} show one face each, which is cut out already: leave out the face")
+    if asked == GIVEN:
+        raise DidError(f"face is {asked!r}, but the frames of {source.label} are whole pictures: take largest or track")
+    return asked
 
 
 def face_store(source: Source, settings: Settings, progress: bool = True) -> FaceStore:

@@ -24,7 +24,6 @@ def place(tiny_run, tiny_source, tmp_path, monkeypatch):
     monkeypatch.setenv("DID_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     keep(alone(tiny_run, tmp_path / "copies"), tmp_path / "results" / "runs")
-    module._read.cache_clear()
     return tmp_path / "results" / "runs"
 
 
@@ -78,7 +77,6 @@ def test_what_it_has_not_is_one_sentence(tiny_run, place):
     with pytest.raises(DidError, match="the frames .* cannot be read"):
         _ = found.scores
     file.write_text("{}")
-    module._read.cache_clear()
     with pytest.raises(DidError, match="the kept run .* cannot be read .*: get it anew"):
         Kept.read(file)
 

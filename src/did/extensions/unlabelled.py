@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 
 from did.errors import DidError, nearest
@@ -79,6 +76,11 @@ class UnlabelledTask(DIDTask):
         Raises:
             DidError: If `residual` is asked for and a fake has no real frame of its target, or there are too few fakes.
         """
+        # Here, because every command that names a task loads this module.
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import PCA
+        from sklearn.metrics import normalized_mutual_info_score
+
         fakes = np.flatnonzero(np.asarray(train.labels) == 1)
         if len(fakes) < 2 * self.clusters:
             raise DidError(f"{len(fakes)} fakes are too few for {self.clusters} groups: lower the option clusters")

@@ -278,13 +278,18 @@ def conduct(
         raise DidError(
             f"{len(editions)} editions in one table ({which}): name all licensed data, or add edition=stand-in"
         )
-    if kept:
-        chosen = [each for row in chosen if (each := _if_kept(row, preset, numbers, sources[what.train], sources))]
-    runs = {
-        row.name: [_run(row, preset, seed, sources[what.train], kept, progress) for seed in seeds_of(row, numbers)]
-        for row in chosen
-        if row.task
-    }
+    train = sources[what.train]
+    runs: dict[str, list[Run]] = {}
+    for row in chosen:
+        if row.task:
+            given = [(row.settings(preset, seed, what.train), row.task, row.options_at(preset))
+                     for seed in seeds_of(row, numbers)]  # fmt: skip
+            if not kept:
+                runs[row.name] = [run(train, s, task, options=options, progress=progress) for s, task, options in given]
+            elif found := _all_kept([find(*one, train.label) for one in given], sources):
+                runs[row.name] = found
+    # Without runs here, a row shows its published numbers alone.
+    chosen = [row for row in chosen if row.name in runs or row.paper]
     scored = {(row, source): [_scores(each, sources[source], progress) for each in of]
               for row, of in runs.items() for source in {source for source, _ in what.tests.values()}}  # fmt: skip
     table = _table(what, chosen, runs, scored)
@@ -298,22 +303,10 @@ def conduct(
     return outcome
 
 
-def _run(row: Row, preset: str, seed: int, source: Source, kept: bool, progress: bool) -> Run:
-    settings, options = row.settings(preset, seed, source.name), row.options_at(preset)
-    if kept and (found := find(settings, str(row.task), options, source.label)) is not None:
-        return found
-    return run(source, settings, str(row.task), options=options, progress=progress)
-
-
-def _if_kept(row: Row, preset: str, seeds: Sequence[int], train: Source, tests: Iterable[str]) -> Row | None:
-    """Return the row if all of its runs are kept; else with its published numbers alone, or None without any."""
-    if row.task is None:
-        return row
-    found = [find(row.settings(preset, seed, train.name), row.task, row.options_at(preset), train.label)
-             for seed in seeds_of(row, seeds)]  # fmt: skip
-    if all(each is not None and set(tests) <= set(each.tests) for each in found):
-        return row
-    return dataclasses.replace(row, task=None) if row.paper else None
+def _all_kept(found: Sequence[Kept | None], tests: Iterable[str]) -> list[Run]:
+    """Return a row's kept runs if all are there and were tested on all; else none."""
+    there = [each for each in found if each is not None and set(tests) <= set(each.tests)]
+    return list(there) if len(there) == len(found) else []
 
 
 def _scores(of: Run, source: Source, progress: bool) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Finished runs that are part of the repository: record, history and scores, without the weights.
 
-A table can be made from them again, in seconds and with no data: with other intervals, another rule, another pair of
-rows, or beside runs that were trained elsewhere since. In `results/runs/` are ::
+A table can be made from them again without training: with other intervals, another rule, another pair of rows, or
+beside runs that were trained elsewhere since. In `results/runs/` are ::
 
     <key>.json                 the run's record and history, and for each test its record and one score per frame, as
                                little-endian 32-bit floats in base64
@@ -9,7 +9,7 @@ rows, or beside runs that were trained elsewhere since. In `results/runs/` are :
 
 The key is the run's name (`did.training.runs.run_name`) with the label of its data in place of the crops' checksum: the
 crops of two machines differ in single pixels, since their decoders and detectors round otherwise, and so do the names
-of the runs on them. A record names the commits and machines of its runs.
+of the runs on them. A table's record names the commits of its runs, and the file of each run its machine.
 """
 
 import base64
@@ -42,9 +42,11 @@ class Kept(Run):
 
     Attributes:
         file: that `keep` wrote.
+        content: what it holds: the run's record, its history, and its tests by source.
     """
 
     file: Path = Path()
+    content: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, file: Path) -> "Kept":
@@ -53,22 +55,28 @@ class Kept(Run):
         Raises:
             DidError: If it cannot be read.
         """
-        return cls(Path(_read(file)["run"]["run"]), file)
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if not {"run", "history", "tests"} <= set(found):
+                raise ValueError("parts are missing")
+        except (OSError, ValueError, TypeError) as error:
+            raise DidError(f"the kept run {file} cannot be read ({error}): get it anew") from error
+        return cls(Path(found["run"]["run"]), file, found)
 
     @property
     def record(self) -> dict[str, Any]:
         """The record as its training wrote it, with the code that the run was last replayed with."""
-        return _read(self.file)["run"]
+        return self.content["run"]
 
     @property
     def history(self) -> pd.DataFrame:
         """One row per logged iteration, as `Run.history`."""
-        return records.of_columns(_read(self.file)["history"])
+        return records.of_columns(self.content["history"])
 
     @property
     def tests(self) -> list[str]:
         """Names of the sources whose scores are here."""
-        return list(_read(self.file)["tests"])
+        return list(self.content["tests"])
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -81,9 +89,9 @@ class Kept(Run):
         Raises:
             DidError: If the run was not tested on it.
         """
-        if source not in _read(self.file)["tests"]:
+        if source not in self.content["tests"]:
             raise DidError(f"the kept run {self.folder} was not tested on {source}: train it with `did runs train`")
-        test = _read(self.file)["tests"][source]
+        test = self.content["tests"][source]
         frames, scores = _frames(self.file.parent / test["frames"]), base64.b64decode(test["scores"])
         if len(scores) != 4 * len(frames):
             raise DidError(f"the kept run {self.folder} has other frames than {test['frames']}: get both anew")
@@ -158,14 +166,3 @@ def _frames(file: Path) -> pd.DataFrame:
         return read_csv(file, text=_TEXT)
     except (OSError, ValueError, EOFError) as error:
         raise DidError(f"the frames {file} of kept runs cannot be read ({error}): get them anew") from error
-
-
-@functools.lru_cache(maxsize=512)
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not {"run", "history", "tests"} <= set(found):
-            raise ValueError("parts are missing")
-    except (OSError, ValueError, TypeError) as error:
-        raise DidError(f"the kept run {file} cannot be read ({error}): get it anew") from error
-    return found

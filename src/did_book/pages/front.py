@@ -85,18 +85,20 @@ def figure(entry: Record) -> Plot:
     return Plot(plot, data[["row", "test", "ours", "low", "high", "seeds"]], f"AUC per frame: {said}.")
 
 
+def _label(entry: Record) -> str:
+    return f"*{kind(entry)}, preset {entry['preset']}: not a reproduction of the paper's numbers.*"
+
+
 def result(root: Path) -> str:
     """Return what the book's first page includes: the sentences, the figure and the first answers."""
     entry, entries = record(root), load(root / "results")
     picture = f"```{{image}} {Path(FIGURE).relative_to('book')}\n:alt: {figure(entry).alt}\n:width: 100%\n```"
-    label = f"*{kind(entry)}, preset {entry['preset']}: not a reproduction of the paper's numbers.*"
-    return f"{sentences(entry)}\n\n{picture}\n\n{label}\n\n{answers(entries, 'executed/', QUESTIONS)}"
+    return f"{sentences(entry)}\n\n{picture}\n\n{_label(entry)}\n\n{answers(entries, 'executed/', QUESTIONS)}"
 
 
 def block(entry: Record) -> str:
     """Return what README.md has between its marks: the sentences and the figure with its alternative text."""
-    label = f"*{kind(entry)}, preset {entry['preset']}: not a reproduction of the paper's numbers.*"
-    return f"{_MARKS[0]}\n{sentences(entry)}\n\n![{figure(entry).alt}]({FIGURE})\n\n{label}\n{_MARKS[1]}"
+    return f"{_MARKS[0]}\n{sentences(entry)}\n\n![{figure(entry).alt}]({FIGURE})\n\n{_label(entry)}\n{_MARKS[1]}"
 
 
 def written(readme: str) -> str:
