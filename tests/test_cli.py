@@ -55,6 +55,17 @@ def test_prepare_says_what_it_did_and_where(standin, project):
     assert {file: file.stat().st_mtime_ns for file in store.rglob("*")} == before
 
 
+def test_prepare_takes_one_split_alone_and_no_face_that_the_source_has_not(standin, tmp_path):
+    options = ("--root", standin, "--frames", 1, "--size", 64, "--store", tmp_path / "s")
+    code, _, err = did("prepare", "ffpp", *options, "--split", "test")
+    assert code == 0, err
+    assert set(open_store(tmp_path / "s").manifest["split"]) == {"test"}
+    code, _, err = did("prepare", "ffpp", *options, "--split", "holdout")
+    assert code == 1 and "has no split 'holdout'; it has train, val, test" in err
+    code, _, err = did("prepare", "ffpp", *options, "--face", "given")
+    assert code == 1 and "are whole pictures: take largest or track" in err
+
+
 def test_prepare_counts_what_it_set_aside(standin, tmp_path):
     root = Path(shutil.copytree(standin, tmp_path / "copy"))
     next(root.rglob("Deepfakes/c23/videos/*.mp4")).write_bytes(b"")

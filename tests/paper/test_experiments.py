@@ -748,3 +748,21 @@ def test_licensed_data_is_never_answered_by_a_record_of_stand_ins(committed, mon
         with pytest.raises(DidError, match="opened"):
             conduct("table1_intra_cross", "laptop", edition, fresh=False)
     assert conduct("table1_intra_cross", "laptop", "stand-in", fresh=False).runs == {}
+
+
+def test_a_row_without_all_of_its_kept_runs_shows_its_published_numbers_alone(first_table, tmp_path, monkeypatch):
+    outcome, _ = first_table
+    for name, of in outcome.runs.items():
+        copies = [runs.Run(shutil.copytree(one.folder, tmp_path / "copies" / name / one.folder.name)) for one in of]
+        if name == "F3-Net":  # never tested on Celeb-DF
+            shutil.rmtree(next(copies[0].folder.glob("on-cdf2-*")))
+        if name not in ("DID", "(k+1)-way CE"):
+            keep(copies[0], tmp_path / "runs")
+    monkeypatch.setattr(records, "places", lambda: [tmp_path])
+    monkeypatch.setattr(conduct_module, "run", lambda *_, **__: pytest.fail("trained"))
+    again = conduct("table1_intra_cross", "smoke", kept=True, progress=False)
+    assert set(again.runs) == {"BCE", "Xception"}
+    table = again.table.set_index(["row", "test"])
+    assert not table.run_here.loc[["F3-Net", "DID"]].any()
+    assert table.paper["F3-Net", "CDF2"].max() == 0.651 and "(k+1)-way CE" not in set(again.table.row)
+    assert set(again.record["setup"]) == {"BCE", "Xception"}
