@@ -312,7 +312,7 @@ def test_which_face_is_cut_out_is_asked_of_the_source(project, licensed):
     cut = dataclasses.replace(source, face="given")
     assert [face_of(source, asked) for asked in (None, "largest", "track")] == ["largest", "largest", "track"]
     assert [face_of(cut, asked) for asked in (None, "given")] == ["given", "given"]
-    with pytest.raises(DidError, match="show one face each, which is cut out already: leave out the face"):
+    with pytest.raises(DidError, match="show one face each, which is cut out already: leave the choice of a face out"):
         face_of(cut, "track")
     with pytest.raises(DidError, match="are whole pictures: take largest or track"):
         face_of(source, "given")

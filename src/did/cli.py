@@ -391,7 +391,9 @@ def _scores(name: str) -> tuple[Any, list[str]]:
     "--overlay", type=click.Path(path_type=Path), help="Folder for pictures and videos with box, score, M_df."
 )
 @click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write one self-contained page.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a table, a row per face of a frame.")
+@click.option(
+    "--csv", "csv_file", type=click.Path(path_type=Path), help="Write a table with one row per face and frame."
+)
 @click.option("--seconds", default=120.0, show_default=True, help="That decoding may take for a frame.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def predict(

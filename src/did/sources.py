@@ -405,7 +405,9 @@ def face_of(source: Source, asked: str | None) -> str:
     if asked is None or asked == source.face:
         return source.face
     if source.face == GIVEN:
-        raise DidError(f"the frames of {source.label} show one face each, which is cut out already: leave out the face")
+        raise DidError(
+            f"the frames of {source.label} show one face each, which is cut out already: leave the choice of a face out"
+        )
     if asked == GIVEN:
         raise DidError(f"face is {asked!r}, but the frames of {source.label} are whole pictures: take largest or track")
     return asked
@@ -427,7 +429,7 @@ def face_store(source: Source, settings: Settings, progress: bool = True) -> Fac
 
 
 def for_testing(source: Source, settings: Settings) -> Source:
-    """Return what a test needs of a source: its test split, or all of it where the crops of all are there already.
+    """Return the part of a source that a test needs: its test split, or the whole if all of its crops are finished.
 
     Raises:
         DidError: If it has no test split.

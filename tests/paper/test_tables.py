@@ -727,5 +727,5 @@ def test_who_wins_is_said_of_every_reading_with_a_t():
         "Where T works it wins: under default the features have not become independent.",
     ]
     dead = verdicts.players(state.assign(estimate=[-1.386, -1.4, -1.38, float("nan")]))
-    assert dead[0] == "T sees nothing under 3 of 3 readings: literal, default, pooled."
+    assert dead[0] == "T sees nothing under 3 of 3 readings: literal; default; pooled."
     assert dead[-1].startswith("So nobody has won: T has not learnt, or has collapsed")

@@ -10,9 +10,10 @@ sets, frames in which a face is cut out, their landmarks, and a list of them::
 
 Data sets of one compression lack that level. No face is looked for: see `did.data.given`.
 
-Its lists give a few data sets one validation and test set, and Celeb-DF training videos of people who are in the test,
-too. Here nobody is in two splits: the test keeps its videos, and validation, then training, those without anybody of
-the splits before. Where this leaves train or val without a class, the table holds the test alone.
+For some data sets its lists use one set of videos for both validation and test, and Celeb-DF's training videos show
+people who are in the test, too. Here nobody is in two splits: the test split keeps all of its videos, and validation
+and then training keep those that show nobody from the splits before them. If this leaves train or val without a class,
+the table contains the test split alone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ KNOWN: dict[str, tuple[str, tuple[str, ...]]] = {
     ffpp.NAME: ("FaceForensics++", ffpp.METHODS),
     cdf2.NAME: ("Celeb-DF-v2", cdf2.METHODS),
 }
-#: Its labels that do not say in words which method they are; the rest is read by `_method`.
+#: Its labels that are abbreviations; `_method` reads the others.
 METHODS = {
     "FF-DF": "Deepfakes",
     "FF-F2F": "Face2Face",
@@ -49,7 +50,7 @@ METHODS = {
 }
 LISTS = ("dataset_json", "preprocessing/dataset_json")
 _PLACES = ("", "datasets", "datasets/rgb", "rgb")
-#: In this order a person is given to the first split that has them.
+#: A person belongs to the first of these splits that shows them.
 _ORDER = ("test", "val", "train")
 
 

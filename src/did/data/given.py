@@ -1,6 +1,6 @@
 """Pictures of one face each, which somebody has cut out already: no face is looked for.
 
-Where the landmarks come with them they lie beside the frames, as releases of preprocessed data have them::
+If landmarks come with them, they lie beside the frames, as in releases of preprocessed data::
 
     .../frames/<video>/000.png
     .../landmarks/<video>/000.npy     81 or 68 points (x, y) in dlib's order, or MTCNN's five, in pixels of the picture

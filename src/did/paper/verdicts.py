@@ -188,12 +188,12 @@ def players(state: pd.DataFrame) -> list[str]:
     """
     with_t = state[state["estimate"].notna()]
     groups = {words: list(part.index) for words, part in with_t.groupby(with_t["estimate"].map(_sees), sort=False)}
-    said = [f"T {words} under {len(names)} of {len(with_t)} readings: {', '.join(names)}."
+    said = [f"T {words} under {len(names)} of {len(with_t)} readings: {'; '.join(names)}."
             for words, names in groups.items()]  # fmt: skip
     share = with_t["gradient from T"] / with_t["gradient from C"]
     said.append(f"T's gradient at G is at most {100 * share.max():.2g}% of C's, under {share.idxmax()}.")
     if won := groups.get("tells nearly every pair"):
-        said.append(f"Where T works it wins: under {', '.join(won)} the features have not become independent.")
+        said.append(f"Where T works it wins: under {'; '.join(won)} the features have not become independent.")
     elif "tells some pairs" not in groups:
         said.append("So nobody has won: T has not learnt, or has collapsed, and the features had nothing to resist.")
     return said
