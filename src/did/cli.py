@@ -65,7 +65,7 @@ def main() -> None:
     """Run the executable companion to CrossDF: data, training and results.
 
     \b
-    In any folder: compare, data, export, ledger, power, predict, prepare, runs, test, train.
+    In any folder: compare, data, export, ledger, power, predict, prepare, pull, push, runs, test, train.
     In a checkout of the project only: book.
 
     What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
@@ -505,6 +505,44 @@ def export(run: str, folder: Path, onnx: bool) -> None:
     place = export_detector(Detector.load(run), folder, onnx)
     for file in sorted(place.iterdir()):
         click.echo(f"{file.stat().st_size:>12,} {file}")
+
+
+@main.command()
+@_plugin
+@click.argument("run")
+@click.argument("repo")
+@click.option("--licence", required=True, help="Terms of the weights, such as mit or 'FaceForensics terms of use'.")
+@click.option("--private", is_flag=True, help="Show a new repository to its owner alone.")
+@click.option("--onnx", is_flag=True, help="Share detector.onnx too; needs crossdf[onnx].")
+def push(run: str, repo: str, licence: str, private: bool, onnx: bool) -> None:
+    """Share the detector of RUN on the Hugging Face Hub as REPO, which is OWNER/NAME.
+
+    With it goes a page that says what it was trained on, how well it does and what it must not be used for, and the
+    backbone's weights for timm. RUN is as for `did predict`. Log in first, with `hf auth login`.
+
+    The licence is yours to name: the terms of the training data bound those of the weights, or forbid to share them.
+    """
+    from did.predict import Detector, hub
+
+    click.echo(f"Written: {hub.push(Detector.load(run), repo, licence, private, onnx)}")
+
+
+@main.command()
+@_plugin
+@click.argument("repo")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--revision", help="A commit, branch or tag; the newest by default.")
+def pull(repo: str, folder: Path, revision: str | None) -> None:
+    """Download the detector REPO, which is OWNER/NAME, from the Hugging Face Hub into FOLDER.
+
+    `did predict --detector FOLDER` takes it.
+    """
+    from did.predict import Detector, hub, report
+    from did.utils.files import writable
+
+    writable(folder)
+    for text in report.about(Detector.load(hub.pull(repo, folder, revision))):
+        click.echo(text)
 
 
 @data.command()

@@ -18,6 +18,7 @@ from did.task import Wants
 from did.training.runs import task_of
 from did.utils import checkpoints
 from did.utils.files import sha256
+from did.utils.words import first_line
 
 CARD, WEIGHTS, GRAPH = "detector.json", "detector.safetensors", "detector.onnx"
 #: Of the folder; a later did may read older ones.
@@ -88,6 +89,5 @@ def _read(file: Path) -> dict[str, Any]:
                 float(card["calibration"][level][key])
         card["weights"]["sha256"].lower()
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise DidError(f"{file} cannot be read ({reason}): {_MEND}") from error
+        raise DidError(f"{file} cannot be read ({first_line(error)}): {_MEND}") from error
     return card

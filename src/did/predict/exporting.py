@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from did.predict.detector import Detector
 from did.task import task_named
 from did.utils import checkpoints
 from did.utils.files import write_atomically, writing
+from did.utils.words import first_line
 
 #: What ONNX Runtime's scores may differ by from PyTorch's.
 TOLERANCE = 1e-4
@@ -41,8 +44,7 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
             sees several crops; a graph that cannot be written as ONNX or gives other scores.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).is_file())):
-        raise DidError(f"{folder} is not empty and holds no exported detector: give a new folder")
+    check_folder(folder)
     if onnx:
         check_onnx()
         task = detector.about["task"]
@@ -50,12 +52,35 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
             raise DidError(f"the task {task} sees more than one crop of a face, which no ONNX graph is written for")
         if reason := task_named(task).no_graph:
             raise DidError(f"the task {task} cannot be written as ONNX: {reason}")
-    # Written in a folder inside, then moved out: an export that fails leaves the one before as it was.
+    with replacing(folder) as draft:
+        write(detector, draft, onnx)
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a detector may be written into a folder.
+
+    Raises:
+        DidError: If the folder contains something else.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).is_file())):
+        raise DidError(f"{folder} is not empty and holds no exported detector: give a new folder")
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Give a draft folder for an exported detector, which takes the place of the one in `folder` at the end.
+
+    If anything fails, the one before stays as it was.
+
+    Raises:
+        DidError: As `did.utils.files.writing`.
+    """
     draft = folder / f".{os.getpid()}.tmp"
     with writing(folder):
         draft.mkdir(parents=True)
         try:
-            _write(detector, draft, onnx)
+            yield draft
             (folder / CARD).unlink(missing_ok=True)  # Last to come and first to go: where it is, the rest is.
             (folder / GRAPH).unlink(missing_ok=True)
             for name in (WEIGHTS, GRAPH, CARD):
@@ -63,19 +88,15 @@ def export(detector: Detector, folder: str | Path, onnx: bool = False) -> Path:
                     os.replace(draft / name, folder / name)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return folder
 
 
-def _write(detector: Detector, folder: Path, onnx: bool) -> None:
+def write(detector: Detector, folder: Path, onnx: bool) -> None:
+    """Write the files of an exported detector into an empty folder; see `export`."""
     settings, about = detector.settings, detector.about
     checkpoints.save(folder / WEIGHTS, detector.module.state_dict(), {"run": about["run"], "task": about["task"]})
     if onnx:
         write_onnx(detector.module, settings.image_size, folder / GRAPH, detector.wants.channels)
     card.write(folder, about, settings, detector.wants)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def check_onnx() -> None:
@@ -113,17 +134,17 @@ def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> N
             )  # fmt: skip
         assert program is not None
     except Exception as error:  # The exporter raises what its many parts raise.
-        raise DidError(f"this detector cannot be written as ONNX ({_first_line(error)})") from error
+        raise DidError(f"this detector cannot be written as ONNX ({first_line(error)})") from error
     finally:
         logging.disable(logging.NOTSET)
 
-    def write(path: Path) -> None:
+    def save(path: Path) -> None:
         program.save(path, external_data=False)
         worst = max(difference(module, path, images) for images in trial_images(size, channels))
         if not worst <= TOLERANCE:
             raise DidError(f"the ONNX graph gives other scores than PyTorch, by up to {worst:.2g}; it is not written")
 
-    write_atomically(file, write)
+    write_atomically(file, save)
 
 
 def difference(module: nn.Module, file: Path, images: Tensor) -> float:
@@ -139,7 +160,7 @@ def difference(module: nn.Module, file: Path, images: Tensor) -> float:
         (theirs,) = session.run(None, {"images": images.numpy()})
     except Exception as error:  # Of its many kinds, none has a base of its own.
         raise DidError(
-            f"the ONNX graph does not run on {len(images)} images ({_first_line(error)}); it is not written"
+            f"the ONNX graph does not run on {len(images)} images ({first_line(error)}); it is not written"
         ) from error
     with torch.inference_mode():
         ours = module(images).numpy()

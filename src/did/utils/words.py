@@ -31,6 +31,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in encodable(text))
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what another library's error says, or its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def quoted(text: str) -> str:
     """Escape a text for Markdown or HTML so that it is shown literally, in one line.
 
