@@ -15,14 +15,14 @@ RESULTS = table1_intra_cross table2_diffusion table3_backbones fig4_alpha table4
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/nbval_sanitize.cfg
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/nbval_sanitize.cfg
 PAPERMILL = -p source "$(SOURCE)" -p preset "$(PRESET)" $(if $(FACES),-r faces "$(FACES)") $(ARGS) </dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-newest lint format notebooks results book book-student book-quick book-browser book-pdf bench lock clean
+.PHONY: help install train test test-all test-newest lint format notebooks notebooks-shown results book book-student book-quick book-student-quick book-browser book-pdf bench lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 	@echo "  variables: SOURCE=$(SOURCE) PRESET=$(PRESET) FACES=folder-of-portraits ARGS='-p name value' PYTHON=$(PYTHON)"
 
 # The stamp is written last: an interrupted installation is taken up again, never taken for done.
@@ -52,7 +52,7 @@ lint: $(STAMP) ## style and types
 # A file is tested by one process: nbval needs the cells of a notebook in their order. The processes fill the cores, so
 # that each computes with one thread: with more, the threads of one wait for those of the other.
 TESTS = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && DID_HOME=$$home OMP_NUM_THREADS=1 $(PY) -m pytest $(NBVAL) \
-        --numprocesses logical --maxprocesses 4 --dist loadfile tests notebooks
+        --numprocesses logical --maxprocesses 4 --dist loadfile tests
 
 test: lint ## style, types, the quick tests and the committed notebooks
 	@$(TESTS) -m "not slow and not browser"
@@ -69,8 +69,11 @@ format: $(STAMP) ## put code and notebooks into the project's style
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-notebooks: $(STAMP) ## execute the committed notebooks again, at preset smoke
+notebooks: $(STAMP) ## execute again the notebooks that the tests compare, at preset smoke
 	$(VENV)/bin/did book refresh
+
+notebooks-shown: $(STAMP) ## execute again the notebooks that people read, at preset laptop: half an hour on 2 cores
+	$(VENV)/bin/did book refresh --shown
 	$(PY) -m ruff format notebooks
 
 # A second build executes only the notebooks that have changed, or that stand on code that has.
@@ -83,8 +86,11 @@ book: $(STAMP) ## execute the notebooks at PRESET, build the book, check it; FRE
 book-student: $(STAMP) ## the book without solutions
 	$(BOOK) $(EXECUTE) --student
 
-book-quick: $(STAMP) ## the book from the committed notebooks, in a minute; its numbers mean nothing
+book-quick: $(STAMP) ## the book from the committed notebooks, with the numbers of their runs, in two minutes
 	$(BOOK) --committed
+
+book-student-quick: $(STAMP) ## the same without solutions
+	$(BOOK) --committed --student
 
 BROWSER = $(PY) -m pip install --quiet --constraint requirements.lock -e '.[browser]'
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+COMPARED = ROOT / "tests" / "notebooks"
 
 
 def project(folder: Path, notebook: str, last: str | None = None) -> Path:
@@ -27,8 +28,8 @@ def project(folder: Path, notebook: str, last: str | None = None) -> Path:
     shutil.copytree(ROOT / "src" / "did", folder / "src" / "did", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "notebooks").mkdir()
     for name in ("conftest.py", "nbval_sanitize.cfg"):
-        shutil.copy(ROOT / "notebooks" / name, folder / "notebooks")
-    content = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))
+        shutil.copy(COMPARED / name, folder / "notebooks")
+    content = json.loads((COMPARED / f"{notebook}.ipynb").read_text(encoding="utf-8"))
     code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
     if last is not None:
         (end,) = [number for number, cell in enumerate(code) if last in "".join(cell["source"])]

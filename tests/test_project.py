@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 import did
 from did.standin.layouts import LAYOUTS
 from did_book.build.check import listed
-from did_book.build.notebooks import chapters
+from did_book.build.notebooks import EXECUTED_WITH, chapters, parameters_of
 
 try:
     import tomllib
@@ -24,6 +24,7 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
+COMPARED = ROOT / "tests" / "notebooks"
 DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a folder may import only from those that stand before it.
@@ -194,9 +195,36 @@ def test_the_page_on_stand_ins_names_every_method_and_every_source():
             assert all(len(cell.strip()) > 7 for cell in row.groups()), row.group()
 
 
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cells_of(path: Path) -> list[str]:
+    """The code of a notebook's cells, without what papermill has added."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return ["".join(cell["source"]) for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_nbval_compares_is_what_people_read(path):
+    assert cells_of(COMPARED / path.name) == cells_of(path), "run `did book refresh` and `did book refresh --shown`"
+
+
+def test_nbval_compares_every_notebook_and_no_other():
+    assert [file.name for file in sorted(COMPARED.glob("*.ipynb"))] == [file.name for file in NOTEBOOKS]
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize(("folder", "preset"), [("notebooks", "laptop"), ("tests/notebooks", "smoke")])
+def test_people_read_numbers_at_laptop_and_the_tests_compare_those_at_smoke(folder, preset):
+    for path in sorted((ROOT / folder).glob("*.ipynb")):
+        given = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["parameters"]
+        assert given == parameters_of(path.stem, EXECUTED_WITH[folder]) and given["preset"] == preset, path
+
+
 def test_committed_notebooks_are_executed_and_clean():
     """nbval compares no cell that was never executed, so none may be left."""
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in [*NOTEBOOKS, *sorted(COMPARED.glob("*.ipynb"))]:
         text = path.read_text(encoding="utf-8")
         for number, cell in enumerate(json.loads(text)["cells"]):
             if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():

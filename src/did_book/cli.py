@@ -27,7 +27,7 @@ def book() -> None:
 @click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
 @click.option("--source", default="ffpp", show_default=True, help="Data set of the first chapters.")
 @click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
-@click.option("--committed", is_flag=True, help="From the committed notebooks, at preset smoke, executing none.")
+@click.option("--committed", is_flag=True, help="From the committed notebooks, executing none.")
 @click.option("--fresh", is_flag=True, help="Train every run of the tables, instead of showing committed records.")
 @click.option("--student", is_flag=True, help="Without solutions.")
 @click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
@@ -59,13 +59,19 @@ def pdf(file: Path) -> None:
 
 @book.command()
 @click.argument("notebooks", nargs=-1)
-def refresh(notebooks: tuple[str, ...]) -> None:
-    """Execute the committed NOTEBOOKS again (all by default), in place, at preset smoke."""
+@click.option("--shown", is_flag=True, help="Those that people read, at preset laptop.")
+def refresh(notebooks: tuple[str, ...], shown: bool) -> None:
+    """Execute the committed NOTEBOOKS again (all by default).
+
+    In tests/notebooks/ are their outputs at preset smoke, which the tests compare; with --shown those in notebooks/ are
+    executed, at preset laptop and with the tables' committed records.
+    """
     from did.utils.files import home, writable
+    from did_book.build.notebooks import COMPARED, SHOWN
     from did_book.build.notebooks import refresh as refresh_notebooks
 
-    writable(home() / "notebooks")
-    refresh_notebooks(home(), notebooks)
+    writable(home() / (SHOWN if shown else COMPARED))
+    refresh_notebooks(home(), notebooks, shown)
 
 
 @book.command()

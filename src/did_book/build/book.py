@@ -23,7 +23,7 @@ def build(
     Args:
         root: the project.
         given: parameters of the notebooks, such as preset and source.
-        committed: from the committed notebooks, at preset smoke, without executing any.
+        committed: from the committed notebooks, without executing any.
         student: without solutions, and without the notebooks to download, which hold them.
         repository: `owner/name` on GitHub: each chapter gets a button that opens its notebook on Binder.
 

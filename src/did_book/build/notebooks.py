@@ -31,6 +31,10 @@ from did_book.pages.rivals import rivals_page
 
 #: Where the table of contents and everybody's links expect the executed pages.
 EXECUTED = "book/executed"
+#: The committed notebooks: those that people read, and those whose outputs nbval compares.
+SHOWN, COMPARED = "notebooks", "tests/notebooks"
+#: The parameters that they are executed with; a notebook gets those that it has.
+EXECUTED_WITH: dict[str, dict[str, Any]] = {SHOWN: {"preset": "laptop", "fresh": False}, COMPARED: {"preset": "smoke"}}
 # What a page reads besides the package: the records that other pages, or `make bench`, have written.
 READS = {"paper_against_ours": "results/*.json", "speed": "benchmarks/results/*.json"}
 # Folders that no notebook's output comes from.
@@ -48,7 +52,7 @@ def chapters(root: Path) -> list[str]:
     names = [Path(file).name for file in files if file.startswith(f"{EXECUTED}/")]
     found = [name for name in names if name not in GENERATED]
     for name in found:
-        if not (root / "notebooks" / f"{name}.ipynb").is_file():
+        if not (root / SHOWN / f"{name}.ipynb").is_file():
             raise DidError(f"{TOC} names {EXECUTED}/{name}, but there is no notebooks/{name}.ipynb")
     return found
 
@@ -75,7 +79,7 @@ def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _source(root: Path, name: str) -> nbformat.NotebookNode:
-    return nbformat.read(root / "notebooks" / f"{name}.ipynb", 4)
+    return nbformat.read(root / SHOWN / f"{name}.ipynb", 4)
 
 
 def _own(nb: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -150,7 +154,7 @@ def _execute(root: Path, name: str, parameters: dict[str, Any]) -> None:
 
 
 def _papermill(root: Path, name: str, parameters: dict[str, Any], into: Path) -> nbformat.NotebookNode:
-    source = root / "notebooks" / f"{name}.ipynb"
+    source = root / SHOWN / f"{name}.ipynb"
     try:
         return papermill.execute_notebook(source, into, parameters, cwd=source.parent)
     except PapermillExecutionError as error:
@@ -167,26 +171,50 @@ def lean(nb: nbformat.NotebookNode) -> None:
         cell.metadata.pop("papermill", None)
 
 
-def refresh(root: Path, names: Sequence[str] = ()) -> None:
-    """Execute the committed notebooks again, in place, at preset smoke, in a project folder of their own.
+def refresh(root: Path, names: Sequence[str] = (), shown: bool = False) -> None:
+    """Execute the committed notebooks again: those whose outputs nbval compares, or those that people read.
+
+    The first ones, in `tests/notebooks/`, are at preset smoke, without text and pictures, and are executed in a project
+    folder of their own. The others, in `notebooks/`, are at preset laptop, from the committed records, and use what
+    this project's folder has. Nothing is written before all are executed, so that their commit is one without changes;
+    if one fails, those before it are written.
 
     Args:
+        root: the checkout.
         names: only these.
+        shown: those that people read.
 
     Raises:
         DidError: If there is no checkout, or one that cannot be written; an unknown name; a notebook that fails.
     """
-    ready(root, "notebooks")
-    known = sorted(file.stem for file in (root / "notebooks").glob("*.ipynb"))
+    folder = SHOWN if shown else COMPARED
+    ready(root, folder)
+    known = sorted(file.stem for file in (root / SHOWN).glob("*.ipynb"))
     for name in names:
         if name not in known:
             raise DidError(f"unknown notebook '{name}': {nearest(name, known)}")
-    with tempfile.TemporaryDirectory() as home, _set("DID_HOME", home):
-        for name in names or known:
-            file = root / "notebooks" / f"{name}.ipynb"
-            nb = _papermill(root, name, {"preset": "smoke"}, Path(home) / "executing.ipynb")
-            lean(nb)
-            write_atomically(file, lambda path, nb=nb: nbformat.write(nb, path))  # type: ignore[misc]
+    done = {}
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        if not shown:
+            stack.enter_context(_set("DID_HOME", place))
+        try:
+            for name in names or known:
+                nb = _papermill(root, name, parameters_of(name, EXECUTED_WITH[folder]), Path(place) / "executing.ipynb")
+                lean(nb)
+                done[name] = nb if shown else compared(nb)
+        finally:
+            for name, nb in done.items():
+                file = root / folder / f"{name}.ipynb"
+                write_atomically(file, lambda path, nb=nb: nbformat.write(nb, path))  # type: ignore[misc]
+
+
+def compared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return what nbval needs of an executed notebook: its code and outputs, without text and pictures."""
+    nb.cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    for output in (output for cell in nb.cells for output in cell.outputs):
+        for kind in [kind for kind in output.get("data", {}) if "image/" in kind or kind == "text/csv"]:
+            del output.data[kind]
+    return nb
 
 
 @contextlib.contextmanager
@@ -207,7 +235,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
     Args:
         root: the project.
         given: parameters, as for `execute`.
-        committed: of the notebooks as they are committed, at preset smoke, without executing any.
+        committed: of the notebooks as they are committed, without executing any.
         repository: `owner/name` on GitHub, for a button that opens the notebook on Binder.
 
     Raises:
@@ -217,7 +245,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
     problems = equations.gaps(equations.EQUATIONS, root)
     names, pages = chapters(root), {}
     for name in names:
-        file = root / "notebooks" / f"{name}.ipynb" if committed else _cached(root, name)
+        file = root / SHOWN / f"{name}.ipynb" if committed else _cached(root, name)
         if not file.is_file():
             problems.append(f"{name} has not been executed: `make book` does it")
             continue

@@ -177,18 +177,16 @@ def _table(text: str, heading: str) -> tuple[str, str]:
 
 
 def _under(text: str, data: str, file: str, heading: str) -> str:
-    """Return the line below a figure or table."""
-    badge, rest = f'<span class="did-badge">{STANDIN}</span> ', text
+    """Return the line below a figure or table: its badge, where it is from, which unfolds, and its data."""
+    badge, rest, link = "", text, ""
     if STANDIN in text:
-        rest = re.sub(rf"^{STANDIN}[,:]? *", "", text)
-    else:
-        badge = ""
-    link = ""
+        badge, rest = f'<span class="did-badge">{STANDIN}</span> ', re.sub(rf"^{STANDIN}[,:]? *", "", text)
     if data:
         inside = base64.b64encode(data.encode("utf-8", "backslashreplace")).decode()
         label = html.escape(f"data as CSV: {heading}", quote=True)
-        link = f' <a download="{file}" href="data:text/csv;base64,{inside}" aria-label="{label}">data as CSV</a>'
-    return f'<p class="did-stamp">{badge}{html.escape(plain(rest))}{link}</p>'
+        link = f'<a download="{file}" href="data:text/csv;base64,{inside}" aria-label="{label}">data as CSV</a>'
+    origin = f"<details><summary>where from</summary>{html.escape(plain(rest))}</details>"
+    return f'<div class="did-stamp">{badge}{origin}{link}</div>'
 
 
 def _notice(text: str) -> str:

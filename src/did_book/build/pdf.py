@@ -51,6 +51,8 @@ def write_pdf(root: Path, file: Path) -> int:
             tab.goto(page.as_uri(), wait_until="load")
             # MathJax, where there is any, answers when it is done.
             tab.evaluate("() => window.MathJax?.startup?.promise")
+            # Paper does not unfold.
+            tab.evaluate("() => document.querySelectorAll('.did-stamp details').forEach(stamp => stamp.open = true)")
             printed = PdfReader(io.BytesIO(tab.pdf(format="A4", scale=0.75, margin={"top": "15mm", "bottom": "15mm"})))
             start = len(writer.pages)
             writer.append(printed, import_outline=False)
