@@ -30,7 +30,7 @@ def book() -> None:
 @click.option("--committed", is_flag=True, help="From the committed notebooks, executing none.")
 @click.option("--fresh", is_flag=True, help="Train every run of the tables, instead of showing committed records.")
 @click.option("--student", is_flag=True, help="Without solutions.")
-@click.option("--repository", default="", help="OWNER/NAME on GitHub: a button on each chapter opens it on Binder.")
+@click.option("--repository", default="", help="OWNER/NAME on GitHub: buttons on each chapter open it elsewhere.")
 def build(
     preset: str, source: str, faces: str | None, committed: bool, fresh: bool, student: bool, repository: str
 ) -> None:

@@ -25,7 +25,7 @@ def build(
         given: parameters of the notebooks, such as preset and source.
         committed: from the committed notebooks, without executing any.
         student: without solutions, and without the notebooks to download, which hold them.
-        repository: `owner/name` on GitHub: each chapter gets a button that opens its notebook on Binder.
+        repository: `owner/name` on GitHub: each chapter gets buttons that open its notebook on Binder and Colab.
 
     Returns:
         The folder with the HTML.

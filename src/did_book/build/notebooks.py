@@ -236,7 +236,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
         root: the project.
         given: parameters, as for `execute`.
         committed: of the notebooks as they are committed, without executing any.
-        repository: `owner/name` on GitHub, for a button that opens the notebook on Binder.
+        repository: `owner/name` on GitHub, for buttons that open the notebook on Binder and Colab.
 
     Raises:
         DidError: If there is a notebook that is missing, stale, unfinished or failed, or a figure without words or

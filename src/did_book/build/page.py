@@ -88,7 +88,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
     Args:
         nb: executed, with no `problems`.
         name: of the notebook; names the files to download.
-        repository: `owner/name` on GitHub: a button opens the notebook on Binder, at this commit.
+        repository: `owner/name` on GitHub: buttons open the notebook on Binder and Colab, at this commit.
     """
     nb = copy.deepcopy(nb)
     # What was in bold ends in a full stop, or the credit after it would run on.
@@ -195,10 +195,18 @@ def _notice(text: str) -> str:
 
 
 def _launch(repository: str, name: str) -> str:
-    """Return a button that opens the notebook on Binder, in the environment that `.binder/` locks."""
-    at = commit().removesuffix("+changes")
-    url = f"https://mybinder.org/v2/gh/{quote(repository)}/{at}?labpath=notebooks%2F{name}.ipynb"
-    return f"```{{button-link}} {url}\n:color: primary\n:outline:\nOpen this notebook on Binder\n```"
+    """Return buttons that open the notebook on Binder, in the environment that `.binder/` locks, and on Colab."""
+    at, project = commit().removesuffix("+changes"), quote(repository)
+    places = {
+        "Binder": f"https://mybinder.org/v2/gh/{project}/{at}?labpath=notebooks%2F{name}.ipynb",
+        "Colab": f"https://colab.research.google.com/github/{project}/blob/{at}/notebooks/{name}.ipynb",
+    }
+    buttons = [
+        f"```{{button-link}} {url}\n:color: primary\n:outline:\nOpen this notebook on {place}\n```"
+        for place, url in places.items()
+    ]
+    install = f"On Colab, first run `!pip install 'crossdf[book] @ git+https://github.com/{project}@{at}'`."
+    return "\n\n".join([*buttons, install])
 
 
 def _forget(nb: NotebookNode) -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,12 +172,14 @@ def test_a_page_keeps_nothing_of_how_it_was_executed():
     assert "papermill" in of.metadata, "the notebook itself was changed"
 
 
-def test_a_button_to_binder_only_with_a_repository():
+def test_buttons_to_binder_and_colab_only_with_a_repository():
     of = notebook(cell(table()))
     assert "binder" not in nbformat.writes(page.finish(of, "start"))
     button = page.finish(of, "start", "someone/did").cells[2].source
     assert "https://mybinder.org/v2/gh/someone/did/" in button
     assert "labpath=notebooks%2Fstart.ipynb" in button
+    assert re.search(r"https://colab\.research\.google\.com/github/someone/did/blob/\w+/notebooks/start\.ipynb", button)
+    assert "!pip install" in button
 
 
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
