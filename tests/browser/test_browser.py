@@ -337,3 +337,28 @@ def test_without_scripts_the_place_of_a_moving_figure_has_words(browser, site):
     tab.goto(f"{site}/book/ethics.html")
     assert "the table above is one case" in tab.locator(".did-move").text_content()
     context.close()
+
+
+def test_a_chapter_is_its_own_slides(visit):
+    seen = visit("book/executed/method_1_decomposition.html?present")
+    tab = seen.tab
+    status = tab.locator(".did-slides [role=status]")
+    status.wait_for()
+    count = int(status.inner_text().split()[-1])
+    assert count > 10 and status.inner_text() == f"1 of {count}"
+    texts, exercises = [], 0
+    for number in range(1, count + 1):
+        assert status.inner_text() == f"{number} of {count}"
+        texts.append(tab.locator(".did-slides main").inner_text())
+        assert tab.locator(".did-slides main :is(img, .exercise, table.dataframe)").count() <= 2
+        exercises += tab.locator(".did-slides main .exercise").count()
+        tab.keyboard.press("ArrowRight")
+    assert len(set(texts)) == count, "a slide comes twice"
+    assert exercises == 5
+    assert not any("Solution" in text or "import torch" in text for text in texts)
+    assert not seen.violations()
+    tab.keyboard.press("Home")
+    assert status.inner_text() == f"1 of {count}"
+    tab.keyboard.press("Escape")
+    tab.wait_for_url("**/method_1_decomposition.html")
+    assert tab.locator(".did-slides").count() == 0 and tab.get_by_text("Show this page as slides").count() == 1
