@@ -202,6 +202,8 @@ def test_a_run_is_tested_on_another_source_and_compared(tiny_run, project, stand
     assert code == 0, err
     assert f"{name[:8]} is " in out and f" {mine}: AUC per frame " in out and "p = " in out
     assert (tmp_path / "table.csv").read_text().startswith("level,method,AUC ")
+    both = did("compare", f"{name}+{name}", name)[1]
+    assert " cannot be told from " in both and "+0.000 [+0.000, +0.000]" in both, "an ensemble of one with itself"
     assert did("compare", name, f"{name},{name}")[2].startswith("Error: 1 and 2 runs cannot be paired by seed")
     assert "there is no finished run 'nothing'" in did("compare", name, "nothing")[2]
 

@@ -345,7 +345,8 @@ def compare_command(a: str, b: str, file: Path | None) -> None:
 
     Each is a run (the first digits of its name), the folder of an evaluation, or a CSV file of anybody's scores with
     the columns video (or path), label and score, and, if known, frame, method and identity. Several runs that differ
-    in their seed are joined by commas: 1b2c,77ab.
+    in their seed are joined by commas: 1b2c,77ab. Joined by +, as in 1b2c+mine.csv, they are one detector whose score
+    is the mean of theirs.
     """
     from did import evaluation
     from did.utils.files import writable, write_atomically
@@ -365,11 +366,14 @@ def compare_command(a: str, b: str, file: Path | None) -> None:
 
 
 def _scores(name: str) -> tuple[Any, list[str]]:
-    """Return the scores of a run, an evaluation or a file, and what was assumed of them."""
+    """Return the scores of a run, an evaluation, a file or an ensemble of them, and what was assumed of them."""
     from did import evaluation
     from did.training.runs import Evaluation, find_run
 
     place = Path(name)
+    if "+" in name and not place.exists():
+        tables, notes = zip(*map(_scores, name.split("+")), strict=True)
+        return evaluation.ensemble(tables), [note for of in notes for note in of]
     if place.is_file():
         return evaluation.read_scores(place)
     folder = place if (place / "scores.csv").is_file() else find_run(name).folder

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from did.errors import DidError
-from did.evaluation import auc, compare, difference_over_seeds, in_a_sentence, read_scores
+from did.evaluation import auc, compare, difference_over_seeds, ensemble, in_a_sentence, read_scores
 
 
 def table(shift=1.0, seed=0, people=12):
@@ -93,3 +93,25 @@ def test_only_methods_that_both_name_are_compared():
 def test_other_frames_are_refused():
     with pytest.raises(DidError, match="not about the same frames"):
         compare([table()], [table().iloc[2:]])
+
+
+def test_an_ensemble_scores_each_frame_with_the_mean_whatever_the_order():
+    one, other = table(seed=1), table(seed=2).sample(frac=1, random_state=0)
+    mean = ensemble([one, other])
+    by_hand = {}
+    for of in (one, other):
+        for row in of.itertuples():
+            by_hand.setdefault((row.video, row.frame), []).append(row.score)
+    for row in mean.itertuples():
+        assert row.score == pytest.approx(sum(by_hand[row.video, row.frame]) / 2, abs=1e-15)
+    pd.testing.assert_frame_equal(mean.drop(columns="score"), one.drop(columns="score"))
+    assert auc(mean.label, mean.score) > max(auc(one.label, one.score), auc(other.label, other.score))
+
+
+@pytest.mark.parametrize("change", [lambda t: t[:-1], lambda t: t.assign(frame=t.frame + 1),
+                                    lambda t: t.assign(label=1 - t.label)])  # fmt: skip
+def test_an_ensemble_of_other_frames_is_refused(change):
+    with pytest.raises(DidError, match="scored on other frames, or with other labels"):
+        ensemble([table(), change(table(seed=1))])
+    with pytest.raises(DidError, match="needs scores"):
+        ensemble([])

@@ -8,7 +8,7 @@ from did.evaluation.calibration import (
     probability,
     reliability,
 )
-from did.evaluation.comparing import compare, in_a_sentence, read_scores
+from did.evaluation.comparing import compare, ensemble, in_a_sentence, read_scores
 from did.evaluation.intervals import (
     Drawn,
     delong,
@@ -41,6 +41,7 @@ __all__ = [
     "eer",
     "ends",
     "ends_of_difference",
+    "ensemble",
     "in_a_sentence",
     "interval",
     "mean_accuracy",

@@ -61,6 +61,33 @@ def read_scores(file: str | Path) -> tuple[pd.DataFrame, list[str]]:
     return table, said
 
 
+def ensemble(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the scores of several detectors as one: the mean of each frame's.
+
+    Args:
+        tables: scores on the same frames, in any order.
+
+    Raises:
+        DidError: If there is no table, or they have other frames or labels.
+
+    Examples:
+        >>> one = pd.DataFrame({"video": ["a", "b"], "label": [0, 1], "frame": 0, "score": [1.0, 2.0]})
+        >>> ensemble([one, one[::-1].assign(score=[4.0, 0.0])]).score.tolist()
+        [0.5, 3.0]
+    """
+    if not tables:
+        raise DidError("an ensemble needs scores of one detector or more")
+    frames = ["video", "frame", "label"]
+    mean = sum(table.set_index(frames).score.sort_index() for table in tables) / len(tables)
+    assert isinstance(mean, pd.Series)
+    if mean.isna().any() or len(mean) != len(tables[0]):
+        raise DidError(
+            "the detectors of an ensemble were scored on other frames, or with other labels: test them alike"
+        )
+    first = tables[0]
+    return first.assign(score=mean.loc[list(first[frames].itertuples(index=False, name=None))].to_numpy())
+
+
 def compare(a: Sequence[pd.DataFrame], b: Sequence[pd.DataFrame], names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:
     """Tabulate the AUC of two detectors and their difference, on the same frames, with 95% intervals.
 
