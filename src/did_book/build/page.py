@@ -136,13 +136,19 @@ def _executed_with(nb: NotebookNode) -> None:
     given = nb.metadata.get("papermill", {}).get("parameters", {})
     for place, cell in enumerate(nb.cells):
         if "parameters" in cell.metadata.get("tags", []):
-            lines = [line for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
-            shown = {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in lines}
+            set_to = [line for line in ast.parse(cell.source).body if isinstance(line, ast.Assign)]
+            shown = {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in set_to}
             # Of a folder its last part: the whole path is nobody's business.
-            others = [f"{key} {code(str(of).rsplit('/', 1)[-1])}" for key, of in given.items() if shown.get(key) != of]
-            if others:
-                line = f"This page was executed with {', '.join(others)}."
-                nb.cells.insert(place + 1, _text(line, "executed-with"))
+            others = [
+                f"{key} {code(str(of).rsplit('/', 1)[-1])}"
+                for key, of in given.items()
+                if shown.get(key) != of and key != "fresh"
+            ]
+            lines = [f"This page was executed with {', '.join(others)}."] if others else []
+            if given.get("fresh") is False:
+                lines.append("It shows the committed record of its runs (`fresh = False`), and trains none.")
+            if lines:
+                nb.cells.insert(place + 1, _text(" ".join(lines), "executed-with"))
             return
 
 

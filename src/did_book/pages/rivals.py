@@ -2,13 +2,15 @@
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from did.paper.experiments import EXPERIMENTS, Row
+from did.paper.kept import RUNS, Kept
 from did.paper.records import Record, comparisons, frame, kind, load
 from did.settings import Settings
 from did.task import learning, options_of, task_named
@@ -47,10 +49,19 @@ def rivals_page(root: Path) -> str:
     kinds = ", ".join(dict.fromkeys(kind(entry) for entry in of.values())) or "no record yet"
     absent = [row.name for row in rows if not any(row.name in entry["setup"] for entry in of.values())]
     missing = f" Not all runs of these are in the records yet: {', '.join(absent)}." if absent and of else ""
-    return "\n".join([_INTRO.format(kinds=kinds, missing=missing), *(_card(row, of, timed) for row in rows)])
+    curves = _curves(root / "results" / RUNS)
+    return "\n".join([_INTRO.format(kinds=kinds, missing=missing), *(_card(row, of, timed, curves) for row in rows)])
 
 
-def _card(row: Row, entries: dict[str, Record], timed: Sequence[costs.Row]) -> str:
+def _curves(folder: Path) -> dict[str, pd.Series]:
+    """Return the validation AUC by iteration of each kept run, by the run's name."""
+    found = {}
+    for run in map(Kept.read, sorted(folder.glob("*.json"))):
+        found[str(run.folder)] = run.history.set_index("iteration")["validation AUC"].dropna()
+    return found
+
+
+def _card(row: Row, entries: dict[str, Record], timed: Sequence[costs.Row], curves: Mapping[str, pd.Series]) -> str:
     task = task_named(str(row.task))
     module, doc = sys.modules[task.__module__], inspect.getdoc(task) or ""
     said = inspect.cleandoc(module.__doc__ or "").split("\n\n")
@@ -61,7 +72,8 @@ def _card(row: Row, entries: dict[str, Record], timed: Sequence[costs.Row]) -> s
         *(f"{part}\n" for part in said[1:]),
         *(f"{part}\n" for part in facts),
         *_numbers(row, entries),
-        f"*Size:* {_size(row)}. *Training here:* {_training(row, entries)}.{_cost(row, timed)} "
+        f"*Size:* {_size(row)}. *Training here:* {_training(row, entries)}.{_curve(row, entries, curves)}"
+        f"{_cost(row, timed)} "
         f"*Code:* {{py:mod}}`{task.__module__}`.\n",
     ]
     return "\n".join(lines)
@@ -100,6 +112,17 @@ def _training(row: Row, entries: dict[str, Record]) -> str:
             seeds = len(entry["runs"][row.name])
             return f"{of['backbone']}, changed from preset {entry['preset']}: {of['changed']}; {seeds} seeds"
     return "none yet"
+
+
+def _curve(row: Row, entries: dict[str, Record], curves: Mapping[str, pd.Series]) -> str:
+    """Say how the validation AUC went while the runs of a row were trained: the mean of the seeds."""
+    names: list[str] = next((entry["runs"][row.name] for entry in entries.values() if row.name in entry["runs"]), [])
+    known = [curves[name] for name in names if name in curves]
+    if not known:
+        return ""
+    mean = pd.concat(known, axis=1).mean(axis=1)
+    way = ", ".join(f"{value:.3f} after {int(at)}" for at, value in mean.items())
+    return f" *Validation AUC*, mean of its seeds: {way} iterations."
 
 
 def _size(row: Row, preset: str = "laptop") -> str:

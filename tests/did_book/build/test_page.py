@@ -141,6 +141,10 @@ def with_parameters(given: dict) -> list[str]:
         ({"preset": "smoke"}, "This page was executed with preset `smoke`."),
         ({"preset": "laptop", "faces": "/home/me/portraits"}, "This page was executed with faces `portraits`."),
         ({"preset": "smoke", "faces": "london"}, "This page was executed with preset `smoke`, faces `london`."),
+        (
+            {"preset": "laptop", "fresh": False},
+            "It shows the committed record of its runs (`fresh = False`), and trains none.",
+        ),
     ],
 )
 def test_a_page_says_under_its_parameters_with_which_others_it_was_executed(given, line):

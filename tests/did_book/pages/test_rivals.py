@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,25 @@ def test_a_measured_cost_is_shown(project, monkeypatch):
     costs.save("rivals", rows, "python benchmarks/rivals.py", 1.0, file=project / "benchmarks/results/cpu.json")
     page = rivals_page(project)
     assert page.count("*Cost:* 2.0 times BCE's training step, 2.0 times BCE's test time.") == 1
+
+
+def test_a_card_shows_how_the_validation_went(project, tmp_path):
+    shutil.copytree(project / "results", tmp_path / "results")
+    assert "*Validation AUC*" not in rivals_page(tmp_path), "no run is kept"
+    shutil.copytree(ROOT / "results/runs", tmp_path / "results/runs")
+    entry = json.loads((project / "results/table1_intra_cross-laptop-drawn.json").read_text(encoding="utf-8"))
+    by_iteration: dict[int, list[float]] = {}
+    for file in (ROOT / "results/runs").glob("*.json"):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["run"]["run"] in entry["runs"]["UCF"]:
+            history = kept["history"]
+            for iteration, value in zip(history["iteration"], history["validation AUC"], strict=True):
+                if value is not None:
+                    by_iteration.setdefault(iteration, []).append(value)
+    assert [len(values) for values in by_iteration.values()] == [3] * 4
+    said = ", ".join(f"{sum(values) / 3:.3f} after {iteration}" for iteration, values in sorted(by_iteration.items()))
+    page = rivals_page(tmp_path).split("\n## UCF\n")[1].split("\n## ")[0]
+    assert f"*Validation AUC*, mean of its seeds: {said} iterations." in page
 
 
 def test_records_of_other_tables_leave_the_published_numbers(project, tmp_path):
