@@ -356,7 +356,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         Experiment(
             "open_choices", "What the paper leaves open, one choice at a time", "ffpp", _TABLE_1, _choices(),
-            seeds=3, default="default", measure=measures.state, sentences=(verdicts.choices,),
+            default="default", measure=measures.state, sentences=(verdicts.choices,),
         ),
     )
 }  # fmt: skip
