@@ -201,11 +201,19 @@ def refresh(root: Path, names: Sequence[str] = (), shown: bool = False) -> None:
             for name in names or known:
                 nb = _papermill(root, name, parameters_of(name, EXECUTED_WITH[folder]), Path(place) / "executing.ipynb")
                 lean(nb)
-                done[name] = nb if shown else compared(nb)
+                done[name] = quiet(nb if shown else compared(nb))
         finally:
             for name, nb in done.items():
                 file = root / folder / f"{name}.ipynb"
                 write_atomically(file, lambda path, nb=nb: nbformat.write(nb, path))  # type: ignore[misc]
+
+
+def quiet(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a notebook without what its cells wrote on standard error: each step of each progress bar."""
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return nb
 
 
 def compared(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -176,3 +176,27 @@ def test_the_committed_notebooks_are_taken_as_they_are(project):
     chapters.write_pages(project, GIVEN, committed=True)
     assert (project / "book/executed/second.ipynb").is_file()
     assert "| [](executed/second) | smoke |" in (project / "book/executed/timings.md").read_text("utf-8")
+
+
+def test_a_refreshed_notebook_has_no_bars_and_what_is_compared_no_text_and_no_pictures(project):
+    bar = "import sys\nprint('3 of 3', file=sys.stderr)\nprint('done')"
+    write(project, "first", bar + "\nfrom IPython.display import Image\nImage(data=b'\\x89PNG', format='png')")
+    (project / "tests/notebooks").mkdir(parents=True)
+    chapters.refresh(project, ["first"])
+    chapters.refresh(project, ["first"], shown=True)
+    for folder, preset in (("notebooks", "laptop"), ("tests/notebooks", "smoke")):
+        nb = nbformat.read(project / folder / "first.ipynb", 4)
+        assert nb.metadata.papermill.parameters == {"preset": preset}
+        printed = [output.text for cell in nb.cells for output in cell.get("outputs", []) if "text" in output]
+        assert printed == ["done\n"], "a bar, or nothing"
+        pictures = ["image/png" in output.get("data", {}) for cell in nb.cells for output in cell.get("outputs", [])]
+        assert any(pictures) == (folder == "notebooks")
+        assert ("markdown" in [cell.cell_type for cell in nb.cells]) == (folder == "notebooks")
+
+
+def test_a_notebook_that_fails_leaves_those_before_it_refreshed(project):
+    (project / "tests/notebooks").mkdir(parents=True)
+    write(project, "second", "1 / 0")
+    with pytest.raises(DidError, match="the notebook second failed in its cell"):
+        chapters.refresh(project)
+    assert [file.name for file in (project / "tests/notebooks").iterdir()] == ["first.ipynb"]
