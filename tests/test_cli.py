@@ -252,7 +252,8 @@ ON_READ_ONLY = [
     ("book build --preset smoke", "{home}/_build"),
     ("book build --committed", "{home}/_build"),
     ("book pdf {place}/did.pdf", "{place}"),
-    ("book refresh", "{home}/notebooks"),
+    ("book refresh", "{home}/tests/notebooks"),
+    ("book refresh --shown", "{home}/notebooks"),
     ("book front", "{home}"),
 ]  # fmt: skip
 
