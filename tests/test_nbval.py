@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from did_book.build import notebooks
+
 ROOT = Path(__file__).resolve().parents[1]
-COMPARED = ROOT / "tests" / "notebooks"
+COMPARED = ROOT / notebooks.COMPARED
 
 
 def project(folder: Path, notebook: str, last: str | None = None) -> Path:

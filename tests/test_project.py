@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 import did
 from did.standin.layouts import LAYOUTS
+from did_book.build import notebooks
 from did_book.build.check import listed
 from did_book.build.notebooks import EXECUTED_WITH, chapters, parameters_of
 
@@ -24,7 +25,7 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPARED = ROOT / "tests" / "notebooks"
+COMPARED = ROOT / notebooks.COMPARED
 DOI = "10.3389/fdata.2025.1669488"
 
 # From the ground up: a folder may import only from those that stand before it.

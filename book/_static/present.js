@@ -80,7 +80,6 @@
       present(article);
     } else {
       const link = document.createElement("p");
-      link.className = "did-present";
       link.innerHTML = '<a href="?present">Show this page as slides</a>';
       article.querySelector("section").append(link);
     }

@@ -541,11 +541,11 @@ def pull(repo: str, folder: Path, revision: str | None) -> None:
 
     `did predict --detector FOLDER` takes it.
     """
-    from did.predict import Detector, hub, report
+    from did.predict import hub, report
     from did.utils.files import writable
 
     writable(folder)
-    for text in report.about(Detector.load(hub.pull(repo, folder, revision))):
+    for text in report.about(hub.pull(repo, folder, revision)):
         click.echo(text)
 
 

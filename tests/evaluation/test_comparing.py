@@ -111,7 +111,16 @@ def test_an_ensemble_scores_each_frame_with_the_mean_whatever_the_order():
 @pytest.mark.parametrize("change", [lambda t: t[:-1], lambda t: t.assign(frame=t.frame + 1),
                                     lambda t: t.assign(label=1 - t.label)])  # fmt: skip
 def test_an_ensemble_of_other_frames_is_refused(change):
-    with pytest.raises(DidError, match="scored on other frames, or with other labels"):
+    with pytest.raises(
+        DidError, match=r"are not about the same frames, \d+ rows \(video, frame, label\) have no partner"
+    ):
         ensemble([table(), change(table(seed=1))])
     with pytest.raises(DidError, match="needs scores"):
         ensemble([])
+
+
+def test_an_ensemble_with_a_frame_twice_is_refused():
+    twice = pd.concat([table(), table()[:1]])
+    for tables in ([twice], [table(), twice]):
+        with pytest.raises(DidError, match="hold a frame of a video twice"):
+            ensemble(tables)

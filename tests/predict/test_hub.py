@@ -127,11 +127,13 @@ def detector(tiny_run):
 
 def test_what_is_pushed_is_pulled_with_its_scores(server, detector, tmp_path):
     assert hub.push(detector, REPO, "mit") == f"{server.address}/{REPO}"
-    again = Detector.load(hub.pull(REPO, tmp_path / "here"))
+    pulled = hub.pull(REPO, tmp_path / "here")
+    again = Detector.load(tmp_path / "here")
     assert {file.name for file in (tmp_path / "here").iterdir()} == {CARD, WEIGHTS}
     crops = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(again.module(crops), detector.module(crops))
+        for one in (pulled, again):
+            assert torch.equal(one.module(crops), detector.module(crops))
     assert again.about["metrics"] == detector.about["metrics"]
 
 

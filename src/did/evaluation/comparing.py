@@ -7,7 +7,7 @@ import pandas as pd
 
 from did.data.table import REAL, read_csv
 from did.errors import DidError
-from did.evaluation.intervals import difference_over_seeds, over_seeds
+from did.evaluation.intervals import check_same_frames, difference_over_seeds, over_seeds
 
 _TEXT = ("path", "video", "method", "identity", "dataset", "split")
 
@@ -68,24 +68,21 @@ def ensemble(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         tables: scores on the same frames, in any order.
 
     Raises:
-        DidError: If there is no table, or they have other frames or labels.
+        DidError: If there is no table, one lacks a column or has a frame twice, or they have other frames or labels.
 
     Examples:
-        >>> one = pd.DataFrame({"video": ["a", "b"], "label": [0, 1], "frame": 0, "score": [1.0, 2.0]})
+        >>> one = pd.DataFrame({"video": ["a", "b"], "label": [0, 1], "frame": 0, "score": [1.0, 2.0],
+        ...                     "method": ["real", "FS"], "identity": ["a", "b"]})
         >>> ensemble([one, one[::-1].assign(score=[4.0, 0.0])]).score.tolist()
         [0.5, 3.0]
     """
     if not tables:
         raise DidError("an ensemble needs scores of one detector or more")
-    frames = ["video", "frame", "label"]
-    mean = sum(table.set_index(frames).score.sort_index() for table in tables) / len(tables)
-    assert isinstance(mean, pd.Series)
-    if mean.isna().any() or len(mean) != len(tables[0]):
-        raise DidError(
-            "the detectors of an ensemble were scored on other frames, or with other labels: test them alike"
-        )
-    first = tables[0]
-    return first.assign(score=mean.loc[list(first[frames].itertuples(index=False, name=None))].to_numpy())
+    first, frame = tables[0], ["video", "frame"]
+    for table in tables:
+        check_same_frames(first, table)
+    mean = pd.concat(tables).groupby(frame).score.mean()
+    return first.assign(score=mean.loc[pd.MultiIndex.from_frame(first[frame])].to_numpy())
 
 
 def compare(a: Sequence[pd.DataFrame], b: Sequence[pd.DataFrame], names: tuple[str, str] = ("a", "b")) -> pd.DataFrame:

@@ -408,7 +408,7 @@ def over_seeds(
     if not len(scored):
         raise DidError("a mean over seeds needs the scores of at least one run")
     for other in scored[1:]:
-        _check_same_frames(scored[0], other)
+        check_same_frames(scored[0], other)
     rows = []
     for level, tables in _levels(scored):
         for method in methods or _every_method(tables[0]):
@@ -450,7 +450,7 @@ def difference_over_seeds(
             f"{len(scored_a)} and {len(scored_b)} runs cannot be paired by seed: run both with the same seeds"
         )
     for other in (*scored_a[1:], *scored_b):
-        _check_same_frames(scored_a[0], other)
+        check_same_frames(scored_a[0], other)
     rows = []
     for (level, side_a), (_, side_b) in zip(_levels(scored_a), _levels(scored_b), strict=True):
         for method in methods or _every_method(side_a[0]):
@@ -483,7 +483,12 @@ def _levels(scored: Sequence[pd.DataFrame]) -> list[tuple[str, list[pd.DataFrame
     return [("frame", frames), ("video", videos)]
 
 
-def _check_same_frames(scored_a: pd.DataFrame, scored_b: pd.DataFrame) -> None:
+def check_same_frames(scored_a: pd.DataFrame, scored_b: pd.DataFrame) -> None:
+    """Check that two tables of scores are about the same frames.
+
+    Raises:
+        DidError: If one lacks a column or has a frame twice, or frames or labels differ.
+    """
     keys = ["video", "frame"]
     for name, scored in (("first", scored_a), ("second", scored_b)):
         lacking = {*keys, "label", "method", "identity", "score"} - set(scored.columns)

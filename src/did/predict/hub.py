@@ -7,17 +7,18 @@ Beside the exported files are the weights of G alone, in the form of timm:
 from __future__ import annotations
 
 import contextlib
-import json
+import copy
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from huggingface_hub import HfApi, ModelCardData, snapshot_download
-from safetensors.torch import save_file
+from timm.models import save_for_hf
 
 from did.errors import DidError
 from did.method.backbones import Backbone
-from did.predict import card, exporting, report
+from did.predict import exporting, report
 from did.predict.card import CARD, GRAPH, WEIGHTS
 from did.predict.detector import Detector
 from did.utils.words import bullets, first_line, quoted
@@ -64,8 +65,8 @@ def push(detector: Detector, repo: str, licence: str, private: bool = False, onn
     return str(address)
 
 
-def pull(repo: str, folder: str | Path, revision: str | None = None) -> Path:
-    """Download a detector from the hub; `Detector.load` of the folder gives the scores that its owner gets.
+def pull(repo: str, folder: str | Path, revision: str | None = None) -> Detector:
+    """Download a detector from the hub into a folder and load it; it gives the scores that its owner gets.
 
     Args:
         repo: `OWNER/NAME`.
@@ -82,30 +83,21 @@ def pull(repo: str, folder: str | Path, revision: str | None = None) -> Path:
             snapshot_download(repo, revision=revision, local_dir=draft, allow_patterns=[CARD, WEIGHTS, GRAPH])
         if not (draft / CARD).is_file():
             raise DidError(f"{repo} is not pulled: it holds no detector ({CARD})")
-        card.load(draft)
-    return folder
+        detector = Detector.load(draft)
+    return detector
 
 
 def write_timm(backbone: Backbone, detector: Detector, folder: Path) -> None:
     """Write the weights of G as timm reads them from a folder or the hub."""
-    settings, body = detector.settings, backbone.body
-    channels = detector.wants.channels
-    of_timm = {key: body.pretrained_cfg.get(key) for key in ("first_conv", "classifier", "interpolation", "crop_pct")}
-    config = {
-        "architecture": settings.backbone.split(".")[0],
-        "num_classes": 0,
-        "num_features": backbone.channels,
-        "model_args": {"in_chans": channels},
-        "pretrained_cfg": {
-            **of_timm,
-            "num_classes": 0,
-            "input_size": [channels, settings.image_size, settings.image_size],
-            "mean": [float(backbone.mean)] * channels,
-            "std": [float(backbone.std)] * channels,
-        },
+    channels, size = detector.wants.channels, detector.settings.image_size
+    seen = {
+        "input_size": [channels, size, size],
+        "mean": [float(backbone.mean)] * channels,
+        "std": [float(backbone.std)] * channels,
     }
-    (folder / TIMM[0]).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    save_file({name: tensor.cpu().contiguous() for name, tensor in body.state_dict().items()}, folder / TIMM[1])
+    # On the CPU and row by row, which safetensors asks for; the detector stays as it is.
+    body = copy.deepcopy(backbone.body).cpu().to(memory_format=torch.contiguous_format)
+    save_for_hf(body, str(folder), {"pretrained_cfg": seen}, {"in_chans": channels}, safe_serialization=True)
 
 
 def page(detector: Detector, repo: str, licence: str, timm: bool = True) -> str:

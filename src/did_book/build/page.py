@@ -191,7 +191,7 @@ def _under(text: str, data: str, file: str, heading: str) -> str:
         inside = base64.b64encode(data.encode("utf-8", "backslashreplace")).decode()
         label = html.escape(f"data as CSV: {heading}", quote=True)
         link = f'<a download="{file}" href="data:text/csv;base64,{inside}" aria-label="{label}">data as CSV</a>'
-    origin = f"<details><summary>where from</summary>{html.escape(plain(rest))}</details>"
+    origin = f"<details><summary>Source</summary>{html.escape(plain(rest))}</details>"
     return f'<div class="did-stamp">{badge}{origin}{link}</div>'
 
 

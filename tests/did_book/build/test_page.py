@@ -108,7 +108,7 @@ def test_the_credit_after_the_stamp_is_a_sentence_of_its_own(stamp):
 def test_a_figure_keeps_a_stamp_of_its_own():
     done = page.finish(notebook(cell(figure("Other numbers, seeds 0, 1"))), "start")
     text = under(done.cells[-1]).get_text()
-    assert text.startswith("where fromOther numbers, seeds 0, 1. This page")
+    assert text.startswith("SourceOther numbers, seeds 0, 1. This page")
     assert "STAND-IN" not in text
 
 
@@ -289,4 +289,4 @@ def test_a_built_page_shows_names_and_credits_as_text(tmp_path):
         read = pd.read_csv(io.StringIO(base64.b64decode(link.split(",", 1)[1]).decode()))
         assert list(read.method) == [SEEN]
     under_, _ = (stamp.get_text() for stamp in body.select(".did-stamp"))
-    assert under_.startswith(f"STAND-IN where fromnot the licensed data: {SEEN}. By {SEEN}")
+    assert under_.startswith(f"STAND-IN Sourcenot the licensed data: {SEEN}. By {SEEN}")
