@@ -276,14 +276,39 @@ def test_overlap_by_hand():
     assert whole.share.isna().all()
 
 
+def shares(values, people, **more):
+    """Rows as `overlap_faces` has them, of one map and one method."""
+    known = {"share": values, "hit": values, "person": people, "face": range(len(values)), "video": people}
+    of = {"map": "I_df", "method": "whole", "area": 0.5, "fixed": 0.5, "note": ""}
+    return pd.DataFrame(known).assign(**of, **more)
+
+
 def test_intervals_of_means_draw_whole_people():
     def of(values, people):
-        return explain._mean_interval(pd.DataFrame({"share": values, "person": people}), "share", 1000, 0)
+        return tuple(explain.overlap_table(shares(values, people)).loc[0, ["share_low", "share_high"]])
 
     low, high = of([0, 0, 1, 1], ["a", "a", "b", "b"])
     assert low < 0.01 and high > 0.99, "two people tell nearly nothing"
     assert np.isnan(of([0, 1], ["a", "a"])).all()
     assert of(np.tile([0, 1], 200), np.arange(400)) == pytest.approx((0.451, 0.549), abs=0.01)
+
+
+def test_overlaps_of_several_runs_have_intervals_over_people_and_seeds():
+    rng = np.random.default_rng(0)
+    people, base = np.arange(40), rng.uniform(0.4, 0.6, 40)
+    runs = [shares(base + shift, people, seed=seed) for seed, shift in enumerate((-0.1, 0.0, 0.1))]
+    one, three = explain.overlap_table(runs[1]).iloc[0], explain.overlap_table(pd.concat(runs)).iloc[0]
+    assert one.share == pytest.approx(three.share) == pytest.approx(base.mean())
+    assert (one.seeds, three.seeds, one.faces, three.faces) == (1, 3, 40, 40)
+    assert np.isnan(one.share_std) and three.share_std == pytest.approx(0.1)
+    assert three.share_high - three.share_low > 1.5 * (one.share_high - one.share_low), "seeds are not drawn"
+    # A difference is paired by run: where both maps move together, the seeds' spread is gone from it.
+    other = [run.assign(map="I_dom", share=run.share - 0.05) for run in runs]
+    apart = explain.overlap_difference(pd.concat([*runs, *other]), "I_df", "I_dom").iloc[0]
+    assert (apart.difference, apart.low, apart.high) == pytest.approx((0.05, 0.05, 0.05))
+    turned = [run.assign(map="I_dom", share=run.share - gap) for run, gap in zip(runs, (-0.1, 0.05, 0.2), strict=True)]
+    apart = explain.overlap_difference(pd.concat([*runs, *turned]), "I_df", "I_dom").iloc[0]
+    assert apart.difference == pytest.approx(0.05) and apart.low < 0 < apart.high
 
 
 def test_the_table_of_overlaps(tiny_standin, tiny_settings, did_model):

@@ -251,14 +251,19 @@ def test_saliency_is_of_one_frame_a_video_of_the_first_people(tiny_outcome, monk
 
     def overlap_faces(task, faces, root, margin, names):
         asked.append((len(faces), root, margin, tuple(names)))
+        return pd.DataFrame({"face": [0]})
 
     apart = pd.DataFrame({"method": ["Deepfakes"], "difference": [0.1], "low": [0.05], "high": [0.15]})
     monkeypatch.setattr(explain, "overlap_faces", overlap_faces)
-    monkeypatch.setattr(explain, "overlap_table", lambda _: overlaps(0.35, 0.2).drop(columns="data"))
+    of_two = overlaps(0.35, 0.2).drop(columns="data").assign(share_std=0.1, seeds=2)
+    monkeypatch.setattr(explain, "overlap_table", lambda faces: of_two.assign(seen=str(faces.seed.tolist())))
     monkeypatch.setattr(explain, "overlap_difference", lambda _: apart)
-    found = measures.saliency(tiny_outcome, people=1, sources=["ffpp"])
-    assert asked == [(5, tiny_outcome.sources["ffpp"].root, 0.3, ("I_df", "I_dom"))]
-    pd.testing.assert_frame_equal(found["overlap"], overlaps(0.35, 0.2).assign(data="ffpp"))
+    one = tiny_outcome.runs["DID"][0]
+    twice = dataclasses.replace(tiny_outcome, runs={"DID": [one, one]})
+    found = measures.saliency(twice, people=1, sources=["ffpp"])
+    assert asked == [(5, tiny_outcome.sources["ffpp"].root, 0.3, ("I_df", "I_dom"))] * 2, "not every run is asked"
+    assert (found["overlap"].seen == "[0, 0]").all()
+    pd.testing.assert_frame_equal(found["overlap"].drop(columns="seen"), of_two.assign(data="ffpp"))
     rows = found["rows"]
     assert rows.row.tolist() == [f"{name} on {of}" for name in ("I_dom", "I_df") for of in ("Deepfakes", "FaceSwap")]
     first = rows.iloc[0]
@@ -271,10 +276,11 @@ def test_saliency_is_of_one_frame_a_video_of_the_first_people(tiny_outcome, monk
         0.35,
     )
     assert rows.paper.isna().all() and rows.run_here.all() and (rows.runs_on == "test_efficientnet").all()
-    assert (rows.metric == "share inside the forged region").all() and (rows.seeds == 1).all()
+    assert (rows.metric == "share inside the forged region").all()
+    assert (rows.seeds == 2).all() and (rows["std"] == 0.1).all()
     licensed = {name: dataclasses.replace(each, edition="licensed") for name, each in tiny_outcome.sources.items()}
     found = measures.saliency(dataclasses.replace(tiny_outcome, sources=licensed), people=1, sources=["ffpp"])
-    assert set(found) == {"likeness"} and len(asked) == 1
+    assert set(found) == {"likeness"} and len(asked) == 2
 
 
 def maps_of(monkeypatch, maps):

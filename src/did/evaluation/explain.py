@@ -23,8 +23,8 @@ from did.data.loading import Faces, ordered
 from did.data.masks import true_region
 from did.data.table import REAL
 from did.errors import DidError, nearest
+from did.evaluation import Drawn, ends, mean_of, people
 from did.evaluation import draws as drawn_people
-from did.evaluation import ends, mean_of, people
 from did.method.backbones import evaluating
 from did.utils.distributed import device_of, loader_workers
 
@@ -231,36 +231,42 @@ def overlap_faces(
 
 
 def overlap_table(per_face: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Average `overlap_faces` over the faces of each method, with intervals over people.
+    """Average `overlap_faces` over the faces of each method and over runs, with intervals over people and seeds.
 
     Args:
-        per_face: from `overlap_faces`.
+        per_face: from `overlap_faces`; of several runs joined, with a column `seed`.
         draws, seed: of the intervals.
 
     Returns:
-        One row per map and method: map, method, share, area, fixed and hit (means over faces; see `overlap`), the ends
-        of the 95% intervals of share and hit over people, share_low, share_high, hit_low, hit_high (NaN with a single
-        person), faces and videos that count, empty (maps that are 0 everywhere, left out), and note, which says why a
-        row is NaN.
+        One row per map and method: map, method, share, area, fixed and hit (means over runs of means over faces; see
+        `overlap`), share_std (over runs; NaN for one), the ends of the 95% intervals of share and hit over people and
+        seeds, share_low, share_high, hit_low, hit_high (NaN with a single person), faces and videos that count, empty
+        (maps that are 0 everywhere, left out), seeds, and note, which says why a row is NaN.
     """
     parts = per_face.groupby(["map", "method"], sort=False)
     return pd.DataFrame([_overlap_row(name, method, part, draws, seed) for (name, method), part in parts])
 
 
 def overlap_difference(per_face: pd.DataFrame, a: str = "I_df", b: str = "I_dom") -> pd.DataFrame:
-    """Compare the shares of two maps inside the forged region, paired by face.
+    """Compare the shares of two maps inside the forged region, paired by face and by run.
+
+    Args:
+        per_face: as `overlap_table` takes it.
+        a, b: names of maps.
 
     Returns:
-        One row per method with faces of two people or more: method, difference (a less b), low, high (95%).
+        One row per method with faces of two people or more: method, difference (a less b), low, high (95%, over people
+        and seeds).
     """
     have = per_face[per_face.note == ""]
-    wide = have.pivot(index=["method", "person", "face"], columns="map", values="share").dropna().reset_index()
+    index = [name for name in ("seed", "method", "person", "face") if name in have]
+    wide = have.pivot(index=index, columns="map", values="share").dropna().reset_index()
     rows = []
     for method, part in wide.groupby("method", sort=False):
         if part.person.nunique() > 1:
-            sides = [drawn_people([part], mean_of(name), [part.person]) for name in (a, b)]
-            low, high = ends(sides[0] - sides[1])
-            rows.append({"method": method, "difference": (sides[0] - sides[1]).mean, "low": low, "high": high})
+            apart = _drawn(part, a) - _drawn(part, b)
+            low, high = ends(apart)
+            rows.append({"method": method, "difference": apart.mean, "low": low, "high": high})
     return pd.DataFrame(rows, columns=["method", "difference", "low", "high"])
 
 
@@ -270,19 +276,27 @@ def _batches(faces: Faces, model: nn.Module, at_once: int = AT_ONCE) -> DataLoad
 
 def _overlap_row(name: str, method: Any, part: pd.DataFrame, draws: int, seed: int) -> dict[str, Any]:
     have = part[part.note == ""]
+    runs = _by_run(have)
     row: dict[str, Any] = {"map": name, "method": method}
-    row |= {column: have[column].mean() for column in ("share", "area", "fixed", "hit")}
+    row |= {column: np.mean([run[column].mean() for run in runs]) for column in ("share", "area", "fixed", "hit")}
+    row["share_std"] = np.std([run.share.mean() for run in runs], ddof=1) if len(runs) > 1 else np.nan
     for column in ("share", "hit"):
-        row[f"{column}_low"], row[f"{column}_high"] = _mean_interval(have, column, draws, seed)
-    row |= {"faces": len(have), "videos": have.video.nunique(), "empty": int((part.note == "empty map").sum())}
+        known = have.person.nunique() > 1
+        limits = ends(_drawn(have, column, number=draws, seed=seed)) if known else (np.nan, np.nan)
+        row[f"{column}_low"], row[f"{column}_high"] = limits
+    row |= {"faces": have.face.nunique(), "videos": have.video.nunique(), "seeds": len(runs)}
+    row["empty"] = int((part.note == "empty map").sum())
     return row | {"note": "" if len(have) else part.note.mode()[0]}
 
 
-def _mean_interval(table: pd.DataFrame, column: str, draws: int, seed: int) -> tuple[float, float]:
-    """Compute the 95% interval over people of the mean of a column; NaN with fewer than two people."""
-    if table.person.nunique() < 2:
-        return np.nan, np.nan
-    return ends(drawn_people([table], mean_of(column), [table.person], number=draws, seed=seed))
+def _by_run(table: pd.DataFrame) -> list[pd.DataFrame]:
+    return [part for _, part in table.groupby("seed")] if "seed" in table and len(table) else [table]
+
+
+def _drawn(table: pd.DataFrame, column: str, **more: int) -> Drawn:
+    """Draw people for the mean of a column of each run."""
+    runs = _by_run(table)
+    return drawn_people(runs, mean_of(column), [run.person for run in runs], table.person.unique(), **more)
 
 
 # --- embeddings (Fig. 7) ------------------------------------------------------------------------------------------

@@ -181,19 +181,21 @@ def saliency_faces(outcome: Tested, source: str, people: int | None = None) -> F
 
 
 def saliency(outcome: Tested, people: int | None = None, sources: Sequence[str] = ("ffpp", "cdf2")) -> Tables:
-    """Measure where the maps of the first seed's run look.
+    """Measure where the maps look, over all runs.
 
     Returns:
         likeness: see `map_likeness`, on the first source; for stand-ins, whose forged regions are known, overlap:
         `explain.overlap_table` of each source, with a column `data`, and its shares as rows; apart:
         `explain.overlap_difference` of each source, with a column `data`.
     """
-    first = outcome.runs["DID"][0]
     found = {"likeness": map_likeness(outcome, sources[0], people)}
     roots = {name: outcome.source(name)[0].root for name in sources if outcome.source(name)[0].edition != "licensed"}
     faces = {
-        name: explain.overlap_faces(
-            first.task(), saliency_faces(outcome, name, people), root, first.settings.crop_margin, MAPS
+        name: pd.concat(
+            explain.overlap_faces(
+                one.task(), saliency_faces(outcome, name, people), root, one.settings.crop_margin, MAPS
+            ).assign(seed=one.settings.seed)
+            for one in outcome.runs["DID"]
         )
         for name, root in roots.items()
     }
@@ -206,6 +208,7 @@ def saliency(outcome: Tested, people: int | None = None, sources: Sequence[str] 
             [
                 _row(one.data, f"{one.map} on {one.method}", "share inside the forged region", [one.share],
                      (one.share_low, one.share_high), outcome, area=one.area, fixed=one.fixed)
+                | {"std": one.share_std, "seeds": one.seeds}
                 for one in found["overlap"].itertuples() if np.isfinite(one.share)
             ]
         )  # fmt: skip
@@ -216,30 +219,31 @@ def map_likeness(outcome: Tested, source: str, people: int | None = None) -> pd.
     """Measure how alike the two maps of a face are.
 
     The measure is the correlation over pixels of the Grad-CAMs of I_df and I_dom and, for comparison, of I_df with
-    itself on another face of the same method; means over faces, one row per method.
+    itself on another face of the same method; means over faces, then over runs, one row per method.
 
     Two maps that differ between the branches no more than from face to face have nothing of their own to show.
     """
     faces = saliency_faces(outcome, source, people)
-    model = outcome.runs["DID"][0].task().model
     images = torch.stack([faces[i]["image"] for i in range(len(faces))])
-    maps = {name: explain.saliency(model, images, name).reshape(len(faces), -1) for name in MAPS}
     methods = faces.rows.method.to_numpy()
     rows = []
-    for method in dict.fromkeys(methods):
-        mine = np.flatnonzero(methods == method)
-        between = [_correlation(maps["I_df"][i], maps["I_dom"][i]) for i in mine]
-        pairs = [(i, j) for i, j in zip(mine, np.roll(mine, 1), strict=True) if i != j]
-        within = [_correlation(maps["I_df"][i], maps["I_df"][j]) for i, j in pairs]
-        rows.append(
-            {
-                "method": method,
-                "I_df with I_dom": _mean(between),
-                "I_df with another face's I_df": _mean(within),
-                "faces": len(mine),
-            }
-        )
-    return pd.DataFrame(rows)
+    for one in outcome.runs["DID"]:
+        model = one.task().model
+        maps = {name: explain.saliency(model, images, name).reshape(len(faces), -1) for name in MAPS}
+        for method in dict.fromkeys(methods):
+            mine = np.flatnonzero(methods == method)
+            between = [_correlation(maps["I_df"][i], maps["I_dom"][i]) for i in mine]
+            pairs = [(i, j) for i, j in zip(mine, np.roll(mine, 1), strict=True) if i != j]
+            within = [_correlation(maps["I_df"][i], maps["I_df"][j]) for i, j in pairs]
+            rows.append(
+                {
+                    "method": method,
+                    "I_df with I_dom": _mean(between),
+                    "I_df with another face's I_df": _mean(within),
+                    "faces": len(mine),
+                }
+            )
+    return pd.DataFrame(rows).groupby("method", sort=False, as_index=False).mean()
 
 
 def _mean(values: Sequence[float]) -> float:
