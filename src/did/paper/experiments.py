@@ -279,7 +279,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "table1_intra_cross", "Table 1: trained on FF++, tested on FF++ and on CDF2", "ffpp", _TABLE_1, _ROWS_1,
             compared=_rivals(_ROWS_1), seeds=5, claim=published.CLAIMS["Table 1"], measure=measures.reliability,
-            sentences=(verdicts.compared, verdicts.powered, verdicts.drop, verdicts.backbones), smoke=_FIRST,
+            sentences=(verdicts.compared, verdicts.unlearnt, verdicts.powered, verdicts.drop, verdicts.backbones),
+            smoke=_FIRST,
         ),
         Experiment(
             "table2_diffusion", "Table 2: trained on FF++, tested on DiFF", "ffpp", _TABLE_2, _ROWS_2,

@@ -85,6 +85,23 @@ def _found(row: dict[str, Any]) -> str:
     return f"{row['smallest']:.3f} ({row['a']} − {row['b']} on {row['test']}, {int(row['people'])} units of people)"
 
 
+#: The frame AUC within FF++ from which on a detector counts as trained.
+LEARNT = 0.85
+
+
+def unlearnt(record: Record) -> list[str]:
+    """Name the systems that have not learnt FF++ itself: a lead over them says little about generalising."""
+    ran = _ran(record)
+    low = ran[(ran.test == "FF++") & (ran.metric == "auc") & (ran.ours < LEARNT)] if len(ran) else ran
+    if not len(low):
+        return []
+    named = ", ".join(f"{row.row} {row.ours:.3f}" for row in low.itertuples())
+    return [
+        f"Below {LEARNT:.2f} on FF++ itself, where they were trained: {named}. A lead over these says little about "
+        "generalising."
+    ]
+
+
 def backbones(record: Record) -> list[str]:
     """Say which row ran on which backbone if there are several: it may not be the one that the row is named after."""
     ran = _ran(record)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from did.paper.records import Record, comparisons, frame, kind, part
-from did.paper.verdicts import claims
+from did.paper.verdicts import claims, unlearnt
 
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
 _INTRO = """# What we found
@@ -42,8 +42,13 @@ def answers(entries: Sequence[Record], folder: str = "./", most: int | None = No
     return "\n".join(["| question | answer here | where |", "|---|---|---|", *lines]) + "\n"
 
 
+_PORTRAITS = ", portraits"
+
+
 def _by_experiment(entries: Sequence[Record]) -> dict[str, Record]:
-    return {entry["experiment"]: entry for entry in sorted(entries, key=lambda entry: entry["bank"] == "drawn")}
+    """Return the records by experiment, drawn faces before others; those from portraits also under their own name."""
+    found = {entry["experiment"]: entry for entry in sorted(entries, key=lambda entry: entry["bank"] == "drawn")}
+    return found | {entry["experiment"] + _PORTRAITS: entry for entry in entries if entry["bank"] == "portraits"}
 
 
 def _auc(entry: Record) -> pd.DataFrame:
@@ -119,7 +124,8 @@ def _rivals(of: dict[str, Record]) -> _Row | None:
     for so, words in (("ahead", "ahead of"), ("behind", "behind"), ("undecided", "not told from")):
         each = [f"{row.b} {_difference(row)}" for row in found[found.so == so].sort_values("difference").itertuples()]
         told += [f"**{words}** {', '.join(each)}"] if each else []
-    return "And its rivals, trained side by side?", f"On CDF2, DID is {'; '.join(told)}.", "rivals"
+    said = " ".join([f"On CDF2, DID is {'; '.join(told)}.", *unlearnt(of["table1_intra_cross"])])
+    return "And its rivals, trained side by side?", said, "rivals"
 
 
 def _ablation(of: dict[str, Record]) -> _Row | None:
@@ -157,13 +163,28 @@ def _claims(of: dict[str, Record]) -> _Row | None:
     if found is None:
         return None
     counts = found.verdict.value_counts()
-    said = ", ".join(f"{counts[name]} {name}" for name in counts.index)
+    plural = {"holds": "hold", "does not hold": "do not hold"}
+    said = ", ".join(f"{number} {plural.get(name, name)}" for name, number in counts.items())
     return (
         "How many of the paper's comparisons hold here?",
         f"Of {len(found)} pairs of which the paper has the first ahead: {said} (p values corrected by Holm within each "
         "claim). On stand-ins, *ruled out* speaks of the stand-in.",
         "paper_against_ours",
     )
+
+
+def _photographs(of: dict[str, Record]) -> _Row | None:
+    entries = [of[name + _PORTRAITS] for name in ("table1_intra_cross", "table2_diffusion") if name + _PORTRAITS in of]
+    told = []
+    for other in ("BCE", "(k+1)-way CE"):
+        pairs = [_pairs(entry, "DID", other) for entry in entries]
+        found = pd.concat(pairs) if pairs else pd.DataFrame()
+        told += [f"DID − {other}: {_told(found)}"] if len(found) else []
+    if not told:
+        return None
+    seeds = len(entries[0]["seeds"])
+    question = "Do stand-ins from photographs say the same?"
+    return question, f"{'. '.join(told)} ({seeds} seeds, fewer people).", "paper_against_ours"
 
 
 def _length(of: dict[str, Record]) -> _Row:
@@ -187,4 +208,4 @@ def _length(of: dict[str, Record]) -> _Row:
     return question, answer, page
 
 
-_QUESTIONS = (_fails, _better, _control, _rivals, _length, _ablation, _split, _alpha, _claims)
+_QUESTIONS = (_fails, _better, _control, _rivals, _photographs, _length, _ablation, _split, _alpha, _claims)

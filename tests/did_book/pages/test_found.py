@@ -16,7 +16,7 @@ def records():
 def test_every_question_has_its_number_interval_and_page():
     page = found_page(records())
     rows = [line for line in page.splitlines() if line.startswith("| ") and "](./" in line]
-    assert len(rows) == 9 and page.startswith("# What we found")
+    assert len(rows) == 10 and page.startswith("# What we found")
     assert all("](./" in row and "](./" in row for row in rows)
     (table,) = [e for e in records() if e["experiment"] == "table1_intra_cross" and e["bank"] == "drawn"]
     (pair,) = [row for row in table["differences"]
@@ -33,6 +33,34 @@ def test_an_answer_follows_its_interval():
     (row,) = [line for line in found_page(entries).splitlines() if line.startswith("| Is DID better")]
     assert "**below 0** on " in row and "CDF2 -0.200 [-0.300, -0.100]" in row
     assert "above 0" not in row and "undecided" not in row
+
+
+def test_rivals_that_learnt_nothing_are_named_beside_the_lead_over_them():
+    (entry,) = copy.deepcopy([e for e in records() if e["experiment"] == "table1_intra_cross" and e["bank"] == "drawn"])
+
+    def rivals(**changed):
+        for row in entry["rows"]:
+            if row["test"] == "FF++" and row["run_here"]:
+                row["ours"] = changed.get(row["row"], 0.9)
+        (row,) = [line for line in found_page([entry]).splitlines() if line.startswith("| And its rivals")]
+        return row
+
+    assert "Below 0.85 on FF++ itself, where they were trained: NoiseDF 0.506. A lead" in rivals(NoiseDF=0.506)
+    assert "Below" not in rivals(NoiseDF=0.85)
+
+
+def test_portraits_have_a_row_of_their_own_and_leave_the_others_alone():
+    entries = [e for e in records() if e["experiment"] in ("table1_intra_cross", "table2_diffusion")]
+    both = found_page(entries).splitlines()
+    drawn = found_page([e for e in entries if e["bank"] == "drawn"]).splitlines()
+    (row,) = [line for line in both if line.startswith("| Do stand-ins from photographs")]
+    assert [line for line in both if line.startswith("| ") and line != row] == [
+        line for line in drawn if line.startswith("| ")
+    ]
+    (table,) = [e for e in entries if e["experiment"] == "table1_intra_cross" and e["bank"] == "portraits"]
+    (pair,) = [d for d in table["differences"]
+               if (d["a"], d["b"], d["test"], d["level"]) == ("DID", "BCE", "CDF2", "frame")]  # fmt: skip
+    assert f"CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in row
 
 
 def test_without_records_the_page_says_what_was_not_asked():
