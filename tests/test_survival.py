@@ -103,7 +103,7 @@ class Spoiled:
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_loss_that_is_not_finite_is_no_step_and_names_the_batch(
+def test_a_loss_that_is_not_finite_names_the_batch_and_is_in_no_state(
     tiny_settings, faces, calm, tmp_path, monkeypatch, value
 ):
     monkeypatch.setattr("did.method.task.domain_loss", Spoiled(13, lambda loss, _: loss * float(value)))
@@ -118,13 +118,23 @@ def test_a_loss_that_is_not_finite_is_no_step_and_names_the_batch(
     assert str(rows) in str(caught.value)
     for row in rows:
         assert faces["train"].rows["face"][row] in str(caught.value)
-    # The weights are those of the last good step.
-    tensors, state = checkpoints.load(tmp_path / RESUME)
-    assert state["iteration"] == 13
-    for name, parameter in task.named_parameters():
-        assert torch.equal(parameter, tensors[f"task.{name}"]), name
+    assert checkpoints.about(tmp_path / RESUME)["iteration"] == 13, "not the last good one"
     monkeypatch.undo()  # fixed
     assert same(calm, trained(tiny_settings, faces, tmp_path))
+
+
+@pytest.mark.parametrize("at", [121, 124])
+def test_a_loss_between_logged_iterations_is_found_at_the_next_look(tiny_settings, faces, tmp_path, monkeypatch, at):
+    """One in two is logged; a validation, here after iteration 124, which is logged, or 149, is a look too."""
+    settings = dataclasses.replace(tiny_settings, iterations=250, validate_every=25)
+    trained(settings, faces, tmp_path, stop_at=101)
+    before = (tmp_path / RESUME).read_bytes()
+    monkeypatch.setattr("did.method.task.domain_loss", Spoiled(at - 100, lambda loss, _: loss * float("nan")))
+    with pytest.raises(DidError, match=rf"not finite at iteration {at} .*rows \[\d") as caught:
+        trained(settings, faces, tmp_path)
+    rows = list(loop.batches(faces["train"], 10, 250, 0).batch_sampler)[at]
+    assert str(rows) in str(caught.value)
+    assert (tmp_path / RESUME).read_bytes() == before
 
 
 def test_weights_that_are_not_finite_are_never_written(tiny_settings, faces, calm, tmp_path, monkeypatch):

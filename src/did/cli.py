@@ -266,6 +266,7 @@ def prepare(
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the task's own.")
 @click.option("--seed", type=int, help="Seed of weights, batches and marginals.")
 @click.option("--init", "begin", metavar="RUN", help="Begin with the weights of this finished run.")
+@click.option("--log", type=click.Choice(["tensorboard"]), help="Show the training: `tensorboard --logdir runs`.")
 @click.option("--devices", type=click.IntRange(1), help="Processes on each host, one a device; 1 by default.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Hosts.")
 @click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
@@ -276,6 +277,7 @@ def train(
     options: tuple[str, ...],
     seed: int | None,
     begin: str | None,
+    log: str | None,
     devices: int | None,
     nodes: int,
     accelerator: str,
@@ -293,11 +295,13 @@ def train(
     from did.sources import face_store, open_source
     from did.task import options_of, task_named
     from did.training.runs import find_run, run
+    from did.training.watching import check_log
     from did.utils import distributed
     from did.utils.files import home, writable
 
     own = assigned(options)
     options_of(task_named(task), own)  # before any work
+    check_log(log)
     init = None if begin is None else find_run(begin)
     writable(home() / "runs")
     chosen = train_settings(given["preset"], seed=seed, options=Settings.parse(changes), source=given["name"])
@@ -308,7 +312,7 @@ def train(
         fabric = distributed.launch(devices, nodes, accelerator)
         if fabric.is_global_zero:
             click.echo(opened.banner)
-        done = run(opened, chosen, task, options=own, store=store, fabric=fabric, init=init)
+        done = run(opened, chosen, task, options=own, store=store, fabric=fabric, init=init, log=log)
     if fabric.is_global_zero:
         click.echo(done.record["protocol"])
         click.echo(done.metrics.round(3).to_string(index=False))

@@ -16,7 +16,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import inspect
-import math
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ class Step:
     """One forward pass of a task.
 
     Reading a number of a GPU waits until the GPU has computed it. All numbers of a step are therefore read at once, the
-    first time that one of `losses`, `values` and `finite` is asked for.
+    first time that one of `losses` and `values` is asked for.
 
     Attributes:
         terms: weighted loss terms by name, scalars; their sum is what the optimiser descends.
@@ -53,14 +52,13 @@ class Step:
         return torch.stack(list(self.terms.values())).sum()
 
     @functools.cached_property
-    def _numbers(self) -> tuple[float, dict[str, float], dict[str, float]]:
+    def _numbers(self) -> tuple[dict[str, float], dict[str, float]]:
         scalars = {name: value for name, value in self.logged.items() if isinstance(value, Tensor)}
         with torch.no_grad():
-            read = torch.stack([self.total, *self.terms.values(), *scalars.values()]).tolist()
-        total, terms, values = read[0], read[1 : 1 + len(self.terms)], read[1 + len(self.terms) :]
+            numbers = torch.stack([*self.terms.values(), *scalars.values()]).tolist()
+        terms, values = numbers[: len(self.terms)], numbers[len(self.terms) :]
         known = dict(zip(scalars, values, strict=True))
         return (
-            total,
             dict(zip(self.terms, terms, strict=True)),
             {name: known[name] if name in known else float(value) for name, value in self.logged.items()},
         )
@@ -68,17 +66,12 @@ class Step:
     @property
     def losses(self) -> dict[str, float]:
         """The terms as numbers."""
-        return self._numbers[1]
+        return self._numbers[0]
 
     @property
     def values(self) -> dict[str, float]:
         """What is logged, as numbers."""
-        return self._numbers[2]
-
-    @property
-    def finite(self) -> bool:
-        """Whether the total is finite."""
-        return math.isfinite(self._numbers[0])
+        return self._numbers[1]
 
 
 @dataclasses.dataclass(frozen=True)

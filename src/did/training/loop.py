@@ -22,6 +22,7 @@ from did.errors import DidError
 from did.method.backbones import evaluating, steady_statistics
 from did.settings import Settings
 from did.task import Step, Task
+from did.training.watching import Log
 from did.utils import checkpoints, distributed
 from did.utils.files import write_atomically
 
@@ -59,17 +60,43 @@ def schedule(settings: Settings, progress: float) -> float:
 
 
 def train_step(fabric: Fabric, module: Any, optimizer: torch.optim.Optimizer, step: Callable[[], Step]) -> Step:
-    """Take one simultaneous descent and ascent step on all modules (Eq. 12; the ascent is inside the GRL).
-
-    Returns the step. The weights are not changed if the loss is not finite.
-    """
+    """Take one simultaneous descent and ascent step on all modules (Eq. 12; the ascent is inside the GRL)."""
     optimizer.zero_grad(set_to_none=True)
     result = step()
     with steady_statistics(module):
         fabric.backward(result.total)
-    if result.finite:
-        optimizer.step()
+    optimizer.step()
     return result
+
+
+class _Unread:
+    """Losses that were not looked at yet: on a GPU a look waits until all of them are computed."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, Tensor, dict[str, Tensor]]] = []
+
+    def add(self, iteration: int, index: Tensor, step: Step) -> None:
+        """Remember a step's losses and the rows of its batch, where they are."""
+        self.steps.append((iteration, index, {name: term.detach() for name, term in step.terms.items()}))
+
+    def finite(self) -> Tensor:
+        """Return whether all are finite, where they are, and forget those that were asked for before."""
+        self.asked, self.steps = self.steps, []
+        return torch.stack([torch.stack(list(terms.values())).sum() for *_, terms in self.asked]).isfinite().all()
+
+    def error(self, train: Faces) -> DidError:
+        """Return what there is to say of the first one asked for that is not finite. All processes call it."""
+        iteration, index, losses = next(
+            (at, index, numbers)
+            for at, index, terms in self.asked
+            for numbers in [{name: term.item() for name, term in terms.items()}]
+            if not math.isfinite(sum(numbers.values()))
+        )
+        rows = distributed.gather(index).tolist()
+        return DidError(
+            f"the loss is not finite at iteration {iteration} ({losses}); lower the rates or look at this batch (rows "
+            f"{rows} of the training faces: {', '.join(train.rows['face'].iloc[rows])})"
+        )
 
 
 @contextlib.contextmanager
@@ -93,7 +120,7 @@ def fit(
     progress: bool = True,
     stop_at: int | None = None,
     fabric: Fabric | None = None,
-    log: Callable[[Mapping[str, Any]], None] | None = None,
+    log: Log | None = None,
 ) -> pd.DataFrame:
     """Train a task by Algorithm 2 and leave the selected weights in it.
 
@@ -101,7 +128,8 @@ def fit(
     `folder`, from which an interrupted run goes on with the same result: whatever is random depends on the seed and
     the iteration alone. The weights kept are those of the best validation (the first one among equals), or of the
     last iteration under `selection="last"`. No test data is seen. Several processes share each batch and the
-    validation; the first of them writes.
+    validation; the first of them writes. Numbers of a GPU, and whether the losses are finite, are read at the
+    iterations that are logged, one in a hundred, at once: between them the GPU is never waited for.
 
     Args:
         task: see `Task`; built right after `torch.manual_seed(settings.seed)`.
@@ -117,8 +145,8 @@ def fit(
         The history: one row per logged iteration.
 
     Raises:
-        DidError: If a loss is not finite (the step is not taken, the last checkpoint is kept), a full disk, a state of
-            another task, `compile` with several processes, or more processes than images a batch.
+        DidError: If a loss was not finite (the last checkpoint, from before, is kept), a full disk, a state of another
+            task, `compile` with several processes, or more processes than images a batch.
     """
     settings: Settings = task.settings  # type: ignore[assignment]
     fabric = fabric or Fabric(accelerator=distributed.device().type, devices=1)
@@ -140,6 +168,7 @@ def fit(
     )  # fmt: skip
     loader: Any = fabric.setup_dataloaders(distributed.shared(drawn), use_distributed_sampler=False)
     bar = tqdm(total=settings.iterations, initial=state["iteration"], desc="training", unit="it", disable=not progress)
+    unread = _Unread()
     written = time.monotonic()
     began = written - state.get("seconds", 0.0)  # those of the sittings before this one
     module.train()
@@ -155,23 +184,23 @@ def fit(
             seed = _seed(settings.seed, iteration)
             torch.manual_seed(_seed(settings.seed, iteration, 1 + distributed.rank()))  # dropout and its like
             step = train_step(fabric, module, optimizer, lambda: module(batch, done, seed, details))  # noqa: B023
-            losses = step.losses
-            if not step.finite:
-                rows = distributed.gather(batch["index"]).tolist()
-                raise DidError(
-                    f"the loss is not finite at iteration {iteration} ({losses}); lower the rates or look at this "
-                    f"batch (rows {rows} of the training faces: {', '.join(train.rows['face'].iloc[rows])})"
-                )
+            unread.add(iteration, batch["index"], step)
+            due = iteration + 1 == settings.iterations or (iteration + 1) % settings.validate_every == 0
+            if details or due:
+                step.logged = {**step.logged, "finite": unread.finite()}
+                row = {"iteration": iteration, **step.losses, **step.values}
+                if not row.pop("finite"):
+                    raise unread.error(train)
             if details:
-                history.append({"iteration": iteration, **losses, **step.values})
-                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
+                history.append(row)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in step.losses.items()}, refresh=False)
             bar.update()
             state["iteration"] = iteration + 1
-            due = state["iteration"] % settings.validate_every == 0 or state["iteration"] == settings.iterations
             if due:
                 history.append(_validate(task, validation, state, folder))
                 module.train()
-            if distributed.rank() == 0 and (due or time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES):
+            late = details and time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES
+            if distributed.rank() == 0 and (due or late):
                 state["seconds"] = time.monotonic() - began
                 write_state(folder / RESUME, task, optimizer, state)
                 written = time.monotonic()
@@ -192,7 +221,7 @@ def _ended(settings: Settings, state: Mapping[str, Any]) -> bool:
 class _History:
     """Rows of a history that are written as they come, so that a training can be watched."""
 
-    def __init__(self, file: Path, rows: list[dict[str, Any]], log: Callable[[Mapping[str, Any]], None] | None) -> None:
+    def __init__(self, file: Path, rows: list[dict[str, Any]], log: Log | None) -> None:
         self.file, self.rows, self.log = file, rows, log
         self.first = distributed.rank() == 0
         if self.first:  # what a killed training wrote after its last state is taken back

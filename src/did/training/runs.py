@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from did.sources import Source, face_store, for_testing
 from did.task import Task, Wants, code_digest, options_of, task_named
 from did.training.loop import BEST, HISTORY, RESUME, STATE_MEND, fit, score
 from did.training.provenance import deciding, provenance
+from did.training.watching import Log, check_log, opened
 from did.utils import checkpoints, distributed
 from did.utils.files import alone, home, sha256, write_atomically
 from did.utils.weights import weights_file
@@ -214,7 +215,7 @@ def run(
     progress: bool = True,
     fabric: Fabric | None = None,
     init: Run | None = None,
-    log: Callable[[Mapping[str, Any]], None] | None = None,
+    log: Log | str | None = None,
 ) -> Run:
     """Train on the source's train split, select on its validation split, and test on its test split.
 
@@ -232,12 +233,14 @@ def run(
         progress: show bars.
         fabric: from `did.utils.distributed.launch`, if several processes train the run together; all of them call this.
         init: a finished run of the same task, whose selected weights the training begins with. It is part of the name.
-        log: called with each row of the history while it trains, see `did.training.loop.fit`.
+        log: called with each row of the history while it trains, see `did.training.loop.fit`; or `tensorboard`, see
+            `did.training.watching.opened`.
 
     Raises:
         DidError: If there is an unknown task or option, weights that cannot be had, a store that does not fit settings
             or source, or what training and evaluation raise.
     """
+    check_log(log)
     chosen = chosen_options(task, options or {})
     if store is None:
         store = face_store(source, settings, progress)
@@ -275,7 +278,7 @@ def _train(
     progress: bool,
     fabric: Fabric | None,
     init: Run | None,
-    log: Callable[[Mapping[str, Any]], None] | None,
+    log: Log | str | None,
 ) -> None:
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
@@ -292,7 +295,8 @@ def _train(
     if init is not None:
         fix = f"begin with a run of the task {task} on as many methods and the same backbone"
         checkpoints.put(model, checkpoints.load(init.folder / BEST)[0], init.folder / BEST, fix)
-    history = fit(model, splits["train"], splits["val"], part, progress, None, fabric, log)
+    with opened(log if distributed.rank() == 0 else None, part) as shown:
+        history = fit(model, splits["train"], splits["val"], part, progress, None, fabric, shown)
     trained = time.monotonic()
     validation, test = splits["val"], splits["test"]
     validated = validation.rows.assign(
