@@ -84,3 +84,21 @@ def front() -> None:
     ready(home(), ".")
     page.write(home())
     click.echo(f"README.md and {page.FIGURE}")
+
+
+@book.command()
+@click.argument("run")
+def face(run: str) -> None:
+    """Write the face with which the method's chapters open, from RUN, a finished run of DID; see `did runs`."""
+    from did.sources import face_store, open_source
+    from did.training.runs import find_run
+    from did.utils.files import writable_file
+    from did_book.chapters import face as chapter
+
+    writable_file(chapter.FILE)
+
+    found = find_run(run)
+    data = found.record["data"]
+    source = open_source(data["source"], data["edition"], preset="laptop")
+    chapter.write(chapter.look(found, face_store(source, found.settings)))
+    click.echo(chapter.FILE)

@@ -1,6 +1,6 @@
 """Chapter 1, the decomposition: the split on small maps, what a map can hide, and the modules, with their figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,10 @@ from torch import Tensor
 from did.evaluation.explain import probe
 from did.method.backbones import Backbone
 from did.method.model import DID, map_statistics
+from did.paper import records
+from did.plots import probe_bars
 from did.plots.base import HATCHES, PALETTE, Plot, canvas, in_order, legend_above, put_stamp
+from did.utils.words import Words
 
 
 def split_panels(parts: Mapping[str, Tensor], stamp: str) -> Plot:
@@ -61,6 +64,23 @@ def _write_in(axis: Any, part: Tensor, options: Mapping[str, Any]) -> None:
             fontsize=7,
             color="white" if dark else "black",
         )
+
+
+def entangled(entries: Sequence[records.Record]) -> Plot | Words:
+    """Draw what a linear probe reads from a plain backbone's features (Fig. 1), from the record of Fig. 7.
+
+    Args:
+        entries: records; without the one of Fig. 7, the answer is a sentence.
+    """
+    known = [
+        entry for entry in entries if entry["experiment"] == "fig7_embeddings" and entry["preset"] != records.SMOKE
+    ]
+    if not known:
+        return Words("The record of Fig. 7 is not at hand; its notebook makes it.")
+    probes = records.part(known[0], "probes").query("row == 'BCE' and features == 'I_X'")
+    means = probes.groupby(["features", "target"], sort=False, as_index=False)[["accuracy", "chance"]].mean()
+    stamp = f"Mean over {probes.seed.nunique()} seeds. {known[0]['provenance']['stamp']}"
+    return probe_bars(means.assign(features="features of a plain detector"), stamp)
 
 
 def readable_halves(maps: Mapping[str, Tensor], images: int = 2000, seed: int = 0) -> pd.DataFrame:
