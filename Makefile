@@ -121,6 +121,7 @@ bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/resu
 	$(PY) benchmarks/evaluation.py --json $(ARGS)
 	$(PY) benchmarks/predict.py --json $(ARGS)
 	$(PY) benchmarks/prepare.py --videos 8 --json $(ARGS)
+	$(PY) benchmarks/store.py --json $(ARGS)
 	$(PY) benchmarks/scale.py --json $(ARGS)
 
 lock: $(STAMP) ## renew requirements.lock (Linux and macOS, Python 3.10 and newer)

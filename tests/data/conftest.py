@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from did.data import prepare
 from did.data.video import write_clip
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
@@ -90,3 +91,11 @@ def ffpp_tree() -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture(scope="module")
+def two_videos_a_shard():
+    """So that sixteen videos of two crops each fill eight shards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "CROPS_A_SHARD", 4)
+        yield

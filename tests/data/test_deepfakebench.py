@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from crops import pictures
 
 from did.data import deepfakebench, given
 from did.data.faces import align
@@ -224,14 +225,14 @@ def test_a_crop_is_the_frame_aligned_by_its_landmarks(original, tmp_path):
     )
     assert mine == pytest.approx(np.array([[row[f"landmark_x{i}"], row[f"landmark_y{i}"]] for i in range(5)]), abs=1e-3)
     expected = align(np.ascontiguousarray(picture), mine, 48, 0.3)
-    assert (cv2.imread(str(store.root / row["face"]))[:, :, ::-1] == expected).all()
+    assert (pictures(store)[row["face"]] == expected).all()
 
 
 def test_the_eyes_are_where_every_crop_has_them(original, tmp_path):
     """The same place as for MTCNN's faces, so that a detector trained on one reads the other."""
     index = deepfakebench.index(original, "DFDCP")
     store = store_of(original, index, tmp_path / "s", size=96)
-    crop = cv2.imread(str(store.root / store.manifest["face"][0]), cv2.IMREAD_GRAYSCALE).astype(float)
+    crop = cv2.cvtColor(pictures(store)[store.manifest["face"][0]], cv2.COLOR_RGB2GRAY).astype(float)
     left, right = crop[38:46, 20:44], crop[38:46, 52:76]
     middle = crop[60:70, 40:56].mean()  # below the nose: skin
     assert left.min() < 0.6 * middle and right.min() < 0.6 * middle
@@ -246,8 +247,8 @@ def test_a_frame_without_landmarks_is_set_aside_and_without_any_the_picture_is_t
     shutil.rmtree(release / "DFDCP/method_A/landmarks")
     store = store_of(release, index, tmp_path / "t")
     assert len(store.quarantine) == 0 and store.manifest[list(LANDMARKS)].isna().all(axis=None)
-    picture = cv2.imread(str(release / "DFDCP/original/frames/clip/000.png"))
-    crop = cv2.imread(str(store.root / store.manifest.query("method == 'real'")["face"].iloc[0]))
+    picture = cv2.imread(str(release / "DFDCP/original/frames/clip/000.png"))[:, :, ::-1]
+    crop = pictures(store)[store.manifest.query("method == 'real'")["face"].iloc[0]]
     assert (crop == cv2.resize(picture, (48, 48), interpolation=cv2.INTER_AREA)).all()
     with pytest.raises(DidError, match="has no landmarks, which a self-blended image needs"):
         Faces(store.manifest, store.root, 48, wants=Wants(blended=True), training=True)[0]
@@ -283,7 +284,7 @@ def test_an_interrupted_store_goes_on_and_a_changed_frame_is_another_content(rel
         if len(many) == 17:
             raise KeyboardInterrupt
         many.append(1)
-        original_one(*job)
+        return original_one(*job)
 
     monkeypatch.setattr(module, "_prepare_video", stop)
     with pytest.raises(KeyboardInterrupt):

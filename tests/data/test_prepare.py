@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from crops import pictures
 from facenet_pytorch import MTCNN
 from PIL import Image
 
@@ -23,7 +25,10 @@ from did.data import store as store_module
 from did.data.geometry import similarity
 from did.errors import DidError
 
-pytestmark = pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::did.data.layout.LayoutWarning"),
+    pytest.mark.usefixtures("two_videos_a_shard"),
+]
 SETTINGS = {"frames": 2, "size": 64, "workers": 1, "progress": False}
 
 
@@ -191,7 +196,7 @@ def index(clean_root) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(clean_root, index, tmp_path_factory) -> Path:
+def undisturbed(two_videos_a_shard, clean_root, index, tmp_path_factory) -> Path:
     """A store, whose files every other one must have too."""
     return prepare.prepare(index, clean_root, tmp_path_factory.mktemp("store") / "new", **SETTINGS).root
 
@@ -206,16 +211,23 @@ def content(store: Path) -> dict[str, bytes]:
     return {file.relative_to(store).as_posix(): file.read_bytes() for file in store.rglob("*") if file.is_file()}
 
 
+def crops(store: Path) -> dict[str, bytes]:
+    """Name -> PNG of every crop, as the manifest says where it is."""
+    rows = store_module.FaceStore(store).manifest
+    found = store_module.Crops(store, rows)
+    return {name: found.read(number) for number, name in enumerate(rows["face"])}
+
+
 def interrupt_after(videos: int, monkeypatch) -> list[str]:
     """Let the preparation stop, as by Ctrl-C, after some videos; the list gets the videos that were begun."""
     begun: list[str] = []
     original = prepare._prepare_video
 
-    def stopping(file, store, name, *rest):
+    def stopping(file, name, *rest):
         if len(begun) == videos:
             raise KeyboardInterrupt
         begun.append(name)
-        return original(file, store, name, *rest)
+        return original(file, name, *rest)
 
     monkeypatch.setattr(prepare, "_prepare_video", stopping)
     return begun
@@ -241,10 +253,14 @@ def test_what_a_store_holds(undisturbed, index, clean_root):
     assert set(manifest["frame"]) == set(video.evenly_spaced(4, 2)) == {1, 3}
     row = manifest[manifest["video"] == "Deepfakes/000_001"].iloc[1]
     assert row["face"] == "faces/Deepfakes/000_001/0003.png"
-    for face, digest in zip(manifest["face"], manifest["sha256"], strict=True):
-        assert hashlib.sha256((undisturbed / face).read_bytes()).hexdigest() == digest
-    files = {"store.json", "index.csv", "manifest.csv", "quarantine.csv", *manifest["face"]}
-    assert set(content(undisturbed)) == files
+    check_faces(store)
+    shards = {f"faces/{number:06d}.tar" for number in range(8)}
+    assert set(content(undisturbed)) == {"store.json", "index.csv", "manifest.csv", "quarantine.csv", *shards}
+    # Any tar tool reads them.
+    for shard in shards:
+        with tarfile.open(undisturbed / shard) as tar:
+            members = {f"faces/{name}": tar.extractfile(name).read() for name in tar.getnames()}
+        assert members == {name: crops(undisturbed)[name] for name in manifest["face"][manifest["shard"] == shard]}
     info = store.info
     assert (info["size"], info["margin"], info["frames"], info["finished"]) == (64, prepare.MARGIN, 2, True)
 
@@ -254,7 +270,7 @@ def test_a_crop_is_the_aligned_frame_without_loss(undisturbed, clean_root):
     frames = dict(video.read_frames(clean_root / row["path"], 2))
     face = prepare.detect(list(frames.values()))[list(frames).index(row["frame"])][0]
     expected = faces_module.align(frames[row["frame"]], face.landmarks, 64)
-    assert np.array_equal(video.read_image(undisturbed / row["face"]), expected)
+    assert np.array_equal(pictures(store_module.FaceStore(undisturbed))[row["face"]], expected)
     assert row[["x0", "y0", "x1", "y1"]].tolist() == pytest.approx(face.box.tolist(), abs=0.01)
     assert row[list(store_module.LANDMARKS)].tolist() == pytest.approx(face.landmarks.ravel().tolist(), abs=0.001)
 
@@ -276,13 +292,13 @@ def test_an_interrupted_preparation_resumes(undisturbed, clean_root, index, tmp_
     assert not (store / "store.json").exists()
     with pytest.raises(DidError, match="no finished face store"):
         store_module.open_store(store)
-    # Torn files of the video that was under way.
-    (store / "faces" / "real" / "021").mkdir(parents=True, exist_ok=True)
-    for name in ("0001.png", "0002.png"):
-        (store / "faces" / "real" / "021" / name).write_bytes(b"torn")
+    # Torn files of the shard that was under way.
+    (store / "faces").mkdir(parents=True, exist_ok=True)
+    for name in (f"{videos // 2:06d}.tar", f".{videos // 2:06d}.tar.123.tmp"):
+        (store / "faces" / name).write_bytes(b"torn")
     done = interrupt_after(99, monkeypatch)
     prepare.prepare(index, clean_root, store, **SETTINGS)
-    assert len(done) == 16 - videos
+    assert len(done) == 16 - videos // 2 * 2, "no more than the shard that was under way is made again"
     assert content(store) == content(undisturbed)
 
 
@@ -430,8 +446,9 @@ def nested(tmp_path, draw_face) -> tuple[Path, pd.DataFrame]:
 
 
 def check_faces(store: prepare.FaceStore) -> None:
+    found = crops(store.root)
     for face, digest in zip(store.manifest["face"], store.manifest["sha256"], strict=True):
-        assert hashlib.sha256((store.root / face).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256(found[face]).hexdigest() == digest
 
 
 def test_a_clip_beside_a_folder_of_its_name_takes_nothing_away(nested, tmp_path, draw_face):
@@ -452,32 +469,44 @@ def test_a_clip_beside_a_folder_of_its_name_takes_nothing_away(nested, tmp_path,
     assert content(again.root) == content(store.root)
 
 
-@pytest.mark.parametrize("harm", ["removed", "emptied"])
+def harm(shard: Path, how: str) -> None:
+    if how == "removed":
+        shard.unlink()
+    elif how == "emptied":
+        shard.write_bytes(b"")
+    else:
+        with shard.open("r+b") as file:  # a byte of the first crop
+            file.seek(600)
+            byte = file.read(1)
+            file.seek(600)
+            file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize(("how", "number"), [("removed", 4), ("emptied", 4), ("a byte", 1)])
 def test_a_crop_that_is_gone_or_damaged_at_the_end_is_an_error_and_cut_anew(
-    undisturbed, clean_root, index, tmp_path, monkeypatch, harm
+    undisturbed, clean_root, index, tmp_path, monkeypatch, how, number
 ):
     store = tmp_path / "s"
     run = prepare._run
 
     def harming(*given):
         yield from run(*given)
-        crop = store / "faces/real/000/0001.png"
-        crop.unlink() if harm == "removed" else crop.write_bytes(b"")
+        harm(store / "faces/000004.tar", how)  # the first two real videos
 
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "_run", harming)
-        with pytest.raises(DidError, match=r"1 crops of .* gone or damaged, the first faces/real/000/0001.png"):
+        with pytest.raises(DidError, match=rf"{number} crops of .* gone or damaged, the first faces/real/000/0001.png"):
             prepare.prepare(index, clean_root, store, **SETTINGS)
     assert not (store / "store.json").exists()
     begun = interrupt_after(99, monkeypatch)
     prepare.prepare(index, clean_root, store, **SETTINGS)
-    assert begun == ["real/000"]
+    assert begun == ["real/000", "real/001"]
     assert content(store) == content(undisturbed)
 
 
 def test_a_crop_that_goes_during_an_interruption_is_cut_anew(undisturbed, clean_root, index, tmp_path, monkeypatch):
     interrupted(9, monkeypatch, index, clean_root, tmp_path / "s")
-    next((tmp_path / "s" / "faces").rglob("*.png")).unlink()
+    (tmp_path / "s" / "faces" / "000002.tar").unlink()
     prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS)
     assert content(tmp_path / "s") == content(undisturbed)
 
@@ -514,7 +543,8 @@ def test_strict_a_clip_that_does_not_decode_stops_the_work(undisturbed, clean_ro
         shutil.copy(clean_root / path, root / path)
     begun = interrupt_after(99, monkeypatch)
     prepare.prepare(index, root, store, **SETTINGS, strict=True)
-    assert len(begun) == 2
+    of = {path: number // 2 for number, path in enumerate(index.sort_values("video")["path"])}
+    assert len(begun) == 2 * len({of[name], of[index["path"][3]]}), "whole shards, and no others"
     assert content(store) == content(undisturbed)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from crops import pictures
 from PIL import Image
 from torch import nn
 
@@ -182,7 +183,7 @@ def test_the_region_lies_on_the_forged_pixels(tiny_standin):
     are cut by the forged frame's landmarks, so that they lie one on the other."""
     root, store = tiny_standin
     real_of = standin.made(root).set_index("path").real
-    rows = store.manifest.query("label == 1 and split == 'train'")
+    rows, crops = store.manifest.query("label == 1 and split == 'train'"), pictures(store)
     assert set(rows.method) == {"Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"}
     for row in rows.itertuples():
         region = explain.true_region(root, row, SIZE)
@@ -190,7 +191,7 @@ def test_the_region_lies_on_the_forged_pixels(tiny_standin):
         frames = [dict(video.stream_frames(root / path, 2))[row.frame] for path in (row.path, real_of[row.path])]
         landmarks = np.array([getattr(row, name) for name in LANDMARKS]).reshape(5, 2)
         forged, real = (faces_module.align(frame, landmarks, SIZE).astype(float) for frame in frames)
-        crop = np.asarray(Image.open(store.root / row.face), dtype=float)
+        crop = crops[row.face].astype(float)
         assert np.abs(forged - crop).max() <= 1  # but for the rounding of the landmarks
         change = np.abs(forged - real).mean(2)
         assert change[region > 0.9].mean() > 3 * change[region < 0.05].mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from did.data.geometry import similarity
 from did.data.layout import MARK
 from did.data.masks import true_region
 from did.data.selfblend import self_blended
-from did.data.store import LANDMARKS
+from did.data.store import LANDMARKS, Crops, FaceStore
 from did.errors import DidError
 from did.task import Wants
 from did.utils.processes import spawn
@@ -46,7 +47,7 @@ class Faces(Dataset):
             data to every split, so that a number means the same method in each.
         wants: what the task wants of its batches.
         data: folder of the data set; asked for if masks are wanted.
-        context: root folder of the store with the wider crops of the same faces; asked for if they are wanted.
+        context: store with the wider crops of the same faces; asked for if they are wanted.
         margin: of the crops.
         training: whether images go through the task's transform.
 
@@ -72,7 +73,7 @@ class Faces(Dataset):
         *,
         wants: Wants = PLAIN,
         data: str | Path | None = None,
-        context: str | Path | None = None,
+        context: FaceStore | None = None,
         margin: float = MARGIN,
         training: bool = False,
     ) -> None:
@@ -82,7 +83,7 @@ class Faces(Dataset):
         self.store = Path(store)
         self.size = size
         self.wants, self.margin, self.training = wants, margin, training
-        self.data, self.context = (None if root is None else Path(root) for root in (data, context))
+        self.data, self.context = None if data is None else Path(data), context
         if wants.masks and (self.data is None or not (self.data / MARK).is_file()):
             raise DidError("The task wants masks of what was forged, which only stand-ins have; take edition=stand-in.")
         if wants.context is not None and self.context is None:
@@ -96,13 +97,16 @@ class Faces(Dataset):
         numbers = {name: number for number, name in enumerate(self.domain_names)}
         self.labels = self.rows["label"].to_numpy(dtype=np.int64)
         self.domains = np.array([numbers[method] for method in self.rows["method"]], dtype=np.int64)
-        self._files = self.rows["face"].tolist()
+        self._crops = Crops(self.store, self.rows)
+        if wants.context is not None and context is not None:
+            wider = context.manifest.set_index("face", drop=False).reindex(self.rows["face"])
+            self._wider = Crops(context.root, wider)
         # Both of a blended pair get one augmentation: otherwise it would tell them apart.
         self._transform = wants.transform or (light if wants.blended else None)
         self._around = _windows(self.rows, wants.frames) if wants.frames > 1 else None
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.rows)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         index, seed = key if isinstance(key, tuple) else (key, 0)
@@ -112,19 +116,19 @@ class Faces(Dataset):
             "index": int(index),
         }
         around = [index] if self._around is None else self._around[index]
-        images = [self._image(self.store / self._files[each]) for each in around]
+        images = [self._image(self._crops, each) for each in around]
         if self.training and self._transform is not None:
             images = [self._transform(image, torch.Generator().manual_seed(seed)) for image in images]
         item["image"] = images[0] if self._around is None else torch.stack(images)
         if self.training and self.wants.blended:
-            blended = self_blended(self._image(self.store / self._files[index]), self._landmarks(index), seed)
+            blended = self_blended(self._image(self._crops, index), self._landmarks(index), seed)
             assert self._transform
             item["blended"] = self._transform(blended, torch.Generator().manual_seed(seed))
         if self.wants.masks and self.data is not None:
             region = true_region(self.data, self.rows.iloc[index], self.size, self.margin)
             item["mask"] = torch.zeros(1, self.size, self.size) if region is None else torch.from_numpy(region)[None]
-        if self.wants.context is not None and self.context is not None:
-            item["context"] = self._image(self.context / self._files[index])
+        if self.wants.context is not None:
+            item["context"] = self._image(self._wider, index)
         return item
 
     def _landmarks(self, index: int) -> np.ndarray:
@@ -138,12 +142,14 @@ class Faces(Dataset):
         matrix = similarity(found, template(self.size, self.margin))
         return found @ matrix[:, :2].T + matrix[:, 2]
 
-    def _image(self, file: Path) -> torch.Tensor:
+    def _image(self, crops: Crops, index: int) -> torch.Tensor:
         try:
-            with Image.open(file) as opened:
+            with Image.open(io.BytesIO(crops.read(index))) as opened:
                 image = opened.convert("L" if self.wants.channels == 1 else "RGB")
         except (OSError, SyntaxError, ValueError) as error:  # What Pillow raises for missing, cut and damaged files.
-            raise DidError(f"The face crop {file} cannot be read; prepare the data again in a new folder.") from error
+            raise DidError(
+                f"The face crop {crops.named(index)} cannot be read; prepare the data again in a new folder."
+            ) from error
         return to_tensor(image, self.size)
 
 

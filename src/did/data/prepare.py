@@ -2,14 +2,18 @@
 
 A store is a folder::
 
-    faces/<video>/<frame>.png   RGB crops, lossless; see `places` for the few videos whose id is not a path of its own
-    manifest.csv                one row per crop: the table's columns and MANIFEST_COLUMNS
-    quarantine.csv              path, frame, reason of everything that gave no crop
-    store.json                  the settings and a checksum of the videos' content; there only when all is finished
+    faces/<number>.tar   shards: RGB crops of some videos each, lossless, as <video>/<frame>.png; see `places` for the
+                         few videos whose id is not a path of its own
+    manifest.csv         one row per crop: the table's columns and MANIFEST_COLUMNS
+    quarantine.csv       path, frame, reason of everything that gave no crop
+    store.json           the settings and a checksum of the videos' content; there only when all is finished
 
-While the work goes on, `unfinished.json` replaces `store.json`, and `parts/` holds one file for each video that
-is done: its crops are written first, that file last, so that an interrupted run goes on at the next video. No more
-than a few videos are in memory at any time, however many there are.
+So the files of a store are few, however many pictures there are, and a network disk is asked for few of them. A shard
+is an ordinary, uncompressed tar file; the manifest says at which byte of it each crop begins.
+
+While the work goes on, `unfinished.json` replaces `store.json`, and `parts/` holds one file for each shard that is
+done: the shard is written first, that file last, so that an interrupted run goes on at the next shard. The crops of one
+shard at a time are in a worker's memory, however many videos there are.
 
 Beside the store, `.<name>.seen.csv` holds the checksum of each video as this machine has read it, with what changes
 when the file does. It saves reading all videos again; it may be removed.
@@ -19,11 +23,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import shutil
+import tarfile
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,8 +59,11 @@ from did.utils.workers import cores, dask_client
 
 # Starting a worker takes as long as about so many frames: for fewer it takes longer than it saves.
 FRAMES_A_WORKER = 800
-# Videos handed out at a time, for each worker: enough that none waits, few enough that memory stays flat.
-VIDEOS_A_WORKER = 4
+# Shards handed out at a time, for each worker: enough that none waits, few enough that memory stays flat.
+SHARDS_A_WORKER = 2
+# Crops of a shard, at most, unless one video has more: some 10 MB, and a few seconds of work to lose. It may not depend
+# on the machine, since the files of a store do not.
+CROPS_A_SHARD = 256
 #: Which face of a frame is cut out; of a picture that is cut out already, `given` is the only one.
 GIVEN = "given"
 CHOICES = ("largest", "track", GIVEN)
@@ -142,29 +152,31 @@ def prepare(
         _begin(store, settings)
         writable(store)
         where = places(index["video"])
-        parts = [_part(store, place) for place in where]
         files = [root / path for path in index["path"]]
-        jobs = [
-            (file, store, place, frames, size, margin, face)
-            for file, place, part, stamp in zip(files, where, parts, stamps, strict=True)
-            if not _is_done(store, part, file, stamp)
+        many = max(1, CROPS_A_SHARD // frames)
+        shards = [
+            _Shard(store, first // many, tuple(files[first : first + many]), tuple(where[first : first + many]))
+            for first in range(0, len(index), many)
         ]
+        left = [shard for shard in shards if not shard.is_done(stamps[shard.number * many :])]
+        jobs = [(shard, frames, size, margin, face) for shard in left]
+        videos = sum(len(shard.files) for shard in left)
         with (
             tqdm(
-                total=len(index), initial=len(index) - len(jobs), unit=" videos", desc="faces", disable=not progress
+                total=len(index), initial=len(index) - videos, unit=" videos", desc="faces", disable=not progress
             ) as bar,
-            _executor(jobs, frames, workers, cluster) as (executor, at_once),
+            _executor(jobs, videos * frames, workers, cluster) as (executor, at_once),
         ):
-            for _ in _run(jobs, executor, at_once):
-                bar.update()
+            for done in _run(jobs, executor, at_once):
+                bar.update(done)
         if strict:
-            _refuse_broken(index, root, parts)
-        _check_crops(store, parts, progress)
+            _refuse_broken(index, root, shards)
+        _check_crops(shards, progress)
         write_atomically(store / "index.csv", lambda file: tables.save(index, file))
-        write_atomically(store / "manifest.csv", lambda file: _write_rows(file, _manifest(index, parts)))
-        write_atomically(store / "quarantine.csv", lambda file: _write_rows(file, _quarantine(index, parts)))
+        write_atomically(store / "manifest.csv", lambda file: _write_rows(file, _manifest(index, shards)))
+        write_atomically(store / "quarantine.csv", lambda file: _write_rows(file, _quarantine(index, shards)))
         _check_no_empty_cell(index, FaceStore(store))
-        read = [_read_part(part) for part in parts]
+        read = list(_parts(shards))
         digests = [part["sha256"] for part in read]
         _note_seen(store, index, [part["stamp"] for part in read], digests)
         noted = zip(index["path"], read, strict=True)
@@ -294,8 +306,9 @@ def _finish(store: Path, settings: dict[str, Any]) -> None:
 def _tidy(store: Path) -> None:
     with writing(store):
         shutil.rmtree(store / "parts", ignore_errors=True)
-        for left in store.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
-            left.unlink()
+        for folder in (store, store / "faces"):
+            for left in folder.glob(".*.tmp"):  # What a process that was killed in `write_atomically` left.
+                left.unlink()
         (store / "unfinished.json").unlink(missing_ok=True)
 
 
@@ -304,30 +317,62 @@ def _note(file: Path, settings: dict[str, Any]) -> None:
     write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _part(store: Path, place: str) -> Path:
-    """Return the folder that records a finished video; see `places` for why each has its own."""
-    return store / "parts" / place / "part.json"
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """Some videos of a store, and the files that hold their crops and what is known of them.
 
-
-def _read_part(part: Path) -> dict[str, Any]:
-    """Read the record of a finished video: stamp and sha256 of its file, found, missed, and broken.
-
-    `broken` is the reason, or None.
+    Attributes:
+        store: its folder.
+        number: of the shard.
+        files: of the videos.
+        places: the folder of each video in the shard, see `places`.
     """
-    return json.loads(part.read_text(encoding="utf-8"))
+
+    store: Path
+    number: int
+    files: tuple[Path, ...]
+    places: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"faces/{self.number:06d}.tar"
+
+    @property
+    def file(self) -> Path:
+        return self.store / self.name
+
+    @property
+    def part(self) -> Path:
+        """The file that is there if the shard is finished."""
+        return self.store / "parts" / f"{self.number:06d}.json"
+
+    def read(self) -> list[dict[str, Any]]:
+        """Read what is known of each video: stamp and sha256 of its file, found, missed, notes, and broken.
+
+        `broken` is the reason, or None.
+        """
+        return json.loads(self.part.read_text(encoding="utf-8"))
+
+    def is_done(self, stamps: Sequence[str]) -> bool:
+        """Return whether the shard is finished, from this content of its videos.
+
+        One with a video that did not decode is made again, because the file may have been repaired.
+
+        Args:
+            stamps: of its files, and more.
+        """
+        if not self.part.is_file() or not self.file.is_file():
+            return False
+        return all(
+            known["broken"] is None and ((stamp != "" and stamp == known["stamp"]) or _digest(file) == known["sha256"])
+            for known, file, stamp in zip(self.read(), self.files, stamps, strict=False)
+        )
 
 
-def _is_done(store: Path, part: Path, file: Path, stamp: str) -> bool:
-    """Return whether a video is finished, from this content and with all its crops.
-
-    A video that did not decode is tried again, because the file may have been repaired.
-    """
-    if not part.is_file():
-        return False
-    known = _read_part(part)
-    if known["broken"] is not None or not all((store / path).is_file() for _, path, *_ in known["found"]):
-        return False
-    return (stamp != "" and stamp == known["stamp"]) or _digest(file) == known["sha256"]
+def _parts(shards: Iterable[_Shard]) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each video, in the order of the index."""
+    for shard in shards:
+        yield from shard.read()
 
 
 @contextlib.contextmanager
@@ -337,17 +382,17 @@ def _executor(
     """Return what runs the jobs (None for this process) and how many of them to submit at a time."""
     if cluster is not None:
         with dask_client(cluster) as client:
-            yield client.get_executor(pure=False), VIDEOS_A_WORKER * max(1, len(client.ncores()))
+            yield client.get_executor(pure=False), SHARDS_A_WORKER * max(1, len(client.ncores()))
         return
     if workers is None:
-        workers = min(cores(), 1 + len(jobs) * frames // FRAMES_A_WORKER)
+        workers = min(cores(), 1 + frames // FRAMES_A_WORKER)
     workers = min(workers, len(jobs))
     if workers <= 1:
         yield None, 1
         return
     pool = ProcessPoolExecutor(workers, mp_context=spawn(), initializer=_start_worker)
     try:
-        yield pool, VIDEOS_A_WORKER * workers
+        yield pool, SHARDS_A_WORKER * workers
     except BrokenProcessPool as error:
         raise DidError(
             "A worker of the preparation ended early: it says why above, or it was killed, most often for lack of "
@@ -357,16 +402,15 @@ def _executor(
         pool.shutdown(cancel_futures=True)
 
 
-def _run(jobs: Sequence[tuple], executor: Executor | None, at_once: int) -> Iterator[None]:
-    """Run all jobs, a limited number at a time; yield once for each finished one."""
+def _run(jobs: Sequence[tuple], executor: Executor | None, at_once: int) -> Iterator[int]:
+    """Run all jobs, a limited number at a time; yield the number of videos of each finished one."""
     if executor is None:
         for job in jobs:
-            _prepare_video(*job)
-            yield
+            yield _prepare_shard(*job)
         return
     waiting = set()
     for job in jobs:
-        waiting.add(executor.submit(_prepare_video, *job))
+        waiting.add(executor.submit(_prepare_shard, *job))
         if len(waiting) >= at_once:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
@@ -387,11 +431,35 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, margin: float, face: str) -> None:
-    """Write the crops of one video or image, then its part."""
-    # What an interruption or another content left there: of this video alone, see `places`.
-    shutil.rmtree(store / "faces" / place, ignore_errors=True)
+def _prepare_shard(shard: _Shard, frames: int, size: int, margin: float, face: str) -> int:
+    """Write the crops of a shard's videos, then its part; return the number of videos."""
+    done = [_prepare_video(file, place, frames, size, margin, face)
+            for file, place in zip(shard.files, shard.places, strict=True)]  # fmt: skip
+
+    def fill(file: Path) -> None:
+        # Nothing of the machine or the time is in the headers, and any name is written in UTF-8.
+        with tarfile.open(file, "w", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar:
+            for _, crops in done:
+                for name, png in crops.items():
+                    about = tarfile.TarInfo(name.removeprefix("faces/"))
+                    about.size = len(png)
+                    tar.addfile(about, io.BytesIO(png))
+
+    write_atomically(shard.file, fill)
+    with tarfile.open(shard.file, encoding="utf-8") as tar:
+        at = {f"faces/{each.name}": (shard.name, each.offset_data, each.size) for each in tar}
+    known = [{**of, "found": [[*row, *at[row[1]]] for row in of["found"]]} for of, _ in done]
+    text = json.dumps(known)
+    write_atomically(shard.part, lambda part: part.write_text(text, encoding="utf-8"))
+    return len(known)
+
+
+def _prepare_video(
+    file: Path, place: str, frames: int, size: int, margin: float, face: str
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return what is known of one video or image, see `_Shard.read`, and its crops: name -> PNG."""
     stamp, content = clips.stamp(file), _digest(file)
+    crops: dict[str, bytes] = {}
     found: list[list[Any]] = []
     missed: list[list[Any]] = []
     notes: list[str] = []
@@ -415,9 +483,7 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
                 last = chosen.centre
                 png = _png(crop(image, chosen.landmarks, size, margin))
                 path = f"faces/{place}/{number:04d}.png"
-                with writing(store):
-                    (store / path).parent.mkdir(parents=True, exist_ok=True)
-                    (store / path).write_bytes(png)
+                crops[path] = png
                 box = [round(float(x), 2) for x in chosen.box]
                 points = [round(float(x), 3) for x in chosen.landmarks.ravel()]
                 digest = hashlib.sha256(png).hexdigest()
@@ -425,12 +491,11 @@ def _prepare_video(file: Path, store: Path, place: str, frames: int, size: int, 
     except _Unreadable as error:
         # Without the file's folder, so that the quarantine is the same on every machine.
         broken = str(error).split(f"{file} ")[-1].removesuffix("; replace the file.")
-        found, missed = [], []
+        found, missed, crops = [], [], {}
     if not found and all(reason == NO_FACE for _, reason in missed):
         missed = [[number, f"{NO_FACE} in any sampled frame of the video"] for number, _ in missed]
     known = {"found": found, "missed": missed, "broken": broken, "notes": notes}
-    text = json.dumps({"stamp": stamp, "sha256": content, **known})
-    write_atomically(_part(store, place), lambda part: part.write_text(text, encoding="utf-8"))
+    return {"stamp": stamp, "sha256": content, **known}, crops
 
 
 class _Unreadable(Exception):
@@ -460,8 +525,8 @@ def _png(image: np.ndarray) -> bytes:
     return png.tobytes()
 
 
-def _refuse_broken(index: pd.DataFrame, root: Path, parts: Sequence[Path]) -> None:
-    reasons = {path: _read_part(part)["broken"] for path, part in zip(index["path"], parts, strict=True)}
+def _refuse_broken(index: pd.DataFrame, root: Path, shards: Sequence[_Shard]) -> None:
+    reasons = {path: known["broken"] for path, known in zip(index["path"], _parts(shards), strict=True)}
     broken = [(path, reason) for path, reason in reasons.items() if reason is not None]
     if broken:
         path, reason = broken[0]
@@ -471,18 +536,25 @@ def _refuse_broken(index: pd.DataFrame, root: Path, parts: Sequence[Path]) -> No
         )
 
 
-def _check_crops(store: Path, parts: Sequence[Path], progress: bool) -> None:
-    """Check that every crop exists and is unchanged; otherwise its video counts as unfinished."""
+def _check_crops(shards: Sequence[_Shard], progress: bool) -> None:
+    """Check that every crop exists and is unchanged; otherwise its shard counts as unfinished."""
     wrong = []
-    for part in tqdm(parts, unit=" videos", desc="check", disable=not progress):
-        crops = {path: digest for _, path, *_, digest in _read_part(part)["found"]}
-        if bad := [path for path, digest in crops.items() if _digest(store / path) != digest]:
+    for shard in tqdm(shards, unit=" shards", desc="check", disable=not progress):
+        bad = []
+        with contextlib.suppress(OSError), shard.file.open("rb") as file:
+            for known in shard.read():
+                for _, name, *_, digest, _, offset, length in known["found"]:
+                    file.seek(offset)
+                    bad += [name] * (hashlib.sha256(file.read(length)).hexdigest() != digest)
+        if not shard.file.is_file():
+            bad = [row[1] for known in shard.read() for row in known["found"]]
+        if bad:
             wrong += bad
-            part.unlink()
+            shard.part.unlink()
     if wrong:
         raise DidError(
-            f"{len(wrong)} crops of {store} are gone or damaged, the first {wrong[0]}, so that it cannot be finished; "
-            "run again: they are cut anew."
+            f"{len(wrong)} crops of {shards[0].store} are gone or damaged, the first {wrong[0]}, so that it cannot be "
+            "finished; run again: they are cut anew."
         )
 
 
@@ -492,21 +564,20 @@ def _write_rows(file: Path, rows: Iterable[Sequence[Any]]) -> None:
         csv.writer(opened, lineterminator="\n").writerows(rows)
 
 
-def _manifest(index: pd.DataFrame, parts: Sequence[Path]) -> Iterator[list[Any]]:
+def _manifest(index: pd.DataFrame, shards: Sequence[_Shard]) -> Iterator[list[Any]]:
     """Yield the header and one row per crop, in the order of the index."""
     yield [*tables.COLUMNS, *MANIFEST_COLUMNS]
     at = tables.COLUMNS.index("frame")
     rows = index[list(tables.COLUMNS)].itertuples(index=False, name=None)
-    for row, part in zip(rows, parts, strict=True):
-        for number, *values in _read_part(part)["found"]:
+    for row, known in zip(rows, _parts(shards), strict=True):
+        for number, *values in known["found"]:
             yield [*row[:at], number, *row[at + 1 :], *values]
 
 
-def _quarantine(index: pd.DataFrame, parts: Sequence[Path]) -> Iterator[list[Any]]:
+def _quarantine(index: pd.DataFrame, shards: Sequence[_Shard]) -> Iterator[list[Any]]:
     """Yield the header and one row for everything that gave no crop, in the order of the index."""
     yield list(QUARANTINE_COLUMNS)
-    for path, part in zip(index["path"], parts, strict=True):
-        known = _read_part(part)
+    for path, known in zip(index["path"], _parts(shards), strict=True):
         if known["broken"] is not None:
             yield [path, "", known["broken"]]
         for number, reason in known["missed"]:

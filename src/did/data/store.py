@@ -15,9 +15,11 @@ from did.errors import DidError, nearest
 #: The five landmarks of a face in the pixels of its frame, in the order of `did.data.faces.Face`.
 LANDMARKS = tuple(f"landmark_{axis}{number}" for number in range(5) for axis in "xy")
 _FLOATS = ("x0", "y0", "x1", "y1", "probability", *LANDMARKS)
-MANIFEST_COLUMNS = ("face", *_FLOATS, "sha256")
+#: Where a crop's PNG is: the shard, relative to the store, and in it the first byte and the number of bytes.
+PLACE = ("shard", "offset", "length")
+MANIFEST_COLUMNS = ("face", *_FLOATS, "sha256", *PLACE)
 #: Raised when what a store holds changes: a store of another format is not read.
-FORMAT = 2
+FORMAT = 3
 
 QUARANTINE_COLUMNS = ("path", "frame", "reason")
 
@@ -45,8 +47,13 @@ class FaceStore:
 
     @property
     def manifest(self) -> pd.DataFrame:
-        """One row per crop: the columns of the table, then MANIFEST_COLUMNS; `face` is relative to `root`."""
-        return self._seen(tables.load(self.root / "manifest.csv", floats=_FLOATS))
+        """One row per crop: the columns of the table, then MANIFEST_COLUMNS; `face` is its name.
+
+        A store that was written without shards lacks the columns PLACE: there `face` is a file, relative to `root`.
+        """
+        found = tables.load(self.root / "manifest.csv", floats=_FLOATS)
+        numbers = {name: "int64" for name in PLACE[1:] if name in found}
+        return self._seen(found.astype(numbers))
 
     @property
     def fingerprint(self) -> str:
@@ -102,6 +109,41 @@ class FaceStore:
         if self.methods is None:
             return table
         return table[table["method"].isin([tables.REAL, *self.methods])].reset_index(drop=True)
+
+
+class Crops:
+    """The crops of a store's rows, read one at a time; threads and processes can share it.
+
+    Args:
+        root: folder of the store.
+        rows: of its manifest.
+    """
+
+    def __init__(self, root: Path, rows: pd.DataFrame) -> None:
+        self.root = root
+        self.names = rows["face"].tolist()
+        sharded = "shard" in rows
+        self._file_of, files = pd.factorize(rows["shard" if sharded else "face"])
+        self._files = files.tolist()
+        self._at = rows[list(PLACE[1:])].to_numpy() if sharded else None
+
+    def read(self, number: int) -> bytes:
+        """Return the PNG of a row.
+
+        Raises:
+            OSError: If its file is gone or cannot be read.
+        """
+        with open(self.root / self._files[self._file_of[number]], "rb") as file:
+            if self._at is None:
+                return file.read()
+            offset, length = self._at[number].tolist()
+            file.seek(offset)
+            return file.read(length)
+
+    def named(self, number: int) -> str:
+        """Return where a row's crop is, for a sentence."""
+        shard = "" if self._at is None else f" in {self._files[self._file_of[number]]}"
+        return f"{self.root / self.names[number]}{shard}"
 
 
 def open_store(store: str | Path) -> FaceStore:

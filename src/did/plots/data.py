@@ -1,11 +1,13 @@
 """What is in a data set: crops side by side, and their spectra."""
 
+import io
+
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from did.data.loading import Faces, domain_names
-from did.data.store import FaceStore
+from did.data.store import PLACE, Crops, FaceStore
 from did.data.table import REAL
 from did.evaluation.leaks import radial_spectrum
 from did.plots.base import Plot, canvas, colours, entry, put_stamp
@@ -33,15 +35,15 @@ def contact_sheet(store: FaceStore, stamp: str, people: int = 6, split: str = "t
             axis.set(xticks=[], yticks=[])
             crops = part[part.person == columns[j]] if j < len(columns) else part[:0]
             if len(crops):
-                row = crops.iloc[len(crops) // 2]
-                axis.imshow(np.asarray(Image.open(store.root / row.face)))
-                shown.append(row)
+                middle = crops.iloc[[len(crops) // 2]]
+                axis.imshow(np.asarray(Image.open(io.BytesIO(Crops(store.root, middle).read(0)))))
+                shown.append(middle.drop(columns=list(PLACE), errors="ignore"))
             if j == 0:
                 axis.set_ylabel(method if method == REAL else f"fake\n{method}", fontsize=9)
             if i == 0 and real & forged:
                 axis.set_title(f"person {targets[j]}", fontsize=8)
     put_stamp(figure, stamp)
-    data = pd.DataFrame(shown).reset_index(drop=True)
+    data = pd.concat(shown, ignore_index=True)
     who = f"{len(targets)} people" if real & forged else "people who differ from row to row"
     alt = f"Contact sheet of {len(data)} aligned face crops of {who}: rows {', '.join(methods)}."
     return Plot(figure, data, alt)

@@ -19,7 +19,7 @@ from did import evaluation
 from did.data.augment import augmented
 from did.data.loading import Faces, domain_names
 from did.data.prepare import CHOICES, GIVEN
-from did.data.store import FaceStore, open_store
+from did.data.store import PLACE, FaceStore, open_store
 from did.data.table import COLUMNS, fingerprint, read_csv
 from did.errors import DidError, nearest
 from did.settings import Settings
@@ -341,6 +341,7 @@ def _sweep(folder: Path) -> None:
 def _write(folder: Path, scored: pd.DataFrame, metrics: pd.DataFrame, record: dict[str, Any]) -> None:
     """Write the files of a run; the record comes last, so that a record means a complete run."""
     _sweep(folder)
+    scored = scored.drop(columns=list(PLACE), errors="ignore")
     for file, frame in (("scores", scored), ("metrics", metrics)):
         write_atomically(folder / f"{file}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))  # type: ignore[misc]
     text = json.dumps(record, indent=1) + "\n"
@@ -499,7 +500,7 @@ def _wanted(wants: Wants, settings: Settings, source: Source | None, progress: b
     found: dict[str, Any] = {"margin": settings.crop_margin, "data": None if source is None else source.root}
     if wants.context is not None and source is not None:
         wider = dataclasses.replace(settings, crop_margin=wants.context)
-        found["context"] = face_store(source, wider, progress).root
+        found["context"] = face_store(source, wider, progress)
     return found
 
 
