@@ -216,18 +216,10 @@ def test_nbval_compares_every_notebook_and_no_other():
     assert NOTEBOOKS
 
 
-#: Its record is from before the page showed the networks' state, so that at laptop it would train its 15 runs.
-NOT_YET = "open_choices"
-
-
 @pytest.mark.parametrize(("folder", "preset"), [("notebooks", "laptop"), ("tests/notebooks", "smoke")])
 def test_people_read_numbers_at_laptop_and_the_tests_compare_those_at_smoke(folder, preset):
     for path in sorted((ROOT / folder).glob("*.ipynb")):
         given = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["parameters"]
-        if path.stem == NOT_YET and preset == "laptop":
-            record = json.loads((ROOT / f"results/{NOT_YET}-laptop-drawn.json").read_text(encoding="utf-8"))
-            assert not record["figures"], f"{NOT_YET} can be shown now: run `did book refresh --shown {NOT_YET}`"
-            continue
         assert given == parameters_of(path.stem, EXECUTED_WITH[folder]) and given["preset"] == preset, path
 
 
