@@ -94,7 +94,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
     # What was in bold ends in a full stop, or the credit after it would run on.
     stamp = re.sub(r"\.?\*\* +(?=\S)", ". ", stamp_of(nb)).replace("**", "")
     said, time = html.unescape(stamp.lstrip("> ").strip()), _time(nb)
-    heading, number = "", 0
+    heading, number, from_standin = "", 0, said if STANDIN in said else ""
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             heading = ([heading] + re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE))[-1]
@@ -111,12 +111,13 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
                 cell.metadata["mystnb"] = {"image": {"alt": " ".join(_words(output).split())}}
                 data = output.data.pop(CSV, "")
                 text = output.metadata.get("image/png", {}).get("stamp") or said
+                from_standin = from_standin or (text if STANDIN in text else "")
             else:
                 output.data["text/html"], data = _table(output.data["text/html"], heading)
             under = _under(f"{text.rstrip('.')}. {time}", data, f"{name}-{number}.csv", _unmarked(heading))
             cell.outputs.insert(place + 1, nbformat.v4.new_output("display_data", {"text/html": under}))
     _executed_with(nb)
-    top = [_text(_notice(said), "stand-in")] if STANDIN in said else []
+    top = [_text(_notice(from_standin), "stand-in")] if from_standin else []
     top += [_text(_launch(repository, name), "binder")] if repository else []
     nb.cells[1:1] = top
     _forget(nb)

@@ -112,6 +112,15 @@ def test_a_figure_keeps_a_stamp_of_its_own():
     assert "STAND-IN" not in text
 
 
+def test_one_figure_from_a_stand_in_is_said_under_the_title_too():
+    of = notebook(cell(figure(STAMP)))
+    of.cells[1].outputs[0].data["text/markdown"] = "Random input, no data set"
+    done = page.finish(of, "start")
+    assert "did-standin" in done.cells[1].source and STAMP in done.cells[1].source
+    of.cells[-1].outputs[0].metadata["image/png"]["stamp"] = "Random input"
+    assert not any("did-standin" in each.source for each in page.finish(of, "start").cells)
+
+
 def test_licensed_data_get_no_badge():
     done = page.finish(notebook(cell(table()), stamp="FaceForensics++, licensed data"), "start")
     assert "did-standin" not in nbformat.writes(done)
