@@ -255,6 +255,7 @@ ON_READ_ONLY = [
     ("book refresh", "{home}/tests/notebooks"),
     ("book refresh --shown", "{home}/notebooks"),
     ("book front", "{home}"),
+    ("book face {run} {place}/face.json", "{place}"),
 ]  # fmt: skip
 
 

@@ -88,17 +88,22 @@ def front() -> None:
 
 @book.command()
 @click.argument("run")
-def face(run: str) -> None:
-    """Write the face with which the method's chapters open, from RUN, a finished run of DID; see `did runs`."""
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def face(run: str, file: Path | None) -> None:
+    """Write the face with which the method's chapters open, from RUN, a finished run of DID; see `did runs`.
+
+    FILE is by default the one that the chapters read.
+    """
     from did.sources import face_store, open_source
     from did.training.runs import find_run
     from did.utils.files import writable_file
     from did_book.chapters import face as chapter
 
-    writable_file(chapter.FILE)
+    place = file or chapter.FILE
+    writable_file(place)
 
     found = find_run(run)
     data = found.record["data"]
     source = open_source(data["source"], data["edition"], preset="laptop")
-    chapter.write(chapter.look(found, face_store(source, found.settings)))
-    click.echo(chapter.FILE)
+    chapter.write(chapter.look(found, face_store(source, found.settings)), place)
+    click.echo(place)

@@ -161,7 +161,7 @@ def test_every_part_learns_and_t_is_gone(measure):
     step = task(batch(task.wants, 15), 0.5, 0, details=True)
     step.total.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in learning if p.ndim > 1)
-    assert "dec" in step.losses and math.isfinite(step.values["dependence"]) and step.finite
+    assert "dec" in step.losses and math.isfinite(step.values["dependence"]) and step.total.isfinite()
     assert [name for name in task.state_dict() if "directions" in name]  # a resumed run compares in the same ones
 
 
