@@ -87,7 +87,7 @@ def test_preparation_and_stand_ins_take_as_many_workers(machine, monkeypatch, tm
         raise RuntimeError("enough")
 
     monkeypatch.setattr(prepare, "ProcessPoolExecutor", take)
-    with pytest.raises(RuntimeError, match="enough"), prepare._executor([()] * 100, 1000, None, None):
+    with pytest.raises(RuntimeError, match="enough"), prepare._executor([()] * 100, 100_000, None, None):
         pass
     monkeypatch.setattr(standin.writing, "ProcessPoolExecutor", take)
     with pytest.raises(RuntimeError, match="enough"):
