@@ -105,5 +105,5 @@ def face(run: str, file: Path | None) -> None:
     found = find_run(run)
     data = found.record["data"]
     source = open_source(data["source"], data["edition"], preset="laptop")
-    chapter.write(chapter.look(found, face_store(source, found.settings)), place)
+    chapter.write(chapter.look(found, face_store(source, found.settings), source.banner), place)
     click.echo(place)

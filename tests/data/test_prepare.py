@@ -504,6 +504,21 @@ def test_a_crop_that_is_gone_or_damaged_at_the_end_is_an_error_and_cut_anew(
     assert content(store) == content(undisturbed)
 
 
+def test_a_shard_that_cannot_be_read_at_the_end_is_not_taken_for_whole(clean_root, index, tmp_path, monkeypatch):
+    whole = prepare._is_whole
+
+    def unreadable(file, *rest):
+        if file.name.endswith("000003.tar"):
+            raise OSError(5, "Input/output error")
+        return whole(file, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "_is_whole", unreadable)
+        with pytest.raises(DidError, match="4 crops of .* are gone or damaged, the first faces/Deepfakes/"):
+            prepare.prepare(index, clean_root, tmp_path / "s", **SETTINGS)
+    assert not (tmp_path / "s/parts/000003.json").exists() and (tmp_path / "s/parts/000002.json").exists()
+
+
 def test_a_crop_that_goes_during_an_interruption_is_cut_anew(undisturbed, clean_root, index, tmp_path, monkeypatch):
     interrupted(9, monkeypatch, index, clean_root, tmp_path / "s")
     (tmp_path / "s" / "faces" / "000002.tar").unlink()

@@ -86,6 +86,15 @@ def test_what_cannot_be_had_is_named(tiny_source):
         faces(tiny_source, context=0.8)
 
 
+def test_a_wider_crop_that_the_store_lacks_is_named_before_any_batch(tiny_source):
+    store = tiny_source[1]
+    given = {"wants": Wants(context=0.8), "context": store.only("Deepfakes")}
+    with pytest.raises(DidError, match=r"has no crop faces/Face2Face/.*\(84 of 140 are missing\): prepare"):
+        loading.Faces(store.manifest, store.root, 32, **given)
+    known = loading.Faces(given["context"].manifest[::-1], store.root, 32, **given)
+    assert all(torch.equal(known[number]["context"], known[number]["image"]) for number in (0, 20, 55))
+
+
 @pytest.fixture
 def greedy():
     """A task that wants everything and notes what it gets."""

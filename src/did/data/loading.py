@@ -60,8 +60,8 @@ class Faces(Dataset):
     An index may come with the seed of its transform, as `batches` gives it.
 
     Raises:
-        DidError: If there are no rows, a method that is not among the domains, or masks or context without their
-            folder.
+        DidError: If there are no rows, a method that is not among the domains, masks without their folder, or context
+            without a store that has a crop of each row.
     """
 
     def __init__(
@@ -99,8 +99,7 @@ class Faces(Dataset):
         self.domains = np.array([numbers[method] for method in self.rows["method"]], dtype=np.int64)
         self._crops = Crops(self.store, self.rows)
         if wants.context is not None and context is not None:
-            wider = context.manifest.set_index("face", drop=False).reindex(self.rows["face"])
-            self._wider = Crops(context.root, wider)
+            self._wider = Crops(context.root, _of_same_faces(context, self.rows))
         # Both of a blended pair get one augmentation: otherwise it would tell them apart.
         self._transform = wants.transform or (light if wants.blended else None)
         self._around = _windows(self.rows, wants.frames) if wants.frames > 1 else None
@@ -151,6 +150,17 @@ class Faces(Dataset):
                 f"The face crop {crops.named(index)} cannot be read; prepare the data again in a new folder."
             ) from error
         return to_tensor(image, self.size)
+
+
+def _of_same_faces(store: FaceStore, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a store that have the names of these crops, in this order."""
+    known = store.manifest.set_index("face", drop=False)
+    if missing := sorted(set(rows["face"]) - set(known.index)):
+        raise DidError(
+            f"The store {store.root} has no crop {missing[0]} ({len(missing)} of {len(rows)} are missing): prepare the "
+            "data again in a new folder."
+        )
+    return known.loc[rows["face"]]
 
 
 def _windows(rows: pd.DataFrame, frames: int) -> np.ndarray:

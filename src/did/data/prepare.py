@@ -38,7 +38,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, a
 from concurrent.futures.process import BrokenProcessPool
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -379,7 +379,12 @@ def _parts(shards: Iterable[_Shard]) -> Iterator[dict[str, Any]]:
 def _executor(
     jobs: Sequence[tuple], frames: int, workers: int | None, cluster: str | None
 ) -> Iterator[tuple[Executor | None, int]]:
-    """Return what runs the jobs (None for this process) and how many of them to submit at a time."""
+    """Return what runs the jobs (None for this process) and how many of them to submit at a time.
+
+    Args:
+        jobs, workers, cluster: see `prepare`.
+        frames: of all jobs together.
+    """
     if cluster is not None:
         with dask_client(cluster) as client:
             yield client.get_executor(pure=False), SHARDS_A_WORKER * max(1, len(client.ncores()))
@@ -540,14 +545,12 @@ def _check_crops(shards: Sequence[_Shard], progress: bool) -> None:
     """Check that every crop exists and is unchanged; otherwise its shard counts as unfinished."""
     wrong = []
     for shard in tqdm(shards, unit=" shards", desc="check", disable=not progress):
-        bad = []
-        with contextlib.suppress(OSError), shard.file.open("rb") as file:
-            for known in shard.read():
-                for _, name, *_, digest, _, offset, length in known["found"]:
-                    file.seek(offset)
-                    bad += [name] * (hashlib.sha256(file.read(length)).hexdigest() != digest)
-        if not shard.file.is_file():
-            bad = [row[1] for known in shard.read() for row in known["found"]]
+        rows = [row for known in shard.read() for row in known["found"]]
+        try:
+            with shard.file.open("rb") as file:
+                bad = [row[1] for row in rows if not _is_whole(file, *row[-4:])]
+        except OSError:
+            bad = [row[1] for row in rows]
         if bad:
             wrong += bad
             shard.part.unlink()
@@ -556,6 +559,12 @@ def _check_crops(shards: Sequence[_Shard], progress: bool) -> None:
             f"{len(wrong)} crops of {shards[0].store} are gone or damaged, the first {wrong[0]}, so that it cannot be "
             "finished; run again: they are cut anew."
         )
+
+
+def _is_whole(file: BinaryIO, digest: str, _: str, offset: int, length: int) -> bool:
+    """Return whether a crop of an open shard has its checksum; the arguments end a row of `found`."""
+    file.seek(offset)
+    return hashlib.sha256(file.read(length)).hexdigest() == digest
 
 
 def _write_rows(file: Path, rows: Iterable[Sequence[Any]]) -> None:

@@ -34,12 +34,9 @@ def opened(log: Log | str | None, folder: Path) -> Iterator[Log | None]:
     Args:
         log: a function; or `tensorboard`, whose event files lie in `tensorboard/` of the folder: `tensorboard --logdir
             runs` shows all runs. A resumed training shows its new rows in place of those that it took back.
+            `check_log` has passed it.
         folder: of the run.
-
-    Raises:
-        DidError: As `check_log`.
     """
-    check_log(log)
     if not isinstance(log, str):
         yield log
         return

@@ -73,12 +73,13 @@ class Face:
 
 
 @torch.inference_mode()
-def look(run: Run, store: FaceStore) -> Face:
+def look(run: Run, store: FaceStore, banner: str) -> Face:
     """Look at the first test person of a run's data set, real and as the first method forges it.
 
     Args:
         run: a finished run of DID, with its weights.
         store: the crops that it was trained on.
+        banner: of their source.
 
     Raises:
         DidError: If the run is of another task, or as `did.training.runs.split_faces`.
@@ -109,8 +110,14 @@ def look(run: Run, store: FaceStore) -> Face:
         out.domain_logits.softmax(1).cpu().numpy(),
         np.array(ranked),
         evaluation.auc(scores.label, scores.score),
-        f"{run.record['protocol']}. Run {run.folder.name}, commit {run.record['provenance']['commit']}",
+        f"{banner} {_how(run.record['protocol'])}. Run {run.folder.name}, commit {run.record['provenance']['commit']}",
     )
+
+
+def _how(protocol: str) -> str:
+    """Return a protocol without the data and the edition, with which it begins and which the banner names."""
+    how = "; ".join(protocol.split("; ")[2:])
+    return how[:1].upper() + how[1:]
 
 
 def _below(score: float, others: NDArray) -> float:

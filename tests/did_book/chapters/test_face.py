@@ -18,7 +18,7 @@ RESULTS = Path(__file__).resolve().parents[3] / "results"
 
 @pytest.fixture(scope="module")
 def seen(tiny_run, tiny_source):
-    return face.look(tiny_run, tiny_source[1])
+    return face.look(tiny_run, tiny_source[1], tiny_source[0].banner)
 
 
 def close(a: face.Face, b: face.Face) -> None:
@@ -68,7 +68,11 @@ def test_its_file_gives_it_back(seen, tmp_path):
 def test_the_committed_face_is_of_the_run_in_table_1():
     (entry,) = [e for e in load(RESULTS) if e["experiment"] == "table1_intra_cross" and e["bank"] == "drawn"]
     found = face.load()
-    assert f"Run {entry['runs']['DID'][0]}, commit " in found.stamp and "drawn" in found.stamp
+    assert f"Run {entry['runs']['DID'][0]}, commit " in found.stamp
+    assert found.stamp.startswith(
+        "STAND-IN, not the licensed data: stand-in for FaceForensics++ (c23) from 156 drawn faces"
+    )
+    assert "; seed 0;" in found.stamp and "4 frames per video" in found.stamp
     parts = found.parts
     assert np.allclose(parts["I_df"] + parts["I_os"], parts["I_X"], atol=2e-3)
 
@@ -102,7 +106,7 @@ def test_what_is_read_from_plain_features_is_the_record_of_fig_7(tmp_path):
 
 def test_a_run_without_a_map_is_refused(tiny_runs, tiny_source):
     with pytest.raises(DidError, match="is of bce and is not DID"):
-        face.look(tiny_runs["BCE"][0], tiny_source[1])
+        face.look(tiny_runs["BCE"][0], tiny_source[1], "")
 
 
 def test_the_file_has_no_more_digits_than_are_read():
