@@ -13,7 +13,8 @@ import torch
 from side_by_side import Call, finish, parser, take_turns
 from torch import Tensor
 
-from did.paper.experiments import EXPERIMENTS, Row
+from did.paper.definition import Row
+from did.paper.experiments import EXPERIMENTS
 from did.settings import Settings
 from did.task import Task, options_of, task_named
 from did.training.loop import optimizer_for

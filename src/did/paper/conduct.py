@@ -14,7 +14,8 @@ from did import evaluation, presets
 from did.data.store import FaceStore
 from did.errors import DidError, nearest
 from did.paper import records, verdicts
-from did.paper.experiments import EXPERIMENTS, Experiment, Row
+from did.paper.definition import Experiment, Row
+from did.paper.experiments import EXPERIMENTS
 from did.paper.kept import Kept, find
 from did.paper.records import Record, columns, plain
 from did.paper.replay import code_of_all

@@ -35,6 +35,10 @@ PARAMETERS = {
     "fig7_embeddings": _RESULT,
     "training_length": (*_RESULT, "rows"),
     "open_choices": (*_RESULT, "rows"),
+    "what_carries": (*_RESULT, "rows"),
+    "independence": (*_RESULT, "rows"),
+    "without_labels": (*_RESULT, "rows"),
+    "loss_weights": (*_RESULT, "rows"),
     "paper_against_ours": ("preset", "records"),
     "speed": ("preset", "records"),
 }

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from did.paper import tables
-from did.paper.experiments import EXPERIMENTS, Experiment
+from did.paper.definition import Experiment
+from did.paper.experiments import EXPERIMENTS
 from did.paper.records import SIDES, Record, comparisons, kind, label, table
 from did.paper.verdicts import ANSWERS
 from did.sources import STANDIN

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from did.paper.experiments import EXPERIMENTS, Row
+from did.paper.definition import Row
+from did.paper.experiments import EXPERIMENTS
 from did.paper.kept import RUNS, Kept
 from did.paper.records import Record, comparisons, frame, kind, load
 from did.settings import Settings

@@ -1,0 +1,341 @@
+"""Experiments beyond the paper: where DID's gain comes from, and its two limits, as data.
+
+Their rules, written before the first run:
+
+- *What carries DID*: a part carries DID on a test if what it adds on average over all cells lies above 0 with its whole
+  95% interval.
+- *Independence that can be reached*: a measure reaches it if a permutation test within methods does not find it out
+  (median p over seeds above .05), and a critic that is trained afresh tells true pairs of other people from shuffled
+  ones in less than 55% of cases. It helps on a test if it is ahead of DID without T there, by Holm's correction over
+  its measures and tests.
+- *Without labels*: groups are as good as labels if they bring at least 80% of what the methods' names bring over no
+  domain head, on the mean of the tests, where the names bring anything at all.
+- *Weights that find themselves*: a rule is as good as the paper's weights if on no test it is behind them with its
+  whole interval, and better if it is ahead on one as well.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from did.data.loading import Faces
+from did.evaluation import explain
+from did.paper import verdicts
+from did.paper.definition import Experiment, Row
+from did.paper.factorial import carried, cells, effects, row_of
+from did.paper.measures import Tables, Tested
+from did.paper.records import Record, comparisons, part
+from did.training.runs import split_faces
+
+_TESTS = {"FF++": ("ffpp", "all"), "CDF2": ("cdf2", "all"), "DiFF": ("diff", "all")}
+#: Shuffles of the permutation test, and the directions in which the critic compares the halves.
+SHUFFLES, DIRECTIONS = 500, 32
+#: Below this accuracy on people it has not seen, a fresh critic counts as blind.
+BLIND = 0.55
+#: The share of what labels bring that groups without labels must reach.
+SHARE = 0.8
+
+
+# --- independence that can be reached -------------------------------------------------------------------------------
+
+
+def halves(task: Any, faces: Faces) -> tuple[NDArray, NDArray]:
+    """Return I_df and I_os = I_X - I_df of each face as means over places, standardised, (n, c) each."""
+    found = explain.features(task, faces)
+    both = (found["I_df"], found["I_X"] - found["I_df"])
+    a, b = ((z - z.mean(0)) / np.maximum(z.std(0), 1e-6) for z in both)
+    return a, b
+
+
+def permutation_test(x: NDArray, y: NDArray, groups: NDArray, shuffles: int = SHUFFLES, seed: int = 0) -> pd.Series:
+    """Test whether two samples are dependent within groups, by their distance correlation.
+
+    In a shuffle each row of y goes to another row of its group. If x and y are independent given the group, the
+    measured value is one of the shuffled ones.
+
+    Args:
+        x, y: (n, d) and (n, e), of the same rows.
+        groups: (n,).
+        shuffles, seed: how many, and of which.
+
+    Returns:
+        value, its mean over the shuffles, and p.
+    """
+    rng, values = np.random.default_rng(seed), np.zeros(shuffles + 1)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        a, b = (_centred(z[rows]) for z in (x, y))
+        scale = math.sqrt((a * a).mean() * (b * b).mean())
+        orders = [np.arange(len(rows)), *(rng.permutation(len(rows)) for _ in range(shuffles))]
+        products = np.array([(a * b[np.ix_(order, order)]).mean() for order in orders])
+        values += np.sqrt(np.maximum(products, 0) / max(scale, 1e-12)) * len(rows) / len(groups)
+    p = (1 + np.sum(values[1:] >= values[0])) / (shuffles + 1)
+    return pd.Series({"distance correlation": values[0], "shuffled": values[1:].mean(), "p": p})
+
+
+def _centred(z: NDArray) -> NDArray:
+    apart = cdist(z, z)
+    return apart - apart.mean(0) - apart.mean(1, keepdims=True) + apart.mean()
+
+
+def fresh_critic(fit: tuple[NDArray, NDArray, NDArray], test: tuple[NDArray, NDArray, NDArray], seed: int = 0) -> float:
+    """Train a critic to tell pairs of one face from pairs of two, and return its accuracy on other people.
+
+    Both kinds of pairs are within a group, so that what the group alone tells is of no use. The critic sees both halves
+    in the same random directions, their product and their distance in each, through a network of one hidden layer.
+
+    Args:
+        fit, test: x (n, d), y (n, d) and groups (n,) of different people.
+        seed: of directions, shuffles and network.
+    """
+    # Here, because this takes a second and few need it.
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(seed)
+    directions = rng.normal(size=(fit[0].shape[1], DIRECTIONS)) / math.sqrt(fit[0].shape[1])
+
+    def pairs(x: NDArray, y: NDArray, groups: NDArray) -> tuple[NDArray, NDArray]:
+        a, b = x @ directions, y @ directions
+        seen = [np.hstack([a, b[to], a * b[to], np.abs(a - b[to])]) for to in (np.arange(len(x)), _apart(groups, rng))]
+        return np.concatenate(seen), np.repeat([1, 0], len(x))
+
+    critic = make_pipeline(
+        StandardScaler(), MLPClassifier((64,), alpha=0.1, early_stopping=True, max_iter=300, random_state=seed)
+    )
+    return float(critic.fit(*pairs(*fit)).score(*pairs(*test)))
+
+
+def _apart(groups: NDArray, rng: np.random.Generator) -> NDArray:
+    """Return for each row another row of its group; itself if it has none."""
+    other = np.arange(len(groups))
+    for group in np.unique(groups):
+        rows = rng.permutation(np.flatnonzero(groups == group))
+        other[rows] = np.roll(rows, 1)
+    return other
+
+
+def reached(outcome: Tested) -> Tables:
+    """Measure what is left of the dependence of I_df and I_os, by outside measures that no run was trained on.
+
+    Returns:
+        dependence: one row per run: row, seed, `permutation_test` within methods on one frame per video of the test
+        split; critic: `fresh_critic`, fitted on the training split's people; and what a line reads
+        (`explain.probe_table`): domain and identity from I_df, domain from I_dom.
+    """
+    rows = []
+    for name, of in outcome.runs.items():
+        _, store = outcome.source(of[0].settings.source)
+        for one in of:
+            task, splits = one.task(), split_faces(store, one.settings)
+            if not hasattr(task.model, "decompose"):
+                continue
+            given = {split: _first_frames(splits[split]) for split in ("train", "test")}
+            sides = {split: (*halves(task, faces), faces.domains) for split, faces in given.items()}
+            probes = explain.probe_table(task, splits["val"], splits["test"]).set_index(["features", "target"]).accuracy
+            rows.append(
+                {"row": name, "seed": one.settings.seed, **permutation_test(*sides["test"]),
+                 "critic": fresh_critic(sides["train"], sides["test"]),
+                 "domain from I_df": probes["I_df", "domain"], "identity from I_df": probes["I_df", "identity"],
+                 "domain from I_dom": probes.get(("I_dom", "domain"), np.nan)}
+            )  # fmt: skip
+    return {"dependence": pd.DataFrame(rows)}
+
+
+def _first_frames(faces: Faces) -> Faces:
+    """Return one face per video: frames of a video are no independent draws."""
+    return Faces(faces.rows.drop_duplicates("video"), faces.store, faces.size, faces.domain_names)
+
+
+def judged(dependence: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds per row, and `reached`, by the rule above."""
+    of = dependence.drop(columns="seed").groupby("row", sort=False)
+    return of.mean().assign(p=of.p.median(), reached=(of.p.median() > 0.05) & (of.critic.mean() < BLIND))
+
+
+def independent(record: Record) -> list[str]:
+    """Say under which measures independence is reached, and whether it helps on other data."""
+    if "dependence" not in record.get("figures", {}):
+        return []
+    found = judged(part(record, "dependence"))
+    said = [
+        f"{name}: distance correlation {row['distance correlation']:.3f} ({row.shuffled:.3f} if shuffled, median p "
+        f"{row.p:.3f}), a fresh critic is right in {row.critic:.3f} of cases: {'' if row.reached else 'not '}reached."
+        for name, row in found.iterrows()
+    ]
+    pairs = comparisons([record])
+    steps = _holm(pairs.p)
+    ahead = pairs[(steps <= 0.05) & (pairs.difference > 0)]
+    behind = pairs[(steps <= 0.05) & (pairs.difference < 0)]
+    for words, of in (("ahead of", ahead), ("behind", behind)):
+        named = "; ".join(f"{row.a} on {row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+                          for row in of.itertuples())  # fmt: skip
+        said.append(f"{words.capitalize()} DID without T by Holm's correction over {len(pairs)} differences: "
+                    f"{named or 'none'}.")  # fmt: skip
+    return said
+
+
+def _holm(p: pd.Series) -> pd.Series:
+    """Return p values corrected by Holm's method, in their order."""
+    order = p.sort_values().index
+    steps = [min(1.0, (len(p) - rank) * p[at]) for rank, at in enumerate(order)]
+    return pd.Series(pd.Series(steps, dtype=float).cummax().to_numpy(), index=order).reindex(p.index)
+
+
+# --- without labels -------------------------------------------------------------------------------------------------
+
+_TRUE, _NO_HEAD = "methods named", "no domain head"
+_UNIFORM = {"sampler": "uniform"}
+
+
+def agreement(outcome: Tested) -> Tables:
+    """Measure how well the groups agree with the methods: normalised mutual information, mean over seeds, per row."""
+    name = "NMI of groups and methods"
+    rows = [
+        {"row": row, "agreement": float(np.mean([one.history[name].dropna().iloc[-1] for one in of]))}
+        for row, of in outcome.runs.items()
+        if all(name in one.history for one in of)
+    ]
+    return {"agreement": pd.DataFrame(rows, columns=["row", "agreement"])}
+
+
+def shares(record: Record) -> pd.DataFrame:
+    """Return what each way brings over no domain head on each test, and as a share of what the methods' names bring.
+
+    Returns:
+        row, test, difference, low, high, share (NaN where the names bring nothing), one row per way and test.
+    """
+    found = comparisons([record])
+    found = found[found.b == _NO_HEAD].rename(columns={"a": "row"})
+    brought = found[found.row == _TRUE].set_index("test").difference
+    full = found.test.map(brought)
+    return found.assign(share=(found.difference / full).where(full > 0))[
+        ["row", "test", "difference", "low", "high", "share"]
+    ]
+
+
+def label_free(record: Record) -> list[str]:
+    """Say what groups bring without labels, and whether that is 80% of what labels bring."""
+    found = shares(record)
+    if not len(found):
+        return []
+    nmi = part(record, "agreement").set_index("row").agreement if "agreement" in record["figures"] else pd.Series()
+    said = []
+    for name, of in found.groupby("row", sort=False):
+        each = [f"{row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in of.itertuples()]
+        agrees = f" (groups agree with the methods by {nmi[name]:.2f})" if name in nmi else ""
+        said.append(f"{name}{agrees} brings over no domain head: {', '.join(each)}.")
+    brought = found[found.row == _TRUE]
+    if not (brought.low > 0).any():
+        said.append("On no test is it told that the methods' names bring anything: so there is nothing to make up for.")
+        return said
+    means = found.groupby("row", sort=False).difference.mean()
+    for name, value in means.drop(_TRUE).items():
+        share = value / means[_TRUE] if means[_TRUE] > 0 else math.nan
+        enough = "at least" if share >= SHARE else "less than"
+        said.append(f"{name}: {share:.0%} of what the names bring, on the mean of the tests: {enough} the {SHARE:.0%} "
+                    "asked for.")  # fmt: skip
+    return said
+
+
+# --- weights that find themselves -----------------------------------------------------------------------------------
+
+_PAPER = "the paper's weights"
+_WEIGHTS = ("weight of cls", "weight of dom", "weight of dec")
+
+
+def found_weights(outcome: Tested) -> Tables:
+    """Measure where each rule's weights ended: means over the last ten logged iterations and over seeds."""
+    rows = {}
+    for name, of in outcome.runs.items():
+        ends = [one.history[one.history["cls"].notna()].tail(10) for one in of if _WEIGHTS[0] in one.history]
+        if ends:
+            rows[name] = pd.concat(ends).reindex(columns=list(_WEIGHTS)).mean()
+    table = pd.DataFrame(rows).T if rows else pd.DataFrame(columns=list(_WEIGHTS))
+    return {"weights": table.rename_axis("row").reset_index()}
+
+
+def by_themselves(record: Record) -> list[str]:
+    """Say which rules are as good as the paper's weights, and which are not."""
+    pairs = comparisons([record])
+    pairs, said = pairs[pairs.b == _PAPER], []
+    for name, of in pairs.groupby("a", sort=False):
+        each = [f"{row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in of.itertuples()]
+        so = set(of.so)
+        words = "not as good" if "behind" in so else "better" if "ahead" in so else "not told from them"
+        said.append(f"{name} less the paper's weights: {', '.join(each)}: {words}.")
+    if len(pairs):
+        said.append(f"Of {len(pairs)} differences, {0.05 * len(pairs):.1f} would lie off 0 by chance.")
+    return said
+
+
+# --- the experiments ------------------------------------------------------------------------------------------------
+
+
+def _against(rows: tuple[Row, ...], base: str) -> tuple[tuple[str, str], ...]:
+    return tuple((row.name, base) for row in rows if row.name != base)
+
+
+def _independent(name: str, measure: str, weight: float = 1.0) -> Row:
+    return Row(name, "independent", options={"measure": measure, "weight": weight})
+
+
+#: Each measure at weight 1, as L_cls and L_dom have; vCLUB, whose bound is of the size of the number of directions, at
+#: a tenth.
+_INDEPENDENCE = (
+    Row("without T", "did", {"decorrelation": False}),
+    Row("T on maps (DID)", "did"),
+    Row("T on pooled vectors", "did", {"estimator_input": "pooled", "lambda_dec": 1.0}),
+    _independent("distance correlation", "dcor"),
+    _independent("HSIC", "hsic"),
+    _independent("cross-covariance", "cross"),
+    _independent("vCLUB", "club", 0.1),
+    _independent("domain adversary", "adversary"),
+)
+
+
+def _grouped(name: str, labels: str) -> Row:
+    return Row(name, "unlabelled", _UNIFORM, options={"labels": labels})
+
+
+_LABELS = (
+    Row(_NO_HEAD, "did", {**_UNIFORM, "domain_attention": False, "domain_branch": "dropped"}),
+    _grouped(_TRUE, "true"),
+    _grouped("groups by style", "style"),
+    _grouped("groups by residual", "residual"),
+    _grouped("random groups", "random"),
+)
+_RULES = (
+    Row(_PAPER, "did"),
+    *(Row(rule, "weights", options={"rule": rule})
+      for rule in ("equal", "random", "uncertainty", "gradnorm", "cosine", "constraint")),
+)  # fmt: skip
+
+EXPERIMENTS = (
+    Experiment(
+        "what_carries", "What carries DID: every combination of its parts", "ffpp", _TESTS,
+        tuple(map(row_of, cells())), measure=effects, sentences=(carried,), decide=verdicts.ahead,
+        smoke=("none of them", "L_dom", "L_auc", "L_dom + L_auc", "A_df", "A_df + L_dom", "A_df + T"),
+    ),
+    Experiment(
+        "independence", "Independence that can be reached: other measures in T's place", "ffpp", _TESTS, _INDEPENDENCE,
+        compared=_against(_INDEPENDENCE, "without T"), seeds=3, measure=reached,
+        sentences=(independent, verdicts.powered),
+        smoke=("without T", "T on maps (DID)", "distance correlation"),
+    ),
+    Experiment(
+        "without_labels", "Without labels: groups of fakes in place of the methods' names", "ffpp", _TESTS, _LABELS,
+        compared=_against(_LABELS, _NO_HEAD), seeds=3, measure=agreement, sentences=(label_free, verdicts.powered),
+        smoke=(_NO_HEAD, _TRUE, "groups by style"),
+    ),
+    Experiment(
+        "loss_weights", "Weights that find themselves: rules in place of λ_cls, λ_dom and λ_dec", "ffpp", _TESTS,
+        _RULES, compared=_against(_RULES, _PAPER), seeds=3, measure=found_weights,
+        sentences=(by_themselves, verdicts.powered), smoke=(_PAPER, "equal", "uncertainty"),
+    ),
+)  # fmt: skip
