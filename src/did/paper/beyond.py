@@ -250,14 +250,23 @@ _WEIGHTS = ("weight of cls", "weight of dom", "weight of dec")
 
 
 def found_weights(outcome: Tested) -> Tables:
-    """Measure where each rule's weights ended: means over the last ten logged iterations and over seeds."""
-    rows = {}
-    for name, of in outcome.runs.items():
-        ends = [one.history[one.history["cls"].notna()].tail(10) for one in of if _WEIGHTS[0] in one.history]
-        if ends:
-            rows[name] = pd.concat(ends).reindex(columns=list(_WEIGHTS)).mean()
-    table = pd.DataFrame(rows).T if rows else pd.DataFrame(columns=list(_WEIGHTS))
-    return {"weights": table.rename_axis("row").reset_index()}
+    """Measure each rule's weights: `weights`, means over the last ten logged iterations and over seeds, and `paths`.
+
+    `paths` are those of the first seed, one row per row and logged iteration.
+    """
+    of_rules = {
+        name: [one.history[one.history["cls"].notna()] for one in of]
+        for name, of in outcome.runs.items()
+        if _WEIGHTS[0] in of[0].history
+    }
+    if not of_rules:
+        return {}
+    ends = [
+        {"row": name, **pd.concat([each.tail(10) for each in steps])[list(_WEIGHTS)].mean()}
+        for name, steps in of_rules.items()
+    ]
+    paths = [steps[0][["iteration", *_WEIGHTS]].assign(row=name) for name, steps in of_rules.items()]
+    return {"weights": pd.DataFrame(ends), "paths": pd.concat(paths, ignore_index=True)}
 
 
 def by_themselves(record: Record) -> list[str]:

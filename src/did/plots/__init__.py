@@ -5,10 +5,11 @@ Each function returns a `Plot`: the figure, the data in it, and an alternative t
 
 from did.plots.base import PALETTE, Plot
 from did.plots.data import contact_sheet, mean_spectra
-from did.plots.inside import attention_overlay, embeddings, overlap_bars, probe_bars, saliency_sheet
+from did.plots.inside import attention_overlay, dependence, embeddings, overlap_bars, probe_bars, saliency_sheet
 from did.plots.scores import (
     alpha_curve,
     confusion_matrix,
+    effects,
     forest,
     length_curves,
     paper_against_ours,
@@ -16,7 +17,7 @@ from did.plots.scores import (
     roc_curves,
     score_histograms,
 )
-from did.plots.training import compare_histories, loss_curves, map_curves
+from did.plots.training import compare_histories, loss_curves, map_curves, weight_paths
 
 __all__ = [
     "PALETTE",
@@ -26,6 +27,8 @@ __all__ = [
     "compare_histories",
     "confusion_matrix",
     "contact_sheet",
+    "dependence",
+    "effects",
     "embeddings",
     "forest",
     "length_curves",
@@ -39,4 +42,5 @@ __all__ = [
     "roc_curves",
     "saliency_sheet",
     "score_histograms",
+    "weight_paths",
 ]

@@ -322,3 +322,33 @@ def probe_bars(table: pd.DataFrame, stamp: str) -> Plot:
             said.append(f"{name} {in_words(row.accuracy, row.low, row.high)} (chance {row.chance:.3f})")
     alt = f"Accuracy of linear probes: {'; '.join(said) or 'none'}"
     return Plot(figure, data, alt + (f"; too few classes: {', '.join(left_out)}" if left_out else "") + ".")
+
+
+def dependence(table: pd.DataFrame, stamp: str) -> Plot:
+    """Draw what is left of the dependence of two parts, by row: every run a mark.
+
+    Args:
+        table: row, distance correlation, shuffled, critic: one row per run, as `did.paper.beyond.reached` gives.
+        stamp: where the numbers come from.
+    """
+    rows = in_order(table.row)
+    place = table.row.map(rows.index)
+    figure, axes = canvas(8.6, 1.0 + 0.3 * len(rows), 1, 2, sharey=True)
+    left, right = axes[0]
+    left.plot(table["distance correlation"], place, "o", color=PALETTE[6], label="measured")
+    left.plot(table["shuffled"], place, "|", color="#888888", ms=10, mew=2, label="mean of the shuffles")
+    left.set(xlabel="distance correlation of I_df and I_os", yticks=range(len(rows)), yticklabels=rows)
+    left.legend(fontsize=8)
+    right.plot(table["critic"], place, "o", color=PALETTE[4])
+    right.axvline(0.5, color="#888888", ls=":")
+    right.set(xlabel="a fresh critic is right (chance: .5)")
+    for axis in axes[0]:
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        sns.despine(ax=axis)
+    put_stamp(figure, stamp)
+    means = table.groupby("row", sort=False)[["distance correlation", "shuffled", "critic"]].mean()
+    said = "; ".join(
+        f"{name}: {row['distance correlation']:.3f} against {row.shuffled:.3f}, critic {row.critic:.3f}"
+        for name, row in means.iterrows()
+    )
+    return Plot(figure, table, f"Distance correlation, measured and shuffled, and a fresh critic's accuracy: {said}.")

@@ -342,3 +342,34 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame], stamp: str) -> Plot:
     put_stamp(figure, stamp)
     data = pd.concat(frames, ignore_index=True)
     return Plot(figure, data, f"Reliability diagram; expected calibration error: {', '.join(said)}.")
+
+
+def effects(table: pd.DataFrame, stamp: str) -> Plot:
+    """Draw what each part of a method adds on average, one panel per test.
+
+    Args:
+        table: part, test, difference, low, high, so, as `did.paper.factorial.effects` gives.
+        stamp: where the numbers come from.
+
+    Raises:
+        DidError: If there is nothing to draw.
+    """
+    if not len(table):
+        raise DidError("there is no effect to draw: no two rows differ in one part alone")
+    tests, parts = in_order(table.test), in_order(table.part)
+    figure, axes = canvas(3.2 * len(tests) + 1, 0.9 + 0.32 * len(parts), 1, len(tests), sharey=True)
+    for axis, test in zip(axes[0], tests, strict=True):
+        of = table[table.test == test].set_index("part").reindex(parts)
+        for at, row in enumerate(of.itertuples()):
+            colour = _SIDES.get(row.so, GRAY)
+            axis.hlines(at, row.low, row.high, color=colour, lw=1.5)
+            axis.plot(row.difference, at, "o", color=colour, mfc="white" if row.so == "undecided" else colour, ms=6)
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set(title=test, xlabel="added to the AUC", yticks=range(len(parts)), yticklabels=parts)
+        axis.set_ylim(len(parts) - 0.5, -0.5)
+        sns.despine(ax=axis)
+    put_stamp(figure, stamp)
+    said = "; ".join(
+        f"{row.part} on {row.test} {in_words(row.difference, row.low, row.high)}" for row in table.itertuples()
+    )
+    return Plot(figure, table.reset_index(drop=True), f"What each part adds to the AUC: {said}.")

@@ -115,3 +115,28 @@ def compare_histories(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot
         for name, row in last.iterrows()
     )
     return Plot(figure, data, f"T and M_df under {len(histories)} readings, means of the last ten points: {said}.")
+
+
+def weight_paths(paths: pd.DataFrame, stamp: str) -> Plot:
+    """Draw the weight of each loss over training, one panel per loss and one line per rule.
+
+    Args:
+        paths: row, iteration, and the weights: `weight of cls`, `weight of dom`, `weight of dec`.
+        stamp: where the numbers come from.
+    """
+    names = [name for name in paths if name.startswith("weight of")]
+    rows = list(dict.fromkeys(paths.row))
+    figure, axes = canvas(10, 3, 1, len(names))
+    for axis, name in zip(axes[0], names, strict=True):
+        for row, colour in colours(rows).items():
+            of = paths[paths.row == row]
+            axis.plot(of.iteration, of[name], color=colour, label=entry(row))
+        axis.set(title=name, xlabel="iteration", yscale="log")
+        sns.despine(ax=axis)
+    axes[0, 0].legend(fontsize=8)
+    put_stamp(figure, stamp)
+    last = paths.groupby("row", sort=False).tail(1)
+    said = "; ".join(
+        f"{row['row']}: {', '.join(f'{name} {row[name]:.3f}' for name in names)}" for row in last.to_dict("records")
+    )
+    return Plot(figure, paths, f"Weights of the losses over training, at the end {said}.")

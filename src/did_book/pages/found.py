@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from did.paper.beyond import judged
 from did.paper.records import Record, comparisons, frame, kind, part
 from did.paper.verdicts import claims, unlearnt
 
@@ -208,4 +209,60 @@ def _length(of: dict[str, Record]) -> _Row:
     return question, answer, page
 
 
-_QUESTIONS = (_fails, _better, _control, _rivals, _photographs, _length, _ablation, _split, _alpha, _claims)
+def _carries(of: dict[str, Record]) -> _Row | None:
+    """Say which parts add something on other data, over all combinations of them."""
+    if "effects" not in of.get("what_carries", {}).get("figures", {}):
+        return None
+    found = part(of["what_carries"], "effects").query("test != 'FF++'")
+    clear = found[found.so != "undecided"]
+    named = "; ".join(f"**{row.part}** on {row.test} {_difference(row)}" for row in clear.itertuples())
+    others = [name for name in dict.fromkeys(found.part) if name not in set(clear.part)]
+    told = f"Over all combinations of parts, on other data: {named or 'none is told from 0'}."
+    more = f" Not told from 0 on either test: {', '.join(others)}." if named and others else ""
+    return "Which part carries DID?", told + more, "what_carries"
+
+
+def _independence(of: dict[str, Record]) -> _Row | None:
+    entry = of.get("independence", {})
+    if "dependence" not in entry.get("figures", {}):
+        return None
+    found = judged(part(entry, "dependence"))
+    met = list(found.index[found.reached])
+    best = found.critic.idxmin()
+    said = (
+        f"Reached by {', '.join(met)}." if met else
+        f"Not reached by any of {len(found)} measures: a critic trained afresh is right in at least "
+        f"{found.critic[best]:.3f} of cases ({best})."
+    )  # fmt: skip
+    pairs = comparisons([entry])
+    counts = pairs.so.value_counts()
+    told = (
+        f"Of {len(pairs)} differences to DID without T, {counts.get('ahead', 0)} lie above 0 and "
+        f"{counts.get('behind', 0)} below."
+    )
+    return "Can the halves be made independent, and does it help?", f"{said} {told}", "independence"
+
+
+def _unlabelled(of: dict[str, Record]) -> _Row | None:
+    sentences = of.get("without_labels", {}).get("sentences", [])
+    begins = ("On no test", "methods named")
+    said = [each for each in sentences if "of what the names bring" in each or each.startswith(begins)]
+    return ("Does it work without the methods' names?", " ".join(said), "without_labels") if said else None
+
+
+def _weights(of: dict[str, Record]) -> _Row | None:
+    if "loss_weights" not in of:
+        return None
+    found = comparisons([of["loss_weights"]])
+    rules = found.groupby("a", sort=False).so.apply(set)
+    groups = {
+        "better": [name for name, so in rules.items() if "ahead" in so and "behind" not in so],
+        "not as good": [name for name, so in rules.items() if "behind" in so],
+        "not told from them": [name for name, so in rules.items() if so == {"undecided"}],
+    }
+    told = "; ".join(f"**{words}**: {', '.join(names)}" for words, names in groups.items() if names)
+    return "Can the loss weights find themselves?", f"Against the paper's weights, {told}.", "loss_weights"
+
+
+_QUESTIONS = (_fails, _better, _control, _rivals, _photographs, _length, _ablation, _carries, _split, _independence,
+              _unlabelled, _weights, _alpha, _claims)  # fmt: skip
