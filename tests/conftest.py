@@ -5,8 +5,10 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -22,7 +24,7 @@ from did.paper import conduct
 from did.paper.conduct import Outcome
 from did.paper.experiments import EXPERIMENTS
 from did.settings import Settings
-from did.sources import Source
+from did.sources import Source, face_store, open_source, store_folder
 from did.training.runs import run
 from did.utils.files import sha256
 
@@ -103,6 +105,48 @@ def tiny_outcome(tiny_runs, tiny_source, monkeypatch):
         EXPERIMENTS["fig7_embeddings"], "smoke", [0, 1], "drawn", {"ffpp": source}, tiny_runs, pd.DataFrame(), nothing,
         time.monotonic(),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A project with the stand-in of FF++ at preset smoke and its crops, made once for all processes of the suite.
+
+    `make test` names a project for the notebooks: it is the same one.
+    """
+    base = tmp_path_factory.getbasetemp()
+    own = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    place = Path(os.environ.get("DID_HOME", own))
+    place.mkdir(exist_ok=True)
+    with _at_home(place):
+        face_store(open_source("ffpp", "stand-in", preset="smoke", progress=False), Settings.preset("smoke"), False)
+    return place
+
+
+@pytest.fixture(scope="session")
+def furnish(made):
+    """A function that puts a copy of that stand-in and of its crops into another project's folder."""
+
+    def copy(home):
+        stores = []
+        for place in (made, home):
+            if place is home:
+                shutil.copytree(made / "data/stand-in", home / "data/stand-in", dirs_exist_ok=True)
+            with _at_home(place):
+                source = open_source("ffpp", "stand-in", preset="smoke", progress=False)
+                of = Settings.preset("smoke")
+                stores.append(store_folder(source, of.frames, of.image_size, of.crop_margin, source.face))
+        shutil.copytree(*stores)
+        return home
+
+    return copy
+
+
+@contextlib.contextmanager
+def _at_home(place):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DID_HOME", str(place))
+        patch.delenv("DID_DATA", raising=False)
+        yield
 
 
 @contextlib.contextmanager

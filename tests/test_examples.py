@@ -23,13 +23,10 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, furnish):
     """A project of a reader's, with the examples copied into it and the stand-in of FF++ written."""
-    home = tmp_path_factory.mktemp("reader")
+    home = furnish(tmp_path_factory.mktemp("reader"))
     shutil.copytree(EXAMPLES, home / "mine")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DID_HOME", str(home))
-        open_source("ffpp", "stand-in", preset="smoke", progress=False)
     return home
 
 

@@ -125,8 +125,8 @@ def greedy():
     del _REGISTER["greedy"]
 
 
-def test_a_run_gives_a_task_all_that_it_wants(greedy, tiny_settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("DID_HOME", str(tmp_path))
+def test_a_run_gives_a_task_all_that_it_wants(greedy, tiny_settings, tmp_path, furnish, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(furnish(tmp_path)))
     source = open_source("ffpp", "stand-in", preset="smoke", progress=False)
     settings = dataclasses.replace(tiny_settings, iterations=2, validate_every=2, batch_size=5)
     done = run(source, settings, "greedy", progress=False)

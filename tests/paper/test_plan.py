@@ -52,9 +52,9 @@ def test_slices_are_a_partition():
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path, furnish, monkeypatch):
     monkeypatch.setenv("DID_HOME", str(tmp_path))
-    return tmp_path
+    return furnish(tmp_path)
 
 
 def test_the_plans_runs_are_those_that_the_table_takes(home, monkeypatch):

@@ -89,8 +89,8 @@ def test_a_tables_code_is_that_of_its_runs_and_the_evaluations_is_todays(finishe
     assert code_of_all({"BCE": [run], "DID": [run]}, {"did.task": "b"}) == {"did.task": "several"}
 
 
-def test_the_command_replays_one_run_a_row_and_counts_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setenv("DID_HOME", str(tmp_path))
+def test_the_command_replays_one_run_a_row_and_counts_what_is_missing(tmp_path, furnish, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(furnish(tmp_path)))
     given = ["fig7_embeddings", "--preset", "smoke", "--edition", "stand-in"]
     said = CliRunner().invoke(main, ["runs", "replay", *given], catch_exceptions=False)
     assert said.exit_code == 0 and "2 of 2 are not trained: `did runs train fig7_embeddings` makes them" in said.output
