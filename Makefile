@@ -124,6 +124,7 @@ bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/resu
 	$(PY) benchmarks/prepare.py --videos 8 --json $(ARGS)
 	$(PY) benchmarks/store.py --json $(ARGS)
 	$(PY) benchmarks/scale.py --json $(ARGS)
+	$(PY) benchmarks/plan.py --json $(ARGS)
 
 lock: $(STAMP) ## renew requirements.lock (Linux and macOS, Python 3.10 and newer)
 	$(PY) -m uv pip compile --universal --upgrade --python-version 3.10 --extra test --extra dev --no-annotate \
