@@ -119,6 +119,7 @@ bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/resu
 	$(PY) benchmarks/loader.py --json $(ARGS)
 	$(PY) benchmarks/losses.py --json $(ARGS)
 	$(PY) benchmarks/rivals.py --json $(ARGS)
+	$(PY) benchmarks/extensions.py --json $(ARGS)
 	$(PY) benchmarks/evaluation.py --json $(ARGS)
 	$(PY) benchmarks/predict.py --json $(ARGS)
 	$(PY) benchmarks/prepare.py --videos 8 --json $(ARGS)
