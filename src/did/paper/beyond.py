@@ -159,7 +159,7 @@ def reached(outcome: Tested) -> Tables:
 
 
 def _first_frames(faces: Faces) -> Faces:
-    """Return one face per video: frames of a video are no independent draws."""
+    """Return one face per video: frames of one video are not independent."""
     return Faces(faces.rows.drop_duplicates("video"), faces.store, faces.size, faces.domain_names)
 
 

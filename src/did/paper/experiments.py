@@ -148,6 +148,8 @@ def _lengths() -> tuple[Row, ...]:
     )
 
 
+#: What preset smoke runs of the open choices: data, model and game; another margin would take other crops.
+_CHOICES_AT_SMOKE = ("default", "sampler = uniform", "merge = product", "pooling = flatten", "adversary = eq12")
 #: What preset smoke runs of Tables 1 and 2. Each rival has a test of its own.
 _FIRST = (_BCE.name, _CONTROL.name, *_HEADLINE)
 _ROWS_1 = (
@@ -219,6 +221,8 @@ EXPERIMENTS: dict[str, Experiment] = {
                   for other in ("w/o the AUC loss", "w/o A_df", "no decomposition", _CONTROL.name)),
             ),
             sentences=(verdicts.compared, verdicts.powered, verdicts.estimates, verdicts.backbones),
+            smoke=("BCE", "w/o A_dom", "w/o T", "DID, T's own step × λ_dec", "DID, T's own step × 1",
+                   "no decomposition"),
         ),
         Experiment(
             "fig5_domains", "Fig. 5: what the domain classifier confuses", "ffpp", {}, (_DID,), seeds=3,
@@ -246,6 +250,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         Experiment(
             "open_choices", "What the paper leaves open, one choice at a time", "ffpp", _TABLE_1, _choices(),
             default="default", seeds=3, measure=measures.state, sentences=(verdicts.choices,),
+            smoke=_CHOICES_AT_SMOKE,
         ),
         *beyond.EXPERIMENTS,
     )
