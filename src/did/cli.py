@@ -113,12 +113,12 @@ def _source_options(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def told(
-        source: str, root: Path | None, methods: str | None, edition: str, faces: str | None, preset: str, strict: bool,
-        allow_missing: bool, **more: Any,
+        source: str, root: Path | None, methods: str | None, edition: str, faces: str | None, world: int, preset: str,
+        strict: bool, allow_missing: bool, **more: Any,
     ) -> Any:  # fmt: skip
         given = {
             "name": source, "data_root": root, "methods": methods.split(",") if methods else (), "edition": edition,
-            "faces": faces, "preset": preset, "strict": strict, "allow_missing": allow_missing,
+            "faces": faces, "world": world, "preset": preset, "strict": strict, "allow_missing": allow_missing,
         }  # fmt: skip
         return command(given, **more)
 
@@ -132,6 +132,7 @@ def _source_options(command: Callable) -> Callable:
             "--allow-missing", is_flag=True, help="Go without listed videos that are not there (ffpp, cdf2), counted."
         ),
         click.option("--preset", default="laptop", show_default=True, help="Size of a stand-in: smoke, laptop, paper."),
+        click.option("--world", default=0, help="A stand-in of other people, forgeries and cameras; any number."),
         click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
         click.option("--methods", help="Forgery methods of ffpp, such as Deepfakes,FaceShifter; its four by default."),
@@ -148,16 +149,19 @@ def _table_options(command: Callable) -> Callable:
 
     @functools.wraps(command)
     def told(
-        experiments: tuple[str, ...], preset: str, edition: str, faces: str | None, root: Path | None, **more: Any
-    ) -> Any:
+        experiments: tuple[str, ...], preset: str, edition: str, faces: str | None, world: int, root: Path | None,
+        **more: Any,
+    ) -> Any:  # fmt: skip
         data_root = None if root is None else str(root)
-        given = {"names": experiments, "preset": preset, "edition": edition, "faces": faces, "data_root": data_root}
+        given = {"names": experiments, "preset": preset, "edition": edition, "faces": faces, "world": world,
+                 "data_root": data_root}  # fmt: skip
         return command(given, **more)
 
     for option in (
         click.option(
             "--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/."
         ),
+        click.option("--world", default=0, help="Stand-ins of other people, forgeries and cameras; any number."),
         click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
         click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper."),
@@ -738,10 +742,6 @@ def ledger(experiment: str | None, csv_file: Path | None, wall: tuple[float, str
     _show(records.timings(entries).round(1))
 
 
-if __name__ == "__main__":
-    main()
-
-
 @main.command()
 @click.argument("experiment")
 @click.option("--preset", default="laptop", show_default=True, help="Preset of the record.")
@@ -763,3 +763,37 @@ def power(experiment: str, preset: str, people: int | None, seeds: int | None) -
     for entry in records:
         click.echo(f"{entry['title']}   [{kind(entry)}, preset {preset}]")
         click.echo(of.table(entry, people, seeds).to_string(index=False, float_format="%.3f", na_rep="-"))
+
+
+@main.command()
+@_plugin
+@click.argument("experiment")
+@click.option("--worlds", "which", default="1-10", show_default=True, help="Which worlds, such as 1-10 or 1,3,8.")
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop or paper.")
+@click.option("--seeds", help="Such as 0,1,2; by default those of the experiment.")
+@click.option("--rows", help="Only these rows of it, separated by commas.")
+@click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
+def worlds(experiment: str, which: str, preset: str, seeds: str | None, rows: str | None, faces: str | None) -> None:
+    """Run EXPERIMENT in several worlds, stand-ins of other people, forgeries and cameras, and print what holds in all.
+
+    Each world gets a record of its own in results/. Cached: finished runs are skipped; interrupted, it resumes.
+    """
+    from did.paper.conduct import conduct, seed_list
+    from did.paper.conduct import experiment as known
+    from did.paper.worlds import numbers, over_worlds
+
+    chosen, of = numbers(which), known(experiment)
+    seed_list(seeds, of.seeds)
+    only = [name.strip() for name in rows.split(",")] if rows else None
+    entries = []
+    for number in chosen:
+        click.echo(f"world {number}", err=True)
+        entries.append(conduct(experiment, preset, "stand-in", faces, seeds=seeds, rows=only, world=number).record)
+    click.echo(
+        f"{of.title}: differences over {len(chosen)} worlds, 95% intervals over worlds; stand-ins, preset {preset}"
+    )
+    _show(over_worlds(entries).round(3))
+
+
+if __name__ == "__main__":
+    main()

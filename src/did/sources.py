@@ -147,6 +147,7 @@ def open_source(
     strict: bool = False,
     allow_missing: bool = False,
     methods: Sequence[str] = (),
+    world: int = 0,
 ) -> Source:
     """Find a data set, or write its stand-in.
 
@@ -167,6 +168,7 @@ def open_source(
         allow_missing: go without videos that the lists of ffpp or cdf2 name and that are not there; else an error.
             They are counted in `Source.counts`.
         methods: forgery methods to take, of a layout that can leave some out; its usual ones by default.
+        world: for a stand-in: another one has other people, forgeries and cameras, see `did.standin.worlds`.
 
     Raises:
         DidError: If there is an unknown name, edition or preset; licensed data asked for and not found; a layout or a
@@ -186,6 +188,8 @@ def open_source(
     if allow_missing and kind != deepfakebench.NAME and not getattr(layout, "LISTED", False):
         listed = [each for each, of in LAYOUTS.items() if getattr(of, "LISTED", False)]
         raise DidError(f"allow_missing is for {' and '.join(listed)}, whose lists name their videos, not for {kind}")
+    if world and (other or edition == "licensed"):
+        raise DidError(f"world={world} makes a stand-in: leave it out, or take edition=stand-in of a data set's layout")
     if kind == deepfakebench.NAME:
         return _of_release(variant, edition, data_root, faces, strict, allow_missing, methods)
     if methods and "methods" not in inspect.signature(getattr(layout, "index", folder.index)).parameters:
@@ -193,7 +197,7 @@ def open_source(
     if layout is None:
         return _own_folder(variant, edition, data_root, faces, strict)
     return _data_set(
-        layout, variant, edition, data_root, faces, sizes.get(kind), progress, strict, allow_missing, methods
+        layout, variant, edition, data_root, faces, sizes.get(kind), progress, strict, allow_missing, methods, world
     )
 
 
@@ -280,6 +284,7 @@ def _data_set(
     strict: bool,
     allow_missing: bool,
     methods: Sequence[str],
+    world: int,
 ) -> Source:
     name, (keyword, variants) = layout.NAME, _variants(layout)
     options: dict[str, Any] = {keyword: variant or variants[0]} if variants else {}
@@ -291,8 +296,9 @@ def _data_set(
         title += _alone(methods)
     root = None if edition == "stand-in" else _find(layout, edition if size else "licensed", data_root)
     if root is not None and not (root / MARK).is_file():
-        if faces is not None:
-            raise DidError(f"faces={faces} makes a stand-in, but {root} holds licensed data: add edition=stand-in")
+        if faces is not None or world:
+            what = f"faces={faces}" if faces is not None else f"world={world}"
+            raise DidError(f"{what} makes a stand-in, but {root} holds licensed data: add edition=stand-in")
         if deepfakebench.is_release(root):
             if name not in deepfakebench.KNOWN:
                 known = " and ".join(deepfakebench.KNOWN)
@@ -310,34 +316,38 @@ def _data_set(
                 f"the stand-in for {layout.TITLE} has {variants[0]} only, not {variant}: name the licensed data's "
                 "folder"
             )
-        root = _write_standin(name, faces, size, progress)
+        root = _write_standin(name, faces, size, progress, world)
     elif edition == "licensed":
         raise DidError(
             f"edition=licensed, but {root} is a stand-in that did wrote; name the licensed data by data_root"
         )
     made = json.loads((root / MARK).read_text(encoding="utf-8"))
     label = f"stand-in for {title} from {sum(made['people'].values())} {made['bank']}"
+    if there := made.get("world", {}).get("number"):
+        label += f", world {there}"
     index = layout.index(root, strict, **options)
     counts = counted({}, {}, index.attrs["counts"]["missing"])  # A stand-in is smaller on purpose.
-    bank = "portraits" if made["bank"] == "portraits" else "drawn"
+    bank = ("portraits" if made["bank"] == "portraits" else "drawn") + (f"-world{there}" if there else "")
     return Source(name, "stand-in", root, label, index, made["attribution"], counts, bank=bank)
 
 
-def _write_standin(name: str, faces: str | Path | None, size: Mapping[str, Any], progress: bool) -> Path:
+def _write_standin(
+    name: str, faces: str | Path | None, size: Mapping[str, Any], progress: bool, world: int = 0
+) -> Path:
     """Return the stand-in's folder; write the stand-in if it does not exist."""
     portraits = None
     if faces == LONDON:
         portraits = london.fetch(home() / "data" / "portraits" / LONDON)
     elif faces is not None:
         portraits = given_path(faces, "faces")
-    root = _standin_root(name, portraits, size)
+    root = _standin_root(name, portraits, size, world)
     if root.is_dir():
         return root
     with alone(root):
         for left in root.parent.glob(f".{root.name}.*.tmp"):  # What a process that was killed in `write` left.
             shutil.rmtree(left, ignore_errors=True)
         if not root.is_dir():
-            write(name, root, **size, faces=portraits, fewer=True, progress=progress)
+            write(name, root, **size, faces=portraits, fewer=True, progress=progress, world=world)
     return root
 
 
@@ -376,15 +386,16 @@ def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | Non
 
 
 @readable()
-def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any]) -> Path:
+def _standin_root(name: str, portraits: Path | None, sizes: Mapping[str, Any], world: int = 0) -> Path:
     """Return a folder whose name depends on everything that decides the stand-in's content."""
-    what: list[Any] = [GENERATOR, sizes]
+    what: list[Any] = [GENERATOR, sizes, *([{"world": world}] if world else [])]
     if portraits:
         what.append(
             sorted((p.relative_to(portraits).as_posix(), sha256(p)) for p in portraits.rglob("*") if p.is_file())
         )
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
-    return home() / "data" / "stand-in" / f"{name}-{'portraits' if portraits else 'drawn'}-{digest}"
+    bank = ("portraits" if portraits else "drawn") + (f"-world{world}" if world else "")
+    return home() / "data" / "stand-in" / f"{name}-{bank}-{digest}"
 
 
 def store_folder(source: Source, frames: int, size: int, margin: float, face: str = CHOICES[0]) -> Path:

@@ -233,6 +233,7 @@ def conduct(
     progress: bool = True,
     fresh: bool = True,
     kept: bool = False,
+    world: int = 0,
     **options: Any,
 ) -> Outcome:
     """Train and test what an experiment needs, and save its record.
@@ -253,6 +254,7 @@ def conduct(
         kept: take the runs that the repository keeps (`did.paper.kept`), and train nothing. A row of which one is
             missing shows its published numbers alone. Kept runs have no weights: an experiment that looks into the
             networks refuses them.
+        world: for stand-ins, see `did.sources.open_source`.
         options: of the experiment's own measure, such as `people` of Fig. 6.
 
     Raises:
@@ -268,12 +270,12 @@ def conduct(
     for option in options:
         if option not in known:
             raise DidError(f"unknown option '{option}' of {name}: {nearest(option, known)}")
-    if not fresh and preset != records.SMOKE and faces is None and data_root is None:
+    if not fresh and preset != records.SMOKE and faces is None and data_root is None and not world:
         known_outcome = _recorded(what, preset, edition, numbers, chosen)
         if known_outcome is not None:
             return known_outcome
     names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])
-    sources = {each: _open(each, edition, faces, data_root, preset, progress) for each in names}
+    sources = {each: _open(each, edition, faces, data_root, preset, progress, world) for each in names}
     if len(editions := {source.edition for source in sources.values()}) > 1:
         which = ", ".join(f"{source.name} is {source.edition}" for source in sources.values())
         raise DidError(
@@ -296,7 +298,7 @@ def conduct(
     table = _table(what, chosen, runs, scored)
     banks = {source.bank for source in sources.values()}
     part = any(source.kind != source.edition for source in sources.values())
-    standin = "portraits" if "portraits" in banks else "drawn"
+    standin = next((each for each in sorted(banks) if each.startswith("portraits")), next(iter(sorted(banks))))
     bank = f"licensed{'-part' if part else ''}" if editions == {"licensed"} else standin
     apart = _differences(what, runs, scored)
     outcome = Outcome(what, preset, numbers, bank, sources, runs, table, apart, started, options)
@@ -320,8 +322,10 @@ def _protocol(runs: Sequence[str]) -> str:
     return "; ".join(" or ".join(dict.fromkeys(part)) for part in parts)
 
 
-def _open(name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool) -> Source:
-    return open_source(name, edition, within(data_root, name, edition), faces, preset, progress)
+def _open(
+    name: str, edition: str, faces: str | None, data_root: str | None, preset: str, progress: bool, world: int
+) -> Source:
+    return open_source(name, edition, within(data_root, name, edition), faces, preset, progress, world=world)
 
 
 def _table(

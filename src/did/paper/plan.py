@@ -38,7 +38,8 @@ class Job:
         settings: of the run, with its seed and source.
         options: the task's own, as sorted pairs.
         tests: names of the sources that it is tested on.
-        open: how its sources are opened: preset, edition, faces and data_root, as `did.paper.conduct.conduct` has them.
+        open: how its sources are opened: preset, edition, faces, world and data_root, as `did.paper.conduct.conduct`
+            has them.
     """
 
     task: str
@@ -62,7 +63,7 @@ class Job:
         """Open one of its sources."""
         known = dict(self.open)
         folder = within(known["data_root"], name, known["edition"])
-        return open_source(name, known["edition"], folder, known["faces"], known["preset"], False)
+        return open_source(name, known["edition"], folder, known["faces"], known["preset"], False, world=known["world"])
 
     def finished(self) -> Run | None:
         """Return the run if it is finished; nothing is trained."""
@@ -93,12 +94,13 @@ def plan(
     edition: str = "auto",
     faces: str | None = None,
     data_root: str | None = None,
+    world: int = 0,
 ) -> list[Job]:
     """List the runs that experiments need, once each; a run is tested on all that any of them tests it on.
 
     Args:
         names: of experiments; a number of seeds for each is its own, see `did.paper.conduct.seed_list`.
-        preset, seeds, edition, faces, data_root: as `did.paper.conduct.conduct`.
+        preset, seeds, edition, faces, data_root, world: as `did.paper.conduct.conduct`.
 
     Raises:
         DidError: If an experiment, a preset or the seeds are not valid.
@@ -107,7 +109,8 @@ def plan(
         >>> len(plan(["table1_intra_cross", "table2_diffusion"], "laptop", seeds=1))  # the two tables share their runs
         16
     """
-    opened = tuple({"preset": preset, "edition": edition, "faces": faces, "data_root": data_root}.items())
+    known = {"preset": preset, "edition": edition, "faces": faces, "world": world, "data_root": data_root}
+    opened = tuple(known.items())
     found: dict[tuple[Any, ...], set[str]] = {}
     for name in names:
         what = experiment(name)

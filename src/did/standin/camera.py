@@ -139,13 +139,13 @@ def _compressed(picture: Image, few: int, quality: int) -> Image:
     return cv2.resize(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), (size, size), interpolation=cv2.INTER_CUBIC)
 
 
-def save(path: Path, frames: Image) -> None:
+def save(path: Path, frames: Image, crf: int = 23) -> None:
     """Write frames (n, h, w, 3) in the format of the file's suffix.
 
-    `.mp4` at crf 23, or the first frame as `.png`, or as `.jpg` of quality 85.
+    `.mp4` at this crf, or the first frame as `.png`, or as `.jpg` of quality 85.
     """
     if path.suffix == ".mp4":
-        write_clip(path, frames)
+        write_clip(path, frames, crf=crf)
         return
     options = [cv2.IMWRITE_JPEG_QUALITY, 85] if path.suffix == ".jpg" else []
     _, data = cv2.imencode(path.suffix, cv2.cvtColor(frames[0], cv2.COLOR_RGB2BGR), options)

@@ -26,6 +26,8 @@ from did.standin.animate import animate
 from did.standin.drawn import DrawnBank
 from did.standin.layouts import LAYOUTS, SPLITS, Item, Plan
 from did.standin.portraits import PortraitBank
+from did.standin.worlds import layout_in
+from did.standin.worlds import world as world_of
 from did.utils.processes import spawn
 from did.utils.workers import check_start, cores
 
@@ -33,6 +35,8 @@ from did.utils.workers import check_start, cores
 GENERATOR = 6
 #: The table of how each file was made (see `made`).
 RECORD = "made.csv"
+#: What a world adds to the seed, so that no two worlds share people or motions for any seed in use.
+WORLD_APART = 1_000_003
 #: Sizes are multiples of this, which the warps work in, and at least `SMALLEST`.
 STEP, SMALLEST = 4, 96
 PEOPLE: Mapping[str, int] = {"train": 40, "val": 12, "test": 20}
@@ -50,11 +54,13 @@ class _Job:
     frames: int
     size: int
     seed: int
+    world: int
 
 
 def _write_group(job: _Job) -> int:
     """Write the files of a group and their masks; return the number of files."""
-    layout = LAYOUTS[job.name]
+    layout = layout_in(job.world, job.name)
+    crf = world_of(job.world).crf if job.world else 23
 
     def rng(what: int, *whom: int) -> np.random.Generator:
         # Each clip has generators of its own, so that nothing depends on the order of the work.
@@ -70,7 +76,7 @@ def _write_group(job: _Job) -> int:
             frames, changed = forge(clips[item.target], clips[item.donor], rng(4, *whom))
             masks.save(job.root, item.path, changed)
         shot = camera.shoot(layout.camera, frames, rng(5, item.target), rng(6, item.target, number))
-        camera.save(job.root / item.path, shot)
+        camera.save(job.root / item.path, shot, crf)
     return len(job.items)
 
 
@@ -85,6 +91,7 @@ def write(
     workers: int | None = None,
     progress: bool = True,
     fewer: bool = False,
+    world: int = 0,
 ) -> None:
     """Write a stand-in in a data set's own layout, from faces that may be forged.
 
@@ -107,6 +114,7 @@ def write(
         workers: processes; None for one a core, 1 for none beside this one.
         progress: show a bar, one step a file.
         fewer: where the folder has too few people, reduce the splits in proportion; else that is an error.
+        world: another one has other people, forgeries and cameras, see `did.standin.worlds`.
 
     Raises:
         DidError: If there is an unknown name; an odd or impossible number; `root` is not empty; the folder of portraits
@@ -114,7 +122,7 @@ def write(
     """
     if name not in LAYOUTS:
         raise DidError(f"unknown stand-in '{name}': {nearest(name, LAYOUTS)}")
-    layout, root = LAYOUTS[name], Path(root)
+    layout, root = layout_in(world, name), Path(root)
     size = layout.size if size is None else size
     if set(people) != set(SPLITS) or any(n < 2 or n % 2 for n in people.values()):
         raise DidError(f"people is {dict(people)}; train, val and test each need an even number of at least 2.")
@@ -125,6 +133,7 @@ def write(
         )
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DidError(f"There is something in {root} already; name a new folder for the stand-in or remove it.")
+    seed += world * WORLD_APART
     bank: Bank = DrawnBank(seed, layout.part) if faces is None else PortraitBank(faces, seed, layout.part)
     plan = _fitting(name, people, bank, faces, fewer)
 
@@ -145,11 +154,12 @@ def write(
             "bank": bank.name,
             "attribution": bank.attribution,
             "identities": {plan.names[k]: bank.identity(k) for k in sorted(plan.names)},
+            **({"world": world_of(world).described()} if world else {}),
         }
         (draft / MARK).write_text(json.dumps(mark, indent=2, ensure_ascii=False), encoding="utf-8")
         _record(plan).to_csv(draft / RECORD, index=False)
         count = 1 if layout.stills else frames
-        jobs = [_Job(draft, name, bank, group, count, size, seed) for group in plan.groups]
+        jobs = [_Job(draft, name, bank, group, count, size, seed, world) for group in plan.groups]
         total = sum(len(group) for group in plan.groups)
         with tqdm(total=total, desc=f"stand-in {name}", unit="file", disable=not progress) as bar:
             _run(jobs, workers or cores(), bar)
