@@ -149,7 +149,7 @@ def outside_baseline(
     Args:
         root: folder of the stand-in.
         index: its table, one row per file.
-        frames: frames a clip, evenly spaced.
+        frames: frames per clip, evenly spaced.
         draws, seed: of the bootstrap.
 
     Returns:

@@ -59,7 +59,7 @@ class Layout:
         size: side of the square pictures in pixels, unless another is asked for.
         stills: one picture a file instead of a clip.
         salt: keeps the random streams of the layouts apart.
-        plan: people a split -> `Plan`.
+        plan: people per split -> `Plan`.
     """
 
     title: str

@@ -107,7 +107,7 @@ def write(
         people: how many people each of the splits train, val and test gets; even numbers, since they are paired.
             In cdf2 the reader parts train and val anew, and a fifth more people are there who are never forged;
             diff has no train.
-        frames: frames a clip; pictures have one.
+        frames: frames per clip; pictures have one.
         faces: a folder of portraits (see `did.standin.portraits`); None draws the faces by code.
         seed: another seed, other people, motions and forgeries.
         size: side of the square frames in pixels, a multiple of 4; None for the layout's own.

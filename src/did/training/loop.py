@@ -146,7 +146,7 @@ def fit(
 
     Raises:
         DidError: If a loss was not finite (the last checkpoint, from before, is kept), a full disk, a state of another
-            task, `compile` with several processes, or more processes than images a batch.
+            task, `compile` with several processes, or more processes than images in a batch.
     """
     settings: Settings = task.settings  # type: ignore[assignment]
     fabric = fabric or Fabric(accelerator=distributed.device().type, devices=1)

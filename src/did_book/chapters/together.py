@@ -80,7 +80,7 @@ def real_in_batches(
     Args:
         batches: how many to draw from each.
         images: how many there are of each domain; the first is real.
-        batch_size: images a batch.
+        batch_size: images per batch.
         seed: of the draws.
 
     Returns:
