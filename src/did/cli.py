@@ -673,7 +673,8 @@ def keep_command(given: dict[str, Any], into: Path | None) -> None:
 
 @runs.command("replay")
 @_table_options
-def replay_command(given: dict[str, Any]) -> None:
+@click.option("--kept", is_flag=True, help="The runs that results/runs/ keeps: their training alone, without weights.")
+def replay_command(given: dict[str, Any], kept: bool) -> None:
     """Try whether today's code still gives the numbers of the finished runs of EXPERIMENTS, one run a row.
 
     Their first iterations are trained and some faces scored anew. A run that passes is marked with today's code, which
@@ -685,7 +686,7 @@ def replay_command(given: dict[str, Any]) -> None:
     jobs = plan.firsts(plan.plan(**given))
     missing = 0
     for job in jobs:
-        run = job.finished()
+        run = job.kept() if kept else job.finished()
         if run is None:
             missing += 1
         else:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from did.cli import main
 from did.errors import DidError
 from did.paper import replay as of
+from did.paper.kept import Kept, keep
 from did.paper.plan import firsts, plan
 from did.paper.replay import REPLAYED, code_of, code_of_all, replay
 from did.training import runs
@@ -73,6 +74,27 @@ def test_other_weights_are_found(finished):
     save_file(tensors, run.folder / BEST, about)
     with pytest.raises(DidError, match="its scores by up to"):
         replay(run, source, progress=False)
+
+
+def test_a_kept_run_is_replayed_by_its_losses_and_marked(finished, tmp_path, monkeypatch):
+    run, source = finished
+    record = run.record
+    record["provenance"]["code"]["did.task"] = "older"
+    (run.folder / "record.json").write_text(json.dumps(record))
+    file = keep(run, tmp_path / "kept")
+    assert code_of(Kept.read(file))["did.task"] == "older"
+    before = Kept.read(file)
+    assert replay(before, source, progress=False) < 1e-6
+    after = Kept.read(file)
+    assert code_of(after) == deciding(["did.rivals.bce"])
+    assert after.record["provenance"]["replayed"]["iterations"] == 10
+    assert after.scores.equals(before.scores) and after.history.equals(before.history)
+    plain = torch.nn.functional.binary_cross_entropy_with_logits
+    monkeypatch.setattr("did.rivals.bce.F.binary_cross_entropy_with_logits", lambda x, y: 1.01 * plain(x, y))
+    text = file.read_bytes()
+    with pytest.raises(DidError, match="is not what today's code gives"):
+        replay(after, source, progress=False)
+    assert file.read_bytes() == text
 
 
 def test_a_tables_code_is_that_of_its_runs_and_the_evaluations_is_todays(finished, monkeypatch):

@@ -97,6 +97,19 @@ class Kept(Run):
             raise DidError(f"the kept run {self.folder} has other frames than {test['frames']}: get both anew")
         return frames.assign(score=np.frombuffer(scores, dtype="<f4").astype(np.float64))
 
+    def mark(self, replayed: Mapping[str, Any]) -> None:
+        """Note in its file that today's code gives its numbers; see `did.paper.replay.replay`.
+
+        Args:
+            replayed: commit, code, date, iterations and the largest difference.
+
+        Raises:
+            DidError: If the file cannot be written.
+        """
+        about = {**self.record["provenance"], "code": replayed["code"], "replayed": dict(replayed)}
+        found = {**self.content, "run": {**self.record, "provenance": about}}
+        _write(found, self.file)
+
     def task(self) -> Any:
         """Raise, because there are no weights.
 
@@ -134,9 +147,13 @@ def keep(run: Run, place: Path) -> Path:
     found = {"run": record, "history": records.columns(run.history), "tests": tests}
     name = key(run.settings, record["task"], record["options"], record["data"]["label"])
     file = place / f"{name}.json"
+    _write(found, file)
+    return file
+
+
+def _write(found: Mapping[str, Any], file: Path) -> None:
     text = json.dumps(found, separators=(",", ":")) + "\n"
     write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))
-    return file
 
 
 def find(settings: Settings, task: str, options: Mapping[str, Any], label: str) -> Kept | None:

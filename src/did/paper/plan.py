@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from did.errors import DidError
 from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
-from did.paper.kept import find
+from did.paper.kept import Kept, find
 from did.settings import Settings
 from did.sources import face_store, for_testing, open_source, within
 from did.training.runs import RECORD, Run, contents, evaluate, run, run_name
@@ -73,11 +73,11 @@ class Job:
         found = Run(home() / "runs" / name)
         return found if (found.folder / RECORD).is_file() else None
 
-    def kept(self) -> bool:
-        """Return whether the repository keeps the run, tested on all of this."""
+    def kept(self) -> Kept | None:
+        """Return the run that the repository keeps, if it does and the run was tested on all of this."""
         label = self.source(self.settings.source).label
         found = find(self.settings, self.task, dict(self.options), label)
-        return found is not None and set(self.tests) <= set(found.tests)
+        return found if found is not None and set(self.tests) <= set(found.tests) else None
 
     def train(self) -> None:
         """Train the run and test it, or find both finished."""

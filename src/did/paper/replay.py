@@ -36,10 +36,11 @@ TOLERANCE = 1e-4
 def replay(run: Run, source: Source, progress: bool = True) -> float:
     """Train a run's first iterations and score some of its test faces anew; return the largest difference.
 
-    A run that passes has a file that says with which code.
+    A run that passes has a file that says with which code; a kept run says it itself. A kept run has no weights, so its
+    training alone is replayed, and only a machine whose crops are the same to the pixel gives the same losses.
 
     Args:
-        run: a finished run.
+        run: a finished run, or a kept one.
         source: the data set that it was trained on.
         progress: show bars.
 
@@ -66,6 +67,8 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _replayed(run: Run, source: Source, progress: bool, record: dict[str, Any], settings: Settings) -> float:
+    from did.paper.kept import Kept  # Here, because that module asks this one for a run's code.
+
     task = task_named(record["task"])
     faces = split_faces(face_store(source, settings, progress), settings, task.wants, source, progress)
     begun = min(ITERATIONS, settings.iterations)
@@ -74,11 +77,12 @@ def _replayed(run: Run, source: Source, progress: bool, record: dict[str, Any], 
     with tempfile.TemporaryDirectory() as folder:
         again = fit(model, faces["train"], faces["val"], Path(folder), progress, begun)
     trained = _difference(run.history.iloc[: len(again)][again.columns].to_numpy(float), again.to_numpy(float))
+    kept = isinstance(run, Kept)
     test = faces["test"]
     rows = np.linspace(0, len(test) - 1, min(FACES, len(test))).round().astype(int)
     part = type(test)(test.rows.iloc[rows], test.store, settings.image_size, test.domain_names, wants=test.wants,
                       data=test.data, context=test.context, margin=test.margin)  # fmt: skip
-    if part.wants.frames == 1:  # a clip's neighbours are not among these rows
+    if part.wants.frames == 1 and not kept:  # a clip's neighbours are not among these rows
         scores = score(run.task().detector(), part, precision=settings.precision)
         scored = _difference(run.scores.score.to_numpy()[rows], scores)
     else:
@@ -92,6 +96,9 @@ def _replayed(run: Run, source: Source, progress: bool, record: dict[str, Any], 
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     found = {"commit": commit(), "code": deciding([task.__module__]), "date": now, "iterations": begun,
              "largest difference": worst}  # fmt: skip
+    if isinstance(run, Kept):
+        run.mark(found)
+        return worst
     text = json.dumps(found, indent=1) + "\n"
     write_atomically(run.folder / REPLAYED, lambda path: path.write_text(text, encoding="utf-8"))
     return worst
