@@ -185,6 +185,41 @@ def test_the_adversary_is_reversed_by_its_weight_and_beta():
     assert torch.allclose(grads[0.2], 2 * grads[0.1], atol=1e-7) and grads[0.1].abs().sum() > 0
 
 
+def test_the_critic_ascends_and_the_features_are_reversed_by_its_weight_and_beta():
+    grads, own = {}, {}
+    for weight in (0.1, 0.2):
+        task = task_of(measure="critic", weight=weight)
+        task(batch(task.wants, 15), 1.0, 0).terms["dec"].backward()
+        grads[weight] = torch.cat([p.grad.flatten() for p in task.model.deepfake_attention.parameters()])
+        own[weight] = torch.cat([p.grad.flatten() for p in task.critic.parameters()])
+    assert torch.allclose(grads[0.2], 2 * grads[0.1], atol=1e-7) and grads[0.1].abs().sum() > 0
+    assert torch.allclose(own[0.2], own[0.1])
+
+
+def test_a_critic_is_held_back_and_its_noise_fades():
+    torch.manual_seed(0)
+    critic = module.TamedCritic(8)
+    for _ in range(30):  # power iterations
+        critic(torch.randn(4, 8), torch.randn(4, 8))
+    critic.eval()
+    a, b = torch.randn(2, 200, 16)
+    change = (critic(a[:, :8], a[:, 8:]) - critic(b[:, :8], b[:, 8:])).abs() / (a - b).norm(dim=1)
+    assert change.max() <= 1.02
+    task, of = task_of(measure="critic"), batch(task_of(measure="critic").wants, 15)
+    seeds = {progress: [task(of, progress, seed).values["dependence"] for seed in range(3)] for progress in (0.0, 1.0)}
+    task.eval()
+    assert len({round(value, 6) for value in seeds[0.0]}) == 3
+    assert task(of, 0.0, 1).values["dependence"] == pytest.approx(task(of, 1.0, 1).values["dependence"])
+
+
+def test_partners_are_others_of_the_group():
+    groups = torch.tensor([0, 0, 0, 1, 1, 2])
+    for seed in range(20):
+        partner = module.partner_within(groups, torch.Generator().manual_seed(seed))
+        assert (groups[partner] == groups).all() and sorted(partner.tolist()) == list(range(6))
+        assert (partner[:5] != torch.arange(5)).all() and partner[5] == 5
+
+
 def test_its_detector_is_dids():
     task = task_of().eval()
     with torch.no_grad():

@@ -116,6 +116,28 @@ def test_cosine_counts_a_loss_as_far_as_it_agrees_with_the_classification():
     assert w.tolist() == pytest.approx([1.0, math.sqrt(0.5), 0.0], abs=1e-6)
 
 
+def test_a_loss_counts_more_if_it_helps_the_held_out_method():
+    """The held-out loss against itself, against its opposite, and against a loss that has nothing to do with it."""
+    task = task_of("heldout", step=0.5)
+    of = batch(task.wants, 15)
+    out = task.model(of["image"], None, 0.0)
+    unseen = out.score.mean()
+    task._follow_unseen(unseen, [unseen, -unseen, 0 * unseen])
+    assert task.weights.tolist() == pytest.approx([math.exp(0.5), math.exp(-0.5), 1.0], rel=1e-4)
+
+
+def test_the_held_out_method_changes_and_is_not_in_the_classification():
+    task = task_of("heldout")
+    of = batch(task.wants, 15)
+    found = {round(task(of, 0.0, seed).terms["cls"].item() / task.weights[0].item(), 3) for seed in range(12)}
+    assert len(found) > 1  # of another subset each time
+    task.eval()
+    whole = {task(of, 0.0, seed).terms["cls"].item() for seed in range(3)}
+    assert len(whole) == 1  # in evaluation all methods count
+    alone = {**of, "domain": (of["domain"] > 0).long()}  # one method: nothing is left to train on without it
+    assert task.train()(alone, 0.0, 0).total.isfinite()
+
+
 def test_weights_are_part_of_the_state_and_do_not_move_in_evaluation():
     task = task_of("gradnorm")
     of = batch(task.wants, 15)

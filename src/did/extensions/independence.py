@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from did.errors import DidError, nearest
 from did.method.layers import gradient_reversal
-from did.method.losses import classification_loss, domain_loss
+from did.method.losses import classification_loss, domain_loss, jsd_mutual_information, marginal_permutation
 from did.method.model import Decomposed
 from did.method.task import DIDTask, beta
 from did.settings import Settings
@@ -101,9 +101,11 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hsic": normalised_hsic,
     "cross": cross_covariance,
 }
-#: By a network of their own: a bound that co-operates, and the domain adversary.
-CLUB, ADVERSARY = "club", "adversary"
-KINDS = (*MEASURES, CLUB, ADVERSARY)
+#: By a network of their own: a bound that co-operates, a critic that is held back, and the domain adversary.
+CLUB, CRITIC, ADVERSARY = "club", "critic", "adversary"
+KINDS = (*MEASURES, CLUB, CRITIC, ADVERSARY)
+#: Standard deviation of the noise that the critic's standardised inputs get at the start of training; 0 at its end.
+NOISE = 1.0
 
 
 def within(
@@ -158,12 +160,46 @@ class Club(nn.Module):
         return 0.5 * (apart.sum(2).mean() - joint)
 
 
+class TamedCritic(nn.Module):
+    """T held back: on vectors, with spectral norms and noise, so that it cannot tell every pair at once.
+
+    Spectral norms bound how fast its logit can change, and noise that fades over training hides what two halves of one
+    image share exactly.
+
+    Args:
+        width: of each half.
+        hidden: units.
+
+    Source: Miyato et al. (2018) for spectral norms, Sønderby et al. (2017) for noise on the inputs.
+    """
+
+    def __init__(self, width: int, hidden: int = 64) -> None:
+        super().__init__()
+        norm = nn.utils.parametrizations.spectral_norm
+        self.net = nn.Sequential(norm(nn.Linear(2 * width, hidden)), nn.LeakyReLU(0.2), norm(nn.Linear(hidden, 1)))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the logit that two halves, (n, width) each, are of one image, (n,)."""
+        return self.net(torch.cat([x, y], 1)).squeeze(1)
+
+
+def partner_within(groups: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw for each row another row of its group, (n,); itself if it is alone there."""
+    partner = torch.arange(len(groups))
+    for group in groups.unique():
+        rows = torch.nonzero(groups == group).squeeze(1).cpu()
+        if len(rows) > 1:
+            partner[rows] = rows[marginal_permutation(len(rows), generator)]
+    return partner
+
+
 @dataclasses.dataclass(frozen=True)
 class IndependenceOptions:
     """Options of DID with reachable independence.
 
     Attributes:
-        measure: `dcor`, `hsic`, `cross`, `club`, or `adversary` (a domain classifier on I_df of the fakes, reversed).
+        measure: `dcor`, `hsic`, `cross`, `club`, `critic` (T held back, on vectors), or `adversary` (a domain
+            classifier on I_df of the fakes, reversed).
         weight: of its term.
         given_label: independence within real and within fake faces, since both halves may know the label.
         width: random directions in which the halves are compared.
@@ -197,6 +233,7 @@ class IndependenceTask(DIDTask):
             self.register_buffer(name, drawn)
         kind = self.options.measure
         self.club = Club(width, width) if kind == CLUB else None
+        self.critic = TamedCritic(width) if kind == CRITIC else None
         self.adversary = (
             nn.Sequential(nn.Linear(channels, settings.hidden), nn.PReLU(), nn.Linear(settings.hidden, num_domains))
             if kind == ADVERSARY
@@ -212,7 +249,7 @@ class IndependenceTask(DIDTask):
         terms = {"cls": s.lambda_cls * classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power)}
         if out.domain_logits is not None:
             terms["dom"] = s.lambda_dom * domain_loss(self.gather(out.domain_logits), domains)
-        found, logged = self._dependence(out, labels, domains, progress)
+        found, logged = self._dependence(out, labels, domains, progress, seed)
         terms |= found
         return Step(terms, logged | (self._details(out, terms) if details else {}))
 
@@ -224,7 +261,7 @@ class IndependenceTask(DIDTask):
         return a, b
 
     def _dependence(
-        self, out: Decomposed, labels: Tensor, domains: Tensor, progress: float
+        self, out: Decomposed, labels: Tensor, domains: Tensor, progress: float, seed: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         o = self.options
         if self.adversary is not None:
@@ -240,6 +277,17 @@ class IndependenceTask(DIDTask):
                 bound = self.club.bound(x, y)
             return {"dec": o.weight * bound, "q": fit}, {"dependence": bound.detach()}
         groups = labels if o.given_label else torch.zeros_like(labels)
+        if self.critic is not None:
+            generator = torch.Generator().manual_seed(seed)
+            fade = NOISE * (1 - progress) if self.training else 0.0
+
+            def opposed(z: Tensor) -> Tensor:
+                noise = torch.randn(z.shape, generator=generator).to(z.device)
+                return gradient_reversal(z, o.weight * beta(progress)) + fade * noise
+
+            a, b, partner = opposed(x), opposed(y), partner_within(groups, generator).to(y.device)
+            estimate = jsd_mutual_information(self.critic(a, b), self.critic(a, b[partner]))
+            return {"dec": -estimate}, {"dependence": estimate.detach()}
         found = within(MEASURES[o.measure], x, y, groups)
         return {"dec": o.weight * found}, {"dependence": found.detach()}
 

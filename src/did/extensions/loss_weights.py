@@ -19,7 +19,7 @@ from did.method.task import DIDTask, beta
 from did.settings import Settings
 from did.task import Step, register_task
 
-RULES = ("paper", "equal", "random", "uncertainty", "gradnorm", "cosine", "constraint")
+RULES = ("paper", "equal", "random", "uncertainty", "gradnorm", "cosine", "constraint", "heldout")
 #: Rules that look at the gradients of the three losses where they meet, at I_X.
 _BY_GRADIENT = ("gradnorm", "cosine")
 #: Bounds of every weight: beyond them a rule has failed, and the log shows it at the bound.
@@ -35,22 +35,28 @@ class WeightsOptions:
     Attributes:
         rule: `paper` (the settings' weights), `equal`, `random` in each step, `uncertainty` for L_cls and L_dom with
             `constraint` for the game, `gradnorm`, `cosine` (an auxiliary loss counts as far as its gradient agrees with
-            L_cls's), or `constraint` (λ_dec rises until T's estimate is below `allowed`).
+            L_cls's), `constraint` (λ_dec rises until T's estimate is below `allowed`), or `heldout` (a loss counts more
+            if its gradient lowers L_cls on a forgery method that this step's L_cls does not train on).
         allowed: what is left of T's estimate above -2 log 2, in nats.
         ascent: rate of the constraint's multiplier per step.
         restoring: GradNorm's exponent.
+        step: of `heldout`, per iteration, times a cosine.
     """
 
     rule: str = "uncertainty"
     allowed: float = 0.1
     ascent: float = 0.05
     restoring: float = 1.5
+    step: float = 0.05
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise DidError(f"unknown rule '{self.rule}': {nearest(self.rule, RULES)}")
-        if self.allowed < 0 or self.ascent <= 0:
-            raise DidError(f"allowed is {self.allowed} and ascent {self.ascent}; they must be at least 0 and above 0")
+        if self.allowed < 0 or self.ascent <= 0 or self.step <= 0:
+            raise DidError(
+                f"allowed is {self.allowed}, ascent {self.ascent} and step {self.step}; the first must be at least 0, "
+                "the others above 0"
+            )
 
 
 @register_task("weights")
@@ -58,7 +64,8 @@ class WeightsTask(DIDTask):
     """DID whose three loss weights follow a rule instead of being set by hand.
 
     Sources: uncertainty: Kendall et al. (2018); gradnorm: Chen et al. (2018); random: Lin et al. (2022); cosine: Du et
-    al. (2018); constraint: dual ascent, as in Rezende and Viola (2018).
+    al. (2018); constraint: dual ascent, as in Rezende and Viola (2018); heldout: Ren et al. (2018) and Liu et al.
+    (2022), in first order and by cosines.
     """
 
     Options = WeightsOptions
@@ -89,7 +96,15 @@ class WeightsTask(DIDTask):
             w = 3 * torch.randn(3, generator=generator).softmax(0).to(w.device)
         reversal = w[2] * now
         out: Decomposed = self.model(batch["image"], partner, reversal, self.gather)  # type: ignore[arg-type]
-        cls = classification_loss(self.gather(out.score), labels, s.alpha, s.auc_margin, s.auc_power)
+        scores = self.gather(out.score)
+        cls = classification_loss(scores, labels, s.alpha, s.auc_margin, s.auc_power)
+        unseen = None
+        if self.options.rule == "heldout" and self.training:
+            held = 1 + int(torch.randint(self.num_domains - 1, (1,), generator=generator))
+            train, other = domains != held, (domains == held) | (labels == 0)
+            if (labels[train] == 1).any() and (domains == held).any() and (labels == 0).any():
+                unseen = classification_loss(scores[other], labels[other], s.alpha, s.auc_margin, s.auc_power)
+                cls = classification_loss(scores[train], labels[train], s.alpha, s.auc_margin, s.auc_power)
         dom = 0 * cls if out.domain_logits is None else domain_loss(self.gather(out.domain_logits), domains)
         terms = {"cls": w[0] * cls, "dom": w[1] * dom}
         logged: dict[str, Tensor | float] = {"beta": now}
@@ -105,7 +120,26 @@ class WeightsTask(DIDTask):
         step = Step(terms, logged | (self._details(out, terms) if details else {}))
         if self.training:
             self._follow(cls, dom, terms.get("dec"), out.features, reversal)
+            if unseen is not None:
+                self._follow_unseen(unseen, [cls, dom, *([terms["dec"]] if "dec" in terms else [])])
         return step
+
+    def _follow_unseen(self, unseen: Tensor, losses: list[Tensor]) -> None:
+        """Raise the weight of each loss whose descent would lower L_cls on the held-out method, and lower the others.
+
+        The gradients are compared at A_df, which every loss reaches; the game's is what its reversal lets through.
+        """
+        at = [p for p in self.model.deepfake_attention.parameters() if p.requires_grad]
+
+        def gradient(loss: Tensor) -> Tensor:
+            found = torch.autograd.grad(loss, at, retain_graph=True, allow_unused=True)
+            flat = [torch.zeros_like(p) if g is None else g for p, g in zip(at, found, strict=True)]
+            return self.gather(torch.cat([g.flatten() for g in flat])[None]).mean(0)
+
+        wanted = gradient(unseen)
+        for number, loss in enumerate(losses):
+            agrees = torch.cosine_similarity(gradient(loss), wanted, dim=0)
+            self.weights[number] = (self.weights[number] * torch.exp(self.options.step * agrees)).clamp(LEAST, MOST)
 
     def _follow(self, cls: Tensor, dom: Tensor, dec: Tensor | None, features: Tensor, reversal: Tensor) -> None:
         """Set the weights of the next step."""

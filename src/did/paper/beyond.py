@@ -315,6 +315,7 @@ _INDEPENDENCE = (
     _independent("HSIC", "hsic"),
     _independent("cross-covariance", "cross"),
     _independent("vCLUB", "club", 0.1),
+    _independent("tamed critic", "critic"),
     _independent("domain adversary", "adversary"),
 )
 
@@ -333,7 +334,7 @@ _LABELS = (
 _RULES = (
     Row(_PAPER, "did"),
     *(Row(rule, "weights", options={"rule": rule})
-      for rule in ("equal", "random", "uncertainty", "gradnorm", "cosine", "constraint")),
+      for rule in ("equal", "random", "uncertainty", "gradnorm", "cosine", "constraint", "heldout")),
 )  # fmt: skip
 
 EXPERIMENTS = (
