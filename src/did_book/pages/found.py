@@ -43,6 +43,18 @@ def answers(entries: Sequence[Record], folder: str = "./", most: int | None = No
     return "\n".join(["| question | answer here | where |", "|---|---|---|", *lines]) + "\n"
 
 
+def bullets(entries: Sequence[Record], most: int) -> str:
+    """Return the first questions and answers as a list, without links, for pages outside the book.
+
+    Args:
+        entries: records, as for `found_page`.
+        most: questions.
+    """
+    of = _by_experiment(entries)
+    rows = [row for make in _QUESTIONS for row in [make(of)] if row][:most]
+    return "\n".join(f"- *{question}* {answer}" for question, answer, _ in rows)
+
+
 _PORTRAITS = ", portraits"
 
 
@@ -95,22 +107,22 @@ def _fails(of: dict[str, Record]) -> _Row | None:
 
 
 def _better(of: dict[str, Record]) -> _Row | None:
-    told = [_told(_pairs(of[name], "DID", "BCE")) for name in ("table1_intra_cross", "table2_diffusion") if name in of]
-    if not any(told):
-        return None
-    return "Is DID better than BCE, and where?", f"DID − BCE: {'; '.join(filter(None, told))}.", "table1_intra_cross"
+    told = _both_tables(of, "DID", "BCE")
+    return ("Is DID better than BCE, and where?", f"DID − BCE: {told}.", "table1_intra_cross") if told else None
+
+
+def _both_tables(of: dict[str, Record], a: str, b: str) -> str:
+    """Say what Tables 1 and 2 tell of a pair, together."""
+    found = [_pairs(of[name], a, b) for name in ("table1_intra_cross", "table2_diffusion") if name in of]
+    return _told(pd.concat(found)) if any(map(len, found)) else ""
 
 
 def _control(of: dict[str, Record]) -> _Row | None:
-    names = ("table1_intra_cross", "table2_diffusion")
-    told = [_told(_pairs(of[name], "DID", "(k+1)-way CE")) for name in names if name in of]
-    if not any(told):
+    told = _both_tables(of, "DID", "(k+1)-way CE")
+    if not told:
         return None
-    return (
-        "Is it the decomposition, or knowing the methods' names?",
-        f"DID less a plain backbone with (k+1)-way cross-entropy: {'; '.join(filter(None, told))}.",
-        "table1_intra_cross",
-    )
+    question = "Is it the decomposition, or knowing the methods' names?"
+    return question, f"DID less a plain backbone with (k+1)-way cross-entropy: {told}.", "table1_intra_cross"
 
 
 def _rivals(of: dict[str, Record]) -> _Row | None:

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import seaborn as sns
@@ -12,15 +13,15 @@ from did.errors import DidError
 from did.paper.records import Record, comparisons, frame, kind, load, verdict
 from did.plots.base import PALETTE, Plot, canvas, in_words, put_stamp
 from did.utils.files import write_atomically
-from did_book.pages.found import answers
+from did_book.pages.found import answers, bullets
 
 #: The record that README quotes, and the figure that it shows.
 RECORD = "table1_intra_cross-laptop-drawn.json"
 FIGURE = "book/images/result.png"
 #: The rows that it shows: what DID is built on, what knows the methods' names and does nothing else, and DID.
 SHOWN = ("BCE", "(k+1)-way CE", "DID")
-#: Questions of "What we found" that the book's first page answers.
-QUESTIONS = 4
+#: Questions of "What we found" that the book's first page answers, and README.
+QUESTIONS, IN_README = 4, 3
 _MARKS = "<!-- result: written by `did book front` -->", "<!-- end of result -->"
 _SAYS = {
     "ahead": "the interval lies above 0, so DID is ahead on this data",
@@ -96,9 +97,10 @@ def result(root: Path) -> str:
     return f"{sentences(entry)}\n\n{picture}\n\n{_label(entry)}\n\n{answers(entries, 'executed/', QUESTIONS)}"
 
 
-def block(entry: Record) -> str:
-    """Return what README.md has between its marks: the sentences and the figure with its alternative text."""
-    return f"{_MARKS[0]}\n{sentences(entry)}\n\n![{figure(entry).alt}]({FIGURE})\n\n{_label(entry)}\n{_MARKS[1]}"
+def block(entry: Record, entries: Sequence[Record]) -> str:
+    """Return what README.md has between its marks: the sentences, the figure with its words, and the first answers."""
+    parts = [sentences(entry), f"![{figure(entry).alt}]({FIGURE})", _label(entry), bullets(entries, IN_README)]
+    return "\n\n".join([f"{_MARKS[0]}\n{parts[0]}", *parts[1:]]) + f"\n{_MARKS[1]}"
 
 
 def written(readme: str) -> str:
@@ -121,7 +123,7 @@ def write(root: Path) -> None:
     """
     entry, file = record(root), root / "README.md"
     text = file.read_text(encoding="utf-8")
-    new = text.replace(written(text), block(entry))
+    new = text.replace(written(text), block(entry, load(root / "results")))
     write_atomically(
         root / FIGURE, lambda path: figure(entry).figure.savefig(path, format="png", dpi=130, bbox_inches="tight")
     )
