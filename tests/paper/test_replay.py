@@ -9,10 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from did.cli import main
 from did.errors import DidError
+from did.paper import code
 from did.paper import replay as of
+from did.paper.code import REPLAYED, code_of, code_of_all
 from did.paper.kept import Kept, keep
 from did.paper.plan import firsts, plan
-from did.paper.replay import REPLAYED, code_of, code_of_all, replay
+from did.paper.replay import replay
 from did.training import runs
 from did.training.loop import BEST
 from did.training.provenance import deciding
@@ -101,13 +103,13 @@ def test_a_tables_code_is_that_of_its_runs_and_the_evaluations_is_todays(finishe
     run, _ = finished
     now = {"did.task": "b", "did.evaluation.metrics": "new", "did.rivals.bce": "x", "did.rivals.sbi": "y"}
     codes = {"did.task": "a", "did.evaluation.metrics": "old", "did.rivals.bce": "x"}
-    monkeypatch.setattr(of, "code_of", lambda of: codes)
+    monkeypatch.setattr(code, "code_of", lambda of: codes)
     found = code_of_all({"BCE": [run], "Xception": [run]}, now)
     assert found == {
         "did.task": "a", "did.evaluation.metrics": "new", "did.rivals.bce": "x", "did.rivals.sbi": "several",
     }  # fmt: skip
     each = iter([{"did.task": "a"}, {"did.task": "b"}])
-    monkeypatch.setattr(of, "code_of", lambda of: next(each))
+    monkeypatch.setattr(code, "code_of", lambda of: next(each))
     assert code_of_all({"BCE": [run], "DID": [run]}, {"did.task": "b"}) == {"did.task": "several"}
 
 

@@ -14,11 +14,11 @@ from did import evaluation, presets
 from did.data.store import FaceStore
 from did.errors import DidError, nearest
 from did.paper import records, verdicts
+from did.paper.code import code_of_all
 from did.paper.definition import Experiment, Row
 from did.paper.experiments import EXPERIMENTS
 from did.paper.kept import Kept, find
 from did.paper.records import Record, columns, plain
-from did.paper.replay import code_of_all
 from did.sources import STANDIN, Source, face_store, for_testing, has_licensed, open_source, within
 from did.task import task_named
 from did.training.provenance import deciding, provenance, stamp

@@ -27,7 +27,7 @@ import pandas as pd
 from did.data.table import COLUMNS, fingerprint, read_csv
 from did.errors import DidError
 from did.paper import records
-from did.paper.replay import code_of
+from did.paper.code import code_of
 from did.settings import Settings
 from did.training.runs import Evaluation, Run, chosen_options, contents, run_name
 from did.utils.files import write_atomically

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 
 from did.errors import DidError
+from did.paper.code import REPLAYED
+from did.paper.kept import Kept
 from did.settings import Settings
 from did.sources import Source, face_store
 from did.task import options_of, task_named
@@ -25,8 +27,6 @@ from did.training.provenance import commit, deciding
 from did.training.runs import Run, split_faces
 from did.utils.files import write_atomically
 
-#: What a replay leaves in the run's folder.
-REPLAYED = "replayed.json"
 #: Iterations trained anew and test faces scored anew.
 ITERATIONS, FACES = 10, 64
 #: By how much a loss or a score may differ, relative to 1 or its size: rounding, on another processor.
@@ -67,8 +67,6 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _replayed(run: Run, source: Source, progress: bool, record: dict[str, Any], settings: Settings) -> float:
-    from did.paper.kept import Kept  # Here, because that module asks this one for a run's code.
-
     task = task_named(record["task"])
     faces = split_faces(face_store(source, settings, progress), settings, task.wants, source, progress)
     begun = min(ITERATIONS, settings.iterations)
@@ -108,32 +106,3 @@ def _difference(before: np.ndarray, now: np.ndarray) -> float:
     if before.shape != now.shape or (np.isnan(before) != np.isnan(now)).any():
         return float("inf")
     return float(np.nanmax(np.abs(now - before) / np.maximum(1, np.abs(before)), initial=0.0))
-
-
-def code_of(run: Run) -> dict[str, str]:
-    """Return the hash of each module that a run was trained with, or last replayed with; empty for runs before 0.2."""
-    file = run.folder / REPLAYED
-    if file.is_file():
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return found["code"]
-    return run.record["provenance"].get("code", {})
-
-
-def code_of_all(runs: dict[str, list[Run]], now: dict[str, str]) -> dict[str, str]:
-    """Return the hash of each module that decides a table: of its runs' code, and of how they are evaluated today.
-
-    Args:
-        runs: row -> its runs, which differ in their seed: the first one speaks for all.
-        now: today's hashes of all modules that decide the table.
-
-    Returns:
-        Module -> digits; "several" where rows have different ones or none, so that it is not today's.
-    """
-    codes = [code_of(of[0]) for of in runs.values()]
-    found = {}
-    for module, today in now.items():
-        digits = {code[module] for code in codes if module in code}
-        found[module] = (
-            today if module.startswith("did.evaluation.") else digits.pop() if len(digits) == 1 else "several"
-        )
-    return found

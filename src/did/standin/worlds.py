@@ -2,7 +2,7 @@
 
 A conclusion from one set of forgeries may be one about that set. In another world each method of a data set is made by
 another mechanism of the pool, at another strength, and every camera is another one; the layouts, the protocol and the
-names of the methods stay. What holds in ten worlds is no accident of one. World 0 is the usual one.
+names of the methods stay. What holds in ten worlds is not due to one of them. World 0 is the usual one.
 
 Drawn per world, evenly from these ranges:
 
