@@ -59,8 +59,9 @@ SOLUTIONS = [
 @pytest.mark.parametrize("code", [code for _, code in SOLUTIONS], ids=[name for name, _ in SOLUTIONS])
 def test_the_solution_of_an_exercise_runs(code, tmp_path):
     shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("runs"))
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "MPLBACKEND": "agg", "DID_HOME": str(tmp_path)}, timeout=900, check=False)  # fmt: skip
+    env = {**os.environ, "MPLBACKEND": "agg", "DID_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
