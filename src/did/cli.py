@@ -681,17 +681,23 @@ def replay_command(given: dict[str, Any], kept: bool) -> None:
     the next record of its table then names.
     """
     from did.paper import plan
-    from did.paper.replay import replay
+    from did.paper.replay import replay, same_crops
 
     jobs = plan.firsts(plan.plan(**given))
-    missing = 0
+    missing = elsewhere = 0
     for job in jobs:
         run = job.kept() if kept else job.finished()
         if run is None:
             missing += 1
+        elif kept and not same_crops(run, job.source(job.settings.source), False):
+            elsewhere += 1
         else:
             worst = replay(run, job.source(job.settings.source), progress=False)
             click.echo(f"{run.folder.name} {job.task}: the same, to {worst:.1g}")
+    if elsewhere:
+        click.echo(
+            f"{elsewhere} of {len(jobs)} were trained on another machine's crops, and can only be replayed there"
+        )
     if missing:
         click.echo(f"{missing} of {len(jobs)} are not trained: `did runs train {' '.join(given['names'])}` makes them")
 

@@ -91,6 +91,12 @@ def test_a_kept_run_is_replayed_by_its_losses_and_marked(finished, tmp_path, mon
     assert code_of(after) == deciding(["did.rivals.bce"])
     assert after.record["provenance"]["replayed"]["iterations"] == 10
     assert after.scores.equals(before.scores) and after.history.equals(before.history)
+    content = json.loads(file.read_text())
+    content["run"]["data"]["fingerprint"] = "of another machine"
+    other = file.with_name("other.json")
+    other.write_text(json.dumps(content))
+    with pytest.raises(DidError, match="was trained on the crops of another machine"):
+        replay(Kept.read(other), source, progress=False)
     plain = torch.nn.functional.binary_cross_entropy_with_logits
     monkeypatch.setattr("did.rivals.bce.F.binary_cross_entropy_with_logits", lambda x, y: 1.01 * plain(x, y))
     text = file.read_bytes()

@@ -48,11 +48,21 @@ def replay(run: Run, source: Source, progress: bool = True) -> float:
         The largest difference of a logged loss or a score, relative to the larger of 1 and its size.
 
     Raises:
-        DidError: If it is above `TOLERANCE`; the sentence gives the number.
+        DidError: If it is above `TOLERANCE`, and the sentence gives the number; a kept run of another machine's crops.
     """
     record, settings = run.record, run.settings
+    if isinstance(run, Kept) and not same_crops(run, source, progress):
+        raise DidError(
+            f"the kept run {run.folder.name} was trained on the crops of another machine, which differ in single "
+            "pixels: replay it there, or train it anew"
+        )
     with _threads(record["provenance"]["machine"]["threads"]):
         return _replayed(run, source, progress, record, settings)
+
+
+def same_crops(run: Run, source: Source, progress: bool = True) -> bool:
+    """Return whether a run was trained on the crops that this machine has, to the pixel."""
+    return run.record["data"]["fingerprint"] == face_store(source, run.settings, progress).fingerprint
 
 
 @contextlib.contextmanager
