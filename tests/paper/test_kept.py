@@ -54,6 +54,14 @@ def test_it_is_found_by_what_decides_it_and_not_by_its_machine(tiny_run, place):
     assert key(settings, "noisedf", {"blocks": 4}, label) == plain != key(settings, "noisedf", {"blocks": 2}, label)
 
 
+def test_what_is_kept_already_from_another_machine_stays(tiny_run, place, tmp_path):
+    [file] = place.glob("*.json")
+    before = file.read_bytes()
+    other = alone(tiny_run, tmp_path / "elsewhere")
+    other = Run(other.folder.rename(other.folder.with_name("0123456789ab")))
+    assert keep(other, place) == file and file.read_bytes() == before
+
+
 def test_frames_are_kept_once_for_all_runs(tiny_runs, place, tmp_path):
     runs = [alone(run, tmp_path / "more") for run in tiny_runs["DID"] + tiny_runs["BCE"]]
     for run in runs:

@@ -127,10 +127,16 @@ def key(settings: Settings, task: str, options: Mapping[str, Any], label: str) -
 def keep(run: Run, place: Path) -> Path:
     """Write a finished run, and all that it was tested on, into a folder, and return its file.
 
+    A run of the same settings that is kept there already, from another machine's crops, stays: tables were made from
+    it, and which of the two is kept must not depend on their numbers.
+
     Raises:
         DidError: If its record is damaged, or the disk is full.
     """
     record = run.record
+    file = place / f"{key(run.settings, record['task'], record['options'], record['data']['label'])}.json"
+    if file.is_file() and Kept.read(file).folder.name != run.folder.name:
+        return file
     evaluations = [Evaluation(run.folder), *map(Evaluation, sorted(run.folder.glob("on-*")))]
     place.mkdir(parents=True, exist_ok=True)
     tests = {}
@@ -145,8 +151,6 @@ def keep(run: Run, place: Path) -> Path:
         }
     record["provenance"]["code"] = code_of(run)
     found = {"run": record, "history": records.columns(run.history), "tests": tests}
-    name = key(run.settings, record["task"], record["options"], record["data"]["label"])
-    file = place / f"{name}.json"
     _write(found, file)
     return file
 
