@@ -252,6 +252,12 @@ EXPERIMENTS: dict[str, Experiment] = {
             default="default", seeds=3, measure=measures.state, sentences=(verdicts.choices,),
             smoke=_CHOICES_AT_SMOKE,
         ),
+        Experiment(
+            "adversary", "The game between T and the features: how it ends under each reading", "ffpp",
+            {"FF++": ("ffpp", "all")}, tuple(Row(name, "did", changes) for name, changes in READINGS.items()),
+            measure=measures.game, sentences=(verdicts.game_ends,),
+            smoke=("default", "literal", "Eq. 12 as printed", "without T"),
+        ),
         *beyond.EXPERIMENTS,
     )
 }  # fmt: skip

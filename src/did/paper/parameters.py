@@ -19,7 +19,7 @@ PARAMETERS = {
     "train": (*_COMMON, "backbone", "pretrained", "options"),
     "start": ("source", "edition", "faces", "data_root", "preset", "seed"),
     "predict": ("source", "edition", "faces", "data_root", "preset", "seed"),
-    "adversary": _COMMON,
+    "adversary": (*_RESULT, "rows"),
     **{
         f"method_{name}": ("preset",)
         for name in ("1_decomposition", "2_attention", "3_mutual_information", "4_ranking", "5_together")

@@ -216,6 +216,11 @@ def players(state: pd.DataFrame) -> list[str]:
     return said
 
 
+def game_ends(record: Record) -> list[str]:
+    """Say under which readings T works at the end of training, and who has won; see `players`."""
+    return players(part(record, "state").set_index("row"))
+
+
 def estimates(record: Record) -> list[str]:
     """Say whether T sees anything at the end under either reading of its own step (Table 4)."""
     said = []
