@@ -82,7 +82,7 @@ class Outcome:
             "figures": {name: columns(table) for name, table in figures.items()},
         }
         entry["verdict"] = verdicts.holds(entry, what.decide) if what.claim[0] else []
-        entry["sentences"] = [sentence for say in what.sentences for sentence in say(entry)]
+        entry["sentences"] = [sentence for say in what.sentences for sentence in say(entry)] + self._left_out()
         entry["runs"] = {name: [one.folder.name for one in of] for name, of in self.runs.items()}
         trained = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
         minutes, before = (time.monotonic() - self.started) / 60, sum(trained.values())
@@ -98,6 +98,11 @@ class Outcome:
             "commits": sorted({one.record["provenance"]["commit"] for of in self.runs.values() for one in of}),
         }
         return entry | {"provenance": {**made, "stamp": under}}
+
+    def _left_out(self) -> list[str]:
+        """Name the rows of the experiment that are not among these runs, so that no page looks whole that is not."""
+        absent = [row.name for row in rows_of(self.experiment, self.preset) if row.task and row.name not in self.runs]
+        return [f"Not among these runs: {', '.join(absent)}."] if absent else []
 
     @property
     def about(self) -> list[tuple[str, str]]:

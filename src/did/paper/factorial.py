@@ -1,8 +1,8 @@
 """What carries DID: every admissible combination of its parts, and what each part adds on average.
 
 A cell is a set of parts, and its row is named after them. What a part adds is the mean of all differences between a
-cell with it and the same cell without it. So each run serves every part, and a part is judged in all the company it can
-have, not in that of the full method alone.
+cell with it and the same cell without it. So each run serves every part, and a part is judged beside every combination
+of the others, not in the full method alone.
 """
 
 import itertools

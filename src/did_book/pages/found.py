@@ -229,7 +229,7 @@ def _carries(of: dict[str, Record]) -> _Row | None:
     clear = found[found.so != "undecided"]
     named = "; ".join(f"**{row.part}** on {row.test} {_difference(row)}" for row in clear.itertuples())
     others = [name for name in dict.fromkeys(found.part) if name not in set(clear.part)]
-    told = f"Over all combinations of parts, on other data: {named or 'none is told from 0'}."
+    told = f"Over combinations of the parts, on other data: {named or 'none is told from 0'}."
     more = f" Not told from 0 on either test: {', '.join(others)}." if named and others else ""
     return "Which part carries DID?", told + more, "what_carries"
 
