@@ -68,6 +68,20 @@ def test_the_plans_runs_are_those_that_the_table_takes(home, monkeypatch):
     assert {one.folder.parent for of_row in outcome.runs.values() for one in of_row} == {home / "runs"}
 
 
+def test_a_run_whose_options_are_the_defaults_is_found(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    source, store = tiny_source
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    monkeypatch.setattr(of, "open_source", lambda *_, **__: source)
+    monkeypatch.setattr(of, "face_store", lambda *_: store)
+    short = Settings.of({**tiny_settings.as_dict(), "iterations": 2, "validate_every": 2})
+    known = tuple(dict.fromkeys(("preset", "edition", "faces", "world", "data_root"), None).items())
+    job = of.Job("undivided", short, (("domain_attention", False),), (), known)
+    monkeypatch.setattr(of, "within", lambda *_: None)
+    assert job.finished() is None
+    done = runs.run(source, short, "undivided", options=dict(job.options), store=store, progress=False)
+    assert job.finished() == done
+
+
 @pytest.mark.slow
 def test_a_cluster_trains_the_same_runs(home, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")

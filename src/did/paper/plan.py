@@ -23,7 +23,7 @@ from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
 from did.paper.kept import Kept, find
 from did.settings import Settings
 from did.sources import face_store, for_testing, open_source, within
-from did.training.runs import RECORD, Run, contents, evaluate, run, run_name
+from did.training.runs import RECORD, Run, chosen_options, contents, evaluate, run, run_name
 from did.utils.files import home
 from did.utils.processes import command
 from did.utils.workers import cores, dask_client
@@ -68,8 +68,8 @@ class Job:
     def finished(self) -> Run | None:
         """Return the run if it is finished; nothing is trained."""
         store = face_store(self.source(self.settings.source), self.settings, False)
-        name = run_name(self.settings, self.task, dict(self.options), contents(self.settings, self.task),
-                        store.fingerprint)  # fmt: skip
+        options = chosen_options(self.task, dict(self.options))  # those at their defaults name no other run
+        name = run_name(self.settings, self.task, options, contents(self.settings, self.task), store.fingerprint)
         found = Run(home() / "runs" / name)
         return found if (found.folder / RECORD).is_file() else None
 
