@@ -102,7 +102,9 @@ class Outcome:
     def _left_out(self) -> list[str]:
         """Name the rows of the experiment that are not among these runs, so that no page looks whole that is not."""
         absent = [row.name for row in rows_of(self.experiment, self.preset) if row.task and row.name not in self.runs]
-        return [f"Not among these runs: {', '.join(absent)}."] if absent else []
+        more = f" and {len(absent) - 3} more" if len(absent) > 4 else ""
+        named = ", ".join(absent[:3] if more else absent)
+        return [f"Not among these runs: {named}{more}."] if absent else []
 
     @property
     def about(self) -> list[tuple[str, str]]:
