@@ -366,6 +366,7 @@ def effects(table: pd.DataFrame, stamp: str) -> Plot:
             axis.plot(row.difference, at, "o", color=colour, mfc="white" if row.so == "undecided" else colour, ms=6)
         axis.axvline(0, color="black", lw=0.8)
         axis.set(title=test, xlabel="added to the AUC", yticks=range(len(parts)), yticklabels=parts)
+        axis.locator_params(axis="x", nbins=4)
         axis.set_ylim(len(parts) - 0.5, -0.5)
         sns.despine(ax=axis)
     put_stamp(figure, stamp)
