@@ -208,7 +208,8 @@ def players(state: pd.DataFrame) -> list[str]:
     said = [f"T {words} under {len(names)} of {len(with_t)} readings: {'; '.join(names)}."
             for words, names in groups.items()]  # fmt: skip
     share = with_t["gradient from T"] / with_t["gradient from C"]
-    said.append(f"T's gradient at G is at most {100 * share.max():.2g}% of C's, under {share.idxmax()}.")
+    most = f"{share.max():.3g} times" if share.max() >= 1 else f"{100 * share.max():.2g}% of"
+    said.append(f"T's gradient at G is at most {most} C's, under {share.idxmax()}.")
     if won := groups.get("tells nearly every pair"):
         said.append(f"Where T works it wins: under {'; '.join(won)} the features have not become independent.")
     elif "tells some pairs" not in groups:
