@@ -153,9 +153,9 @@ def part(jobs: Sequence[Job], text: str) -> list[Job]:
 def at_once(jobs: int | None) -> tuple[int, int]:
     """Return how many runs to train at a time, and with how many threads each.
 
-    By default one run per GPU, or per core with one thread each: a step of a run takes 1.9 times as long on one thread
-    as on two (measured on 2 cores at preset laptop), so two runs side by side are as fast as one after the other on
-    two threads, and on more cores a single run gains less from every further thread.
+    By default one run per GPU, or per core with one thread each: on 2 cores, two runs side by side do 1.3 times as many
+    steps as one run on two threads (`benchmarks/plan.py` measures every even split of a machine's cores), and on more
+    cores a single run gains less from every further thread.
     """
     import torch
 
