@@ -246,6 +246,7 @@ ON_READ_ONLY = [
     ("runs show {run}", None),
     ("runs rm {run} --yes", "{home}/runs/{run}"),
     ("ledger", None),
+    ("worlds fig7_embeddings --preset smoke", "{home}/data/stand-in"),
     ("power table1_intra_cross", None),
     ("ledger --csv {place}/rows.csv", "{place}"),
     ("ledger --wall 60 smoke 9", "{home}/results"),

@@ -16,7 +16,7 @@ def records():
 def test_every_question_has_its_number_interval_and_page():
     page = found_page(records())
     rows = [line for line in page.splitlines() if line.startswith("| ") and "](./" in line]
-    assert len(rows) == 10 and page.startswith("# What we found")
+    assert len(rows) == 14 and page.startswith("# What we found")
     assert all("](./" in row and "](./" in row for row in rows)
     (table,) = [e for e in records() if e["experiment"] == "table1_intra_cross" and e["bank"] == "drawn"]
     (pair,) = [row for row in table["differences"]
