@@ -124,7 +124,7 @@ def perform(home: Path, data: dict[str, tuple] | None, number: int) -> None:
         size = {"people": {"train": 2, "val": 2, "test": 2}, "frames": 2}
         PRESETS["smoke"].standins.update(dict.fromkeys(("ffpp", "cdf2"), size))
     else:
-        conduct.open_source = lambda name, *_: data[name][0]
+        conduct.open_source = lambda name, *_, **__: data[name][0]
         runs.face_store = lambda source, *_: data[source.name][1]
         runs.for_testing = lambda source, *_: source
     fit = runs.fit

@@ -309,10 +309,10 @@ def test_open_choices_change_one_thing_at_a_time(preset):
         if value != getattr(base, field.name) and (preset != "smoke" or f"{field.name} = {value}" in what.smoke)
     ]
     assert found == expected
+    if preset == "smoke":
+        return
     names = {name for name, _ in found}
-    assert (
-        preset == "smoke" or {"wiring", "adversary", "sampler", "pooling", "crop_margin", "estimator_weight"} <= names
-    )
+    assert {"wiring", "adversary", "sampler", "pooling", "crop_margin", "estimator_weight"} <= names
     fields = [field for field in dataclasses.fields(Settings) if field.metadata.get("options")]
     # How a machine computes is no choice that the paper leaves open.
     # What becomes of C̄ without A_dom is a choice of an ablation: Table 4 runs both readings. Augmentation is varied
@@ -340,11 +340,12 @@ def test_what_is_special_about_an_experiment_is_in_its_definition_alone():
     """
     source = Path(conduct_module.__file__).parents[2]
     for file in source.rglob("*.py"):
-        if file.name in ("experiments.py", "parameters.py", "found.py", "front.py", "rivals.py", "decomposition.py"):
+        if file.name in ("experiments.py", "beyond.py", "parameters.py", "found.py", "front.py", "rivals.py",
+                         "decomposition.py"):  # fmt: skip
             continue
         strings = {node.value for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
                    if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
-        assert not strings & set(EXPERIMENTS), file
+        assert not strings & (set(EXPERIMENTS) - {"adversary"}), file  # a setting's name and a measure's, too
 
 
 def test_an_option_is_one_of_the_experiments_own():
@@ -561,7 +562,7 @@ def test_both_readings_of_the_ablation_without_a_dom_are_run(project):
 
 @pytest.mark.parametrize(("found", "bank"), [(14, "licensed-part"), (518, "licensed")])
 def test_a_part_of_the_licensed_data_never_takes_the_place_of_the_whole(ablation, monkeypatch, untrained, found, bank):
-    def opened(name, *_):
+    def opened(name, *_, **__):
         counts = {"found": {"test videos": found}, "published": {"test videos": 518}, "missing": 0}
         return dataclasses.replace(ablation.sources[name], edition="licensed", counts=counts)
 
@@ -575,7 +576,7 @@ def test_a_part_of_the_licensed_data_never_takes_the_place_of_the_whole(ablation
 
 
 def test_two_editions_in_one_table_are_refused(ablation, monkeypatch, untrained):
-    def found(name, *_):
+    def found(name, *_, **__):
         source = ablation.sources[name]
         return dataclasses.replace(source, edition="licensed") if name == "cdf2" else source
 

@@ -262,7 +262,7 @@ def test_another_seed_gives_other_clips(tree, tmp_path):
 def test_nothing_is_left_after_an_interrupted_write(tmp_path, monkeypatch):
     calls = []
 
-    def fail(path, frames):
+    def fail(path, frames, crf):
         calls.append(path)
         if len(calls) == 7:
             raise KeyboardInterrupt
