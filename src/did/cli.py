@@ -681,7 +681,7 @@ def replay_command(given: dict[str, Any], kept: bool) -> None:
     the next record of its table then names.
     """
     from did.paper import plan
-    from did.paper.replay import replay, same_crops
+    from did.paper.replay import OtherCropsError, replay
 
     jobs = plan.firsts(plan.plan(**given))
     missing = elsewhere = 0
@@ -689,10 +689,12 @@ def replay_command(given: dict[str, Any], kept: bool) -> None:
         run = job.kept() if kept else job.finished()
         if run is None:
             missing += 1
-        elif kept and not same_crops(run, job.source(job.settings.source), False):
+            continue
+        try:
+            worst = replay(run, job.source(job.settings.source), progress=False)
+        except OtherCropsError:
             elsewhere += 1
         else:
-            worst = replay(run, job.source(job.settings.source), progress=False)
             click.echo(f"{run.folder.name} {job.task}: the same, to {worst:.1g}")
     if elsewhere:
         click.echo(

@@ -29,6 +29,7 @@ from did.paper.definition import Experiment, Row
 from did.paper.factorial import carried, cells, effects, row_of
 from did.paper.measures import Tables, Tested
 from did.paper.records import Record, comparisons, part
+from did.paper.tables import by_test, gap
 from did.training.runs import split_faces
 
 _TESTS = {"FF++": ("ffpp", "all"), "CDF2": ("cdf2", "all"), "DiFF": ("diff", "all")}
@@ -180,22 +181,14 @@ def independent(record: Record) -> list[str]:
         for name, row in found.iterrows()
     ]
     pairs = comparisons([record])
-    steps = _holm(pairs.p)
+    steps = verdicts.holm(pairs.p)
     ahead = pairs[(steps <= 0.05) & (pairs.difference > 0)]
     behind = pairs[(steps <= 0.05) & (pairs.difference < 0)]
     for words, of in (("ahead of", ahead), ("behind", behind)):
-        named = "; ".join(f"{row.a} on {row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-                          for row in of.itertuples())  # fmt: skip
+        named = "; ".join(f"{row.a} on {row.test} {gap(row)}" for row in of.itertuples())
         said.append(f"{words.capitalize()} DID without T by Holm's correction over {len(pairs)} differences: "
                     f"{named or 'none'}.")  # fmt: skip
     return said
-
-
-def _holm(p: pd.Series) -> pd.Series:
-    """Return p values corrected by Holm's method, in their order."""
-    order = p.sort_values().index
-    steps = [min(1.0, (len(p) - rank) * p[at]) for rank, at in enumerate(order)]
-    return pd.Series(pd.Series(steps, dtype=float).cummax().to_numpy(), index=order).reindex(p.index)
 
 
 # --- without labels -------------------------------------------------------------------------------------------------
@@ -238,9 +231,8 @@ def label_free(record: Record) -> list[str]:
     nmi = part(record, "agreement").set_index("row").agreement if "agreement" in record["figures"] else pd.Series()
     said = []
     for name, of in found.groupby("row", sort=False):
-        each = [f"{row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in of.itertuples()]
         agrees = f" (groups agree with the methods by {nmi[name]:.2f})" if name in nmi else ""
-        said.append(f"{name}{agrees} brings over no domain head: {', '.join(each)}.")
+        said.append(f"{name}{agrees} brings over no domain head: {by_test(of)}.")
     brought = found[found.row == _TRUE]
     if not (brought.low > 0).any():
         said.append("On no test is it told that the methods' names bring anything: so there is nothing to make up for.")
@@ -285,10 +277,9 @@ def by_themselves(record: Record) -> list[str]:
     pairs = comparisons([record])
     pairs, said = pairs[pairs.b == _PAPER], []
     for name, of in pairs.groupby("a", sort=False):
-        each = [f"{row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in of.itertuples()]
         so = set(of.so)
         words = "not as good" if "behind" in so else "better" if "ahead" in so else "not told from them"
-        said.append(f"{name} less the paper's weights: {', '.join(each)}: {words}.")
+        said.append(f"{name} less the paper's weights: {by_test(of)}: {words}.")
     if len(pairs):
         said.append(f"Of {len(pairs)} differences, {0.05 * len(pairs):.1f} would lie off 0 by chance.")
     return said

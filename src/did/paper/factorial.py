@@ -7,7 +7,7 @@ of the others, not in the full method alone.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,9 @@ from scipy.stats import t
 from did import evaluation
 from did.evaluation.intervals import Drawn, ends
 from did.paper.definition import Row
-from did.paper.measures import Tables
+from did.paper.measures import Tables, Tested
 from did.paper.records import Record, part, verdict
-from did.training.runs import Run
+from did.paper.tables import by_test, gap
 
 #: The parts, in the order of their names: the attention A_df and with it the split; the domain head's loss; the
 #: attention before that head; the game with T; the AUC loss beside BCE; the field's light augmentation.
@@ -29,21 +29,6 @@ NOTHING = "none of them"
 NEEDS = {"A_dom": "L_dom", "T": "A_df"}
 
 Cell = frozenset[str]
-
-
-class Scored(Protocol):
-    """The part of an outcome that is read here: its finished runs by row, and their scores."""
-
-    @property
-    def experiment(self) -> Any:
-        """Return what was run."""
-
-    @property
-    def runs(self) -> dict[str, list[Run]]:
-        """Return row -> its finished runs, in the order of the seeds."""
-
-    def scores(self, one: Run, name: str) -> pd.DataFrame:
-        """Return a run's score of each frame of a data set's test split."""
 
 
 def name_of(cell: Cell) -> str:
@@ -82,7 +67,7 @@ def row_of(cell: Cell) -> Row:
     return Row(name_of(cell), "did", changes)
 
 
-def effects(outcome: Scored) -> Tables:
+def effects(outcome: Tested) -> Tables:
     """Measure what each part adds to the frame AUC, alone and with each other part.
 
     Returns:
@@ -131,8 +116,7 @@ def carried(record: Record) -> list[str]:
         return []
     found, said = part(record, "effects"), []
     for name, of in found.groupby("part", sort=False):
-        each = [f"{row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in of.itertuples()]
-        said.append(f"{name} adds {', '.join(each)}, over {of.pairs.iloc[0]} pairs.")
+        said.append(f"{name} adds {by_test(of)}, over {of.pairs.iloc[0]} pairs.")
     off = found[found.so != "undecided"]
     said.append(
         f"Of these {len(found)} effects, {len(off)} have intervals that do not contain 0; "
@@ -140,7 +124,7 @@ def carried(record: Record) -> list[str]:
     )
     both = part(record, "interactions")
     if len(both):
-        clear = [f"{row.part} with {row.other} on {row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        clear = [f"{row.part} with {row.other} on {row.test} {gap(row)}"
                  for row in both[both.so != "undecided"].itertuples()]  # fmt: skip
         said.append(
             f"Of {len(both)} interactions of two parts, {len(clear)} have intervals that do not contain 0"

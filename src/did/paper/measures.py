@@ -25,7 +25,11 @@ Tables = dict[str, pd.DataFrame]
 
 
 class Tested(Protocol):
-    """The part of an outcome that a measure reads: its finished runs by row, and its data with crops."""
+    """The part of an outcome that a measure reads: what was run, its finished runs by row, and its data with crops."""
+
+    @property
+    def experiment(self) -> Any:
+        """Return the experiment, see `did.paper.definition`."""
 
     @property
     def runs(self) -> dict[str, list[Run]]:

@@ -33,6 +33,10 @@ ITERATIONS, FACES = 10, 64
 TOLERANCE = 1e-4
 
 
+class OtherCropsError(DidError):
+    """A kept run was trained on other crops than this machine's, so that nothing can be told here."""
+
+
 def replay(run: Run, source: Source, progress: bool = True) -> float:
     """Train a run's first iterations and score some of its test faces anew; return the largest difference.
 
@@ -48,21 +52,12 @@ def replay(run: Run, source: Source, progress: bool = True) -> float:
         The largest difference of a logged loss or a score, relative to the larger of 1 and its size.
 
     Raises:
-        DidError: If it is above `TOLERANCE`, and the sentence gives the number; a kept run of another machine's crops.
+        DidError: If it is above `TOLERANCE`; the sentence gives the number.
+        OtherCropsError: If a kept run is from another machine's crops.
     """
     record, settings = run.record, run.settings
-    if isinstance(run, Kept) and not same_crops(run, source, progress):
-        raise DidError(
-            f"the kept run {run.folder.name} was trained on the crops of another machine, which differ in single "
-            "pixels: replay it there, or train it anew"
-        )
     with _threads(record["provenance"]["machine"]["threads"]):
         return _replayed(run, source, progress, record, settings)
-
-
-def same_crops(run: Run, source: Source, progress: bool = True) -> bool:
-    """Return whether a run was trained on the crops that this machine has, to the pixel."""
-    return run.record["data"]["fingerprint"] == face_store(source, run.settings, progress).fingerprint
 
 
 @contextlib.contextmanager
@@ -78,14 +73,19 @@ def _threads(number: int) -> Iterator[None]:
 
 def _replayed(run: Run, source: Source, progress: bool, record: dict[str, Any], settings: Settings) -> float:
     task = task_named(record["task"])
-    faces = split_faces(face_store(source, settings, progress), settings, task.wants, source, progress)
+    store, kept = face_store(source, settings, progress), isinstance(run, Kept)
+    if kept and store.fingerprint != record["data"]["fingerprint"]:
+        raise OtherCropsError(
+            f"the kept run {run.folder.name} was trained on the crops of another machine, which differ in single "
+            "pixels: replay it there, or train it anew"
+        )
+    faces = split_faces(store, settings, task.wants, source, progress)
     begun = min(ITERATIONS, settings.iterations)
     torch.manual_seed(settings.seed)
     model = task(settings, len(faces["train"].domain_names), options_of(task, record["options"]))
     with tempfile.TemporaryDirectory() as folder:
         again = fit(model, faces["train"], faces["val"], Path(folder), progress, begun)
     trained = _difference(run.history.iloc[: len(again)][again.columns].to_numpy(float), again.to_numpy(float))
-    kept = isinstance(run, Kept)
     test = faces["test"]
     rows = np.linspace(0, len(test) - 1, min(FACES, len(test))).round().astype(int)
     part = type(test)(test.rows.iloc[rows], test.store, settings.image_size, test.domain_names, wants=test.wants,

@@ -19,6 +19,16 @@ def digits(value: float, low: float = math.nan, high: float = math.nan) -> str:
     return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) else "")
 
 
+def gap(row: Any) -> str:
+    """Format a difference with its sign and its interval, of a row with `difference`, `low` and `high`."""
+    return f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+
+
+def by_test(rows: pd.DataFrame) -> str:
+    """Format the differences of a table, each after its test's name."""
+    return ", ".join(f"{row.test} {gap(row)}" for row in rows.itertuples())
+
+
 def against(*entries: Record) -> pd.DataFrame:
     """Set the paper's numbers beside ours: one row per (row, test, metric) of each record.
 

@@ -14,7 +14,7 @@ from scipy.stats import t
 from did.paper import power
 from did.paper.published import FIGURE_5
 from did.paper.records import Record, comparisons, frame, part
-from did.paper.tables import digits
+from did.paper.tables import digits, gap
 
 # --- sentences ----------------------------------------------------------------------------------------------------
 
@@ -42,8 +42,7 @@ def compared(record: Record) -> list[str]:
         return []
     first = found[(found.a == found.a.iloc[0]) & (found.b == found.b.iloc[0])]
     parts = [
-        f"on {row.test} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        + (f" (published: {row.paper:+.3f})" if math.isfinite(row.paper) else "")
+        f"on {row.test} {gap(row)}" + (f" (published: {row.paper:+.3f})" if math.isfinite(row.paper) else "")
         for row in first.itertuples()
     ]
     pair, number = f"{first.a.iloc[0]} less that of {first.b.iloc[0]}", _seeds(int(first.seeds.iloc[0]))
@@ -115,10 +114,7 @@ def choices(record: Record) -> list[str]:
     """Say which choices differ from the default by more than their interval."""
     found = comparisons([record])
     clear = found[found.so != "undecided"]
-    said = [
-        f"{row.a} on {row.test}: {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] against the default."
-        for row in clear.itertuples()
-    ]
+    said = [f"{row.a} on {row.test}: {gap(row)} against the default." for row in clear.itertuples()]
     seeds = int(found.seeds.max()) if len(found) else 0
     chance = (
         f"if no choice mattered, about {0.05 * len(found):.1f} would by chance"
@@ -149,7 +145,7 @@ def lengths(record: Record) -> list[str]:
         parts = []
         for test, each in pairs.groupby("test", sort=False):
             ends = each.sort_values("iterations").iloc[[0, -1] if len(each) > 1 else [0]]
-            at = [f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] after {row.iterations} iterations"
+            at = [f"{gap(row)} after {row.iterations} iterations"
                   for row in ends.itertuples()]  # fmt: skip
             parts.append(f"on {test} {' and '.join(at)}")
         kind = "without augmentation" if augmentation == "none" else f"with {augmentation} augmentation"
@@ -338,6 +334,18 @@ def holds(record: Record, decide: Callable[[Record], str]) -> list[str]:
     return [decide(record), *([f"Named by the claim and not run here: {', '.join(absent)}."] if absent else [])]
 
 
+def holm(p: pd.Series) -> pd.Series:
+    """Correct p values for their number by Holm's method; they keep their order.
+
+    Examples:
+        >>> holm(pd.Series([0.04, 0.01])).tolist()
+        [0.04, 0.02]
+    """
+    order = p.sort_values().index
+    steps = [min(1.0, (len(p) - rank) * p[at]) for rank, at in enumerate(order)]
+    return pd.Series(pd.Series(steps, dtype=float).cummax().to_numpy(), index=order).reindex(p.index)
+
+
 def claims(record: Record) -> pd.DataFrame:
     """Decide each pair of which the paper's own numbers have the first ahead.
 
@@ -354,18 +362,16 @@ def claims(record: Record) -> pd.DataFrame:
     """
     found = comparisons([record])
     found = found[found.paper > 0].reset_index(drop=True)
-    order = found.p.sort_values().index
-    steps = [min(1.0, (len(found) - rank) * found.p[at]) for rank, at in enumerate(order)]
-    holm = pd.Series(pd.Series(steps, dtype=float).cummax().to_numpy(), index=order).reindex(found.index)
+    corrected = holm(found.p)
     decided = []
     for at, row in found.iterrows():
-        sure = holm[at] <= 0.05 if math.isfinite(row.p) else row.low > 0 or row.high < 0
+        sure = corrected[at] <= 0.05 if math.isfinite(row.p) else row.low > 0 or row.high < 0
         if sure:
             decided.append("holds" if row.difference > 0 else "does not hold")
         else:
             decided.append("ruled out" if row.high < row.paper else "undecided")
     columns = ["a", "b", "test", "difference", "low", "high", "paper", "p"]
-    return found[columns].assign(holm=holm, verdict=pd.Series(decided, index=found.index, dtype=object))
+    return found[columns].assign(holm=corrected, verdict=pd.Series(decided, index=found.index, dtype=object))
 
 
 def ahead(record: Record) -> str:
@@ -415,7 +421,7 @@ def maps_apart(record: Record) -> str:
         return "Not tested: no method has maps of two people that could be compared."
     apart = int(((found.low > 0) | (found.high < 0)).sum())
     answer = "Yes" if apart == len(found) else "In part" if apart else "Undecided"
-    shares = ", ".join(f"{row.method} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+    shares = ", ".join(f"{row.method} {gap(row)}"
                        for row in found.itertuples())  # fmt: skip
     return (
         f"{answer}: for {apart} of {len(found)} methods the share of the map inside the forged region differs between "

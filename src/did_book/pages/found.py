@@ -1,12 +1,12 @@
 """The page "What we found": one row per question, each with number, interval and link, computed from the records."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from did.paper.beyond import judged
 from did.paper.records import Record, comparisons, frame, kind, part
+from did.paper.tables import gap
 from did.paper.verdicts import claims, unlearnt
 
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
@@ -37,9 +37,7 @@ def answers(entries: Sequence[Record], folder: str = "./", most: int | None = No
         folder: where its links lead to, from the page that shows it.
         most: questions, the first ones; None for all.
     """
-    of = _by_experiment(entries)
-    rows = [row for make in _QUESTIONS for row in [make(of)] if row][:most]
-    lines = [f"| {question} | {answer} | []({folder}{page}) |" for question, answer, page in rows]
+    lines = [f"| {question} | {answer} | []({folder}{page}) |" for question, answer, page in _rows(entries, most)]
     return "\n".join(["| question | answer here | where |", "|---|---|---|", *lines]) + "\n"
 
 
@@ -50,9 +48,13 @@ def bullets(entries: Sequence[Record], most: int) -> str:
         entries: records, as for `found_page`.
         most: questions.
     """
+    return "\n".join(f"- *{question}* {answer}" for question, answer, _ in _rows(entries, most))
+
+
+def _rows(entries: Sequence[Record], most: int | None) -> list["_Row"]:
+    """Return (question, answer, page) of the first questions that these records answer."""
     of = _by_experiment(entries)
-    rows = [row for make in _QUESTIONS for row in [make(of)] if row][:most]
-    return "\n".join(f"- *{question}* {answer}" for question, answer, _ in rows)
+    return [row for make in _QUESTIONS for row in [make(of)] if row][:most]
 
 
 _PORTRAITS = ", portraits"
@@ -84,13 +86,9 @@ def _told(found: pd.DataFrame) -> str:
     """Say the differences by what they tell, those that tell something first."""
     said = []
     for so, words in _SO.items():
-        each = [f"{row.test} {_difference(row)}" for row in found[found.so == so].itertuples()]
+        each = [f"{row.test} {gap(row)}" for row in found[found.so == so].itertuples()]
         said += [f"**{words}** on {', '.join(each)}"] if each else []
     return "; ".join(said)
-
-
-def _difference(row: Any) -> str:
-    return f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
 
 
 _Row = tuple[str, str, str]
@@ -135,7 +133,7 @@ def _rivals(of: dict[str, Record]) -> _Row | None:
         return None
     told = []
     for so, words in (("ahead", "ahead of"), ("behind", "behind"), ("undecided", "not told from")):
-        each = [f"{row.b} {_difference(row)}" for row in found[found.so == so].sort_values("difference").itertuples()]
+        each = [f"{row.b} {gap(row)}" for row in found[found.so == so].sort_values("difference").itertuples()]
         told += [f"**{words}** {', '.join(each)}"] if each else []
     said = " ".join([f"On CDF2, DID is {'; '.join(told)}.", *unlearnt(of["table1_intra_cross"])])
     return "And its rivals, trained side by side?", said, "rivals"
@@ -166,7 +164,7 @@ def _alpha(of: dict[str, Record]) -> _Row | None:
     if "fig4_alpha" not in of:
         return None
     found = comparisons([of["fig4_alpha"]])
-    told = "; ".join(f"α = .5 less {row.b}: **{_SO[row.so]}**, {_difference(row)}" for row in found.itertuples())
+    told = "; ".join(f"α = .5 less {row.b}: **{_SO[row.so]}**, {gap(row)}" for row in found.itertuples())
     return "Is α = .5 the best mixture of both losses?", f"{told}.", "fig4_alpha"
 
 
@@ -227,7 +225,7 @@ def _carries(of: dict[str, Record]) -> _Row | None:
         return None
     found = part(of["what_carries"], "effects").query("test != 'FF++'")
     clear = found[found.so != "undecided"]
-    named = "; ".join(f"**{row.part}** on {row.test} {_difference(row)}" for row in clear.itertuples())
+    named = "; ".join(f"**{row.part}** on {row.test} {gap(row)}" for row in clear.itertuples())
     others = [name for name in dict.fromkeys(found.part) if name not in set(clear.part)]
     told = f"Over combinations of the parts, on other data: {named or 'none is told from 0'}."
     more = f" Not told from 0 on either test: {', '.join(others)}." if named and others else ""

@@ -11,6 +11,7 @@ import seaborn as sns
 
 from did.errors import DidError
 from did.paper.records import Record, comparisons, frame, kind, load, verdict
+from did.paper.tables import gap
 from did.plots.base import PALETTE, Plot, canvas, in_words, put_stamp
 from did.utils.files import write_atomically
 from did_book.pages.found import answers, bullets
@@ -52,8 +53,8 @@ def sentences(entry: Record) -> str:
     seeds = int(one.seeds)
     return (
         f"Trained on a stand-in of FaceForensics++ and tested on a stand-in of Celeb-DF, the AUC falls for both "
-        f"detectors: {falls[0]} and {falls[1]}. There, DID less BCE is {one.difference:+.3f} [{one.low:+.3f}, "
-        f"{one.high:+.3f}] over {seeds} seeds: {_SAYS[verdict(one.low, one.high)]}."
+        f"detectors: {falls[0]} and {falls[1]}. There, DID less BCE is {gap(one)} over "
+        f"{seeds} seeds: {_SAYS[verdict(one.low, one.high)]}."
     )
 
 
