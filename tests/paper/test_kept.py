@@ -1,6 +1,7 @@
 """Runs without weights: the same scores, and the same tables as from the runs themselves."""
 
 import dataclasses
+import json
 import shutil
 
 import pandas as pd
@@ -59,6 +60,9 @@ def test_what_is_kept_already_from_another_machine_stays(tiny_run, place, tmp_pa
     before = file.read_bytes()
     other = alone(tiny_run, tmp_path / "elsewhere")
     other = Run(other.folder.rename(other.folder.with_name("0123456789ab")))
+    record = other.record
+    record["provenance"]["minutes"] += 1
+    (other.folder / "record.json").write_text(json.dumps(record))
     assert keep(other, place) == file and file.read_bytes() == before
 
 
