@@ -84,6 +84,33 @@ def test_a_planted_fault_is_found(code, fault):
     assert re.search(fault, found)
 
 
+def read_by_sphinx(code: str) -> Iterator[str]:
+    """The docstrings of a module, and its comments that begin with "#:", without what is literal in them."""
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    texts = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(code)) if isinstance(node, nodes)]
+    texts += ["\n".join(re.findall(r"#: ?(.*)", block)) for block in re.findall(r"(?:^ *#:.*\n)+", code, re.M)]
+    for text in texts:
+        plain = re.sub(r"::\n\n(?: +.*\n?|\n)+|^ *>>> .*$", "", text, flags=re.M)
+        yield re.sub(r"`[^`]*`", "", plain)
+
+
+def substitutions(code: str) -> list[str]:
+    """What Sphinx would look up as a substitution, and fail the book for."""
+    return [
+        found
+        for text in read_by_sphinx(code)
+        for found in re.findall(r"(?<![\w|])\|[^\s|][^|\n]*(?<=\S)\|(?!\w)", text)
+    ]
+
+
+def test_no_docstring_has_what_sphinx_takes_for_a_substitution():
+    found = {name: substitutions(file.read_text(encoding="utf-8")) for name, file in MODULES.items()}
+    assert not {name: each for name, each in found.items() if each}, "put it into backquotes"
+    assert substitutions("#: Then\n#: |I_df| is whole.\nX = 1\n") == ["|I_df|"]
+    assert not substitutions("#: Then `|I_df|` is whole.\nX = 1\n")
+    assert substitutions('def f():\n    """Return |x|."""\n') == ["|x|"]
+
+
 def test_every_module_is_once_in_the_reference():
     pages = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "book/api").glob("*.md"))
     assert sorted(re.findall(r"^\.\. automodule:: (\S+)$", pages, re.M)) == sorted(set(MODULES) - {"did"})

@@ -26,7 +26,7 @@ from did.utils.files import write_atomically
 FILE = Path(__file__).with_name("face.json")
 #: What is kept of each quantity, place by place: of an attention map the mean over channels, of all others the mean
 #: absolute value. Then the parts still add up, because a weight between 0 and 1 never flips a sign:
-#: |I_df| + |I_os| = |I_X|.
+#: `|I_df| + |I_os| = |I_X|`.
 PARTS = {
     "I_X": "features", "M_df": "deepfake_map", "I_df": "deepfake", "I_os": "other", "M_dom": "domain_map",
     "I_dom": "domain", "I_res": "residual",
