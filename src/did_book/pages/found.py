@@ -219,6 +219,11 @@ def _length(of: dict[str, Record]) -> _Row:
     return question, answer, page
 
 
+def _with_absent(said: str, entry: Record) -> str:
+    """Return an answer and, if its record lacks rows, the sentence that names them."""
+    return " ".join([said, *(each for each in entry["sentences"] if each.startswith("Not among these runs"))])
+
+
 def _carries(of: dict[str, Record]) -> _Row | None:
     """Say which parts add something on other data, over all combinations of them."""
     if "effects" not in of.get("what_carries", {}).get("figures", {}):
@@ -229,7 +234,7 @@ def _carries(of: dict[str, Record]) -> _Row | None:
     others = [name for name in dict.fromkeys(found.part) if name not in set(clear.part)]
     told = f"Over combinations of the parts, on other data: {named or 'none is told from 0'}."
     more = f" Not told from 0 on either test: {', '.join(others)}." if named and others else ""
-    return "Which part carries DID?", told + more, "what_carries"
+    return "Which part carries DID?", _with_absent(told + more, of["what_carries"]), "what_carries"
 
 
 def _independence(of: dict[str, Record]) -> _Row | None:
@@ -250,14 +255,18 @@ def _independence(of: dict[str, Record]) -> _Row | None:
         f"Of {len(pairs)} differences to DID without T, {counts.get('ahead', 0)} lie above 0 and "
         f"{counts.get('behind', 0)} below."
     )
-    return "Can the halves be made independent, and does it help?", f"{said} {told}", "independence"
+    answer = _with_absent(f"{said} {told}", entry)
+    return "Can the halves be made independent, and does it help?", answer, "independence"
 
 
 def _unlabelled(of: dict[str, Record]) -> _Row | None:
     sentences = of.get("without_labels", {}).get("sentences", [])
     begins = ("On no test", "methods named")
     said = [each for each in sentences if "of what the names bring" in each or each.startswith(begins)]
-    return ("Does it work without the methods' names?", " ".join(said), "without_labels") if said else None
+    if not said:
+        return None
+    answer = _with_absent(" ".join(said), of["without_labels"])
+    return "Does it work without the methods' names?", answer, "without_labels"
 
 
 def _weights(of: dict[str, Record]) -> _Row | None:
@@ -271,7 +280,8 @@ def _weights(of: dict[str, Record]) -> _Row | None:
         "not told from them": [name for name, so in rules.items() if so == {"undecided"}],
     }
     told = "; ".join(f"**{words}**: {', '.join(names)}" for words, names in groups.items() if names)
-    return "Can the loss weights find themselves?", f"Against the paper's weights, {told}.", "loss_weights"
+    answer = _with_absent(f"Against the paper's weights, {told}.", of["loss_weights"])
+    return "Can the loss weights find themselves?", answer, "loss_weights"
 
 
 _QUESTIONS = (_fails, _better, _control, _rivals, _photographs, _length, _ablation, _carries, _split, _independence,

@@ -24,6 +24,17 @@ def test_every_question_has_its_number_interval_and_page():
     assert f"CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in page
 
 
+def test_an_answer_from_a_part_of_its_rows_says_what_is_missing():
+    page = found_page(records())
+    (row,) = [line for line in page.splitlines() if line.startswith("| Which part carries DID?")]
+    (entry,) = [e for e in records() if e["experiment"] == "what_carries"]
+    missing = [each for each in entry["sentences"] if each.startswith("Not among these runs")]
+    assert all(each in row for each in missing)
+    entry["sentences"].append("Not among these runs: an invented row.")
+    others = [e for e in records() if e["experiment"] != "what_carries"]
+    assert "an invented row" in found_page([*others, entry])
+
+
 def test_an_answer_follows_its_interval():
     entries = copy.deepcopy(records())
     for entry in entries:
