@@ -783,7 +783,7 @@ def power(experiment: str, preset: str, people: int | None, seeds: int | None) -
 @click.option("--rows", help="Only these rows of it, separated by commas.")
 @click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'.")
 def worlds(experiment: str, which: str, preset: str, seeds: str | None, rows: str | None, faces: str | None) -> None:
-    """Run EXPERIMENT in several worlds, stand-ins of other people, forgeries and cameras, and print what holds in all.
+    """Run EXPERIMENT in several worlds (other people, forgeries and cameras) and print its differences over them.
 
     Each world gets a record of its own in results/. Cached: finished runs are skipped; interrupted, it resumes.
     """

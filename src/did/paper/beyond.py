@@ -232,16 +232,16 @@ def label_free(record: Record) -> list[str]:
     said = []
     for name, of in found.groupby("row", sort=False):
         agrees = f" (groups agree with the methods by {nmi[name]:.2f})" if name in nmi else ""
-        said.append(f"{name}{agrees} brings over no domain head: {by_test(of)}.")
+        said.append(f"{name}{agrees}, compared with no domain head: {by_test(of)}.")
     brought = found[found.row == _TRUE]
     if not (brought.low > 0).any():
-        said.append("On no test is it told that the methods' names bring anything: so there is nothing to make up for.")
+        said.append("No test shows that the methods' names bring anything, so there is nothing to make up for.")
         return said
     means = found.groupby("row", sort=False).difference.mean()
     for name, value in means.drop(_TRUE).items():
         share = value / means[_TRUE] if means[_TRUE] > 0 else math.nan
         enough = "at least" if share >= SHARE else "less than"
-        said.append(f"{name}: {share:.0%} of what the names bring, on the mean of the tests: {enough} the {SHARE:.0%} "
+        said.append(f"{name}: {share:.0%} of what the names bring, on average over the tests: {enough} the {SHARE:.0%} "
                     "asked for.")  # fmt: skip
     return said
 

@@ -1,8 +1,8 @@
 """Worlds: stand-ins whose people, forgeries, strengths and cameras are drawn anew.
 
 A conclusion from one set of forgeries may be one about that set. In another world each method of a data set is made by
-another mechanism of the pool, at another strength, and every camera is another one; the layouts, the protocol and the
-names of the methods stay. What holds in ten worlds is not due to one of them. World 0 is the usual one.
+another mechanism of the pool, at another strength, and every camera differs; the layouts, the protocol and the names of
+the methods stay. What holds in ten worlds is not due to one of them. World 0 is the usual one.
 
 Drawn per world, evenly from these ranges:
 
@@ -69,7 +69,7 @@ def world(number: int) -> World:
         raise DidError(f"a world is a whole number from 1 up (0 is the usual one), not {number!r}")
     rng = np.random.default_rng([number, 7])
     apart = [name for name in LAYOUTS if name != "dffd"]
-    # Whatever can stand for a swap or a clip stays in the pool: all work on clips and pictures alike.
+    # All mechanisms work on clips and on pictures, so each can stand for any method.
     mixed = [str(name) for name in rng.permutation(sorted(POOL))]
     mechanisms: dict[str, dict[str, str]] = {}
     for name in apart:

@@ -261,7 +261,7 @@ def _independence(of: dict[str, Record]) -> _Row | None:
 
 def _unlabelled(of: dict[str, Record]) -> _Row | None:
     sentences = of.get("without_labels", {}).get("sentences", [])
-    begins = ("On no test", "methods named")
+    begins = ("No test shows", "methods named")
     said = [each for each in sentences if "of what the names bring" in each or each.startswith(begins)]
     if not said:
         return None
