@@ -9,7 +9,7 @@ Drawn per world, evenly from these ranges:
 - the mechanism of each method: from the pool of all of them, each in one data set only, so that sets to test on hold
   nothing that was trained on; DFFD's, which nobody is tested on after FF++, share the pool with FF++'s;
 - the strength of each: the share of its change that is kept, `STRENGTH`, for what changes a part of the picture;
-- each camera's grain, blur and grid: its usual range, shifted by a factor in `CAMERA`;
+- each camera's grain and blur: their usual ranges, multiplied by a factor in `CAMERA`;
 - the codec of clips: crf in `CRF`.
 """
 
