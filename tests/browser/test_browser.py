@@ -362,3 +362,28 @@ def test_a_chapter_is_its_own_slides(visit):
     tab.keyboard.press("Escape")
     tab.wait_for_url("**/method_1_decomposition.html")
     assert tab.locator(".did-slides").count() == 0 and tab.get_by_text("Show this page as slides").count() == 1
+
+
+def test_the_detector_in_the_page_says_what_did_predict_says(visit):
+    """From the landmarks on the page computes as the package does; the landmarks agree to 1e-4 pixels. That may move a
+    few values of a crop over a half, by one of 256 gray levels, which a score can notice."""
+    page = visit("book/executed/try_it.html")
+    tab = page.tab
+    if tab.locator(".did-try").count() == 0:
+        pytest.skip("this book was built without a trained detector")
+    assert "means nothing" in tab.locator(".admonition").first.text_content()
+    buttons = tab.locator(".did-try button")
+    sync_api.expect(buttons.first).to_be_visible()
+    samples = tab.evaluate("didTry.card.samples.map((sample) => [sample.is, sample.score])")
+    assert buttons.count() == len(samples) > 1
+    for number, (is_, score) in enumerate(samples):
+        tab.evaluate("didTry.last = undefined")
+        buttons.nth(number).focus()
+        tab.keyboard.press("Enter")  # a keyboard is enough
+        tab.wait_for_function("didTry.last !== undefined", timeout=120_000)
+        assert tab.evaluate("didTry.last.score") == pytest.approx(score, abs=0.02), is_
+        assert is_ in tab.locator(".did-try .did-said").text_content()
+        tab.context.set_offline(True)  # what the first picture has loaded, stays
+    assert not page.faults, listed(page.faults)
+    violations = page.violations()
+    assert not violations, listed(violations)

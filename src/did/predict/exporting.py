@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,21 +116,41 @@ def check_onnx() -> None:
 def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> None:
     """Write images (n, channels, size, size) -> scores (n,) as an ONNX graph for any n.
 
-    The graph is kept only if it gives PyTorch's scores.
+    Raises:
+        DidError: As `write_graph`.
+    """
+    example = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    write_graph(module, example, file, {0: "n"}, trial_images(size, channels), ("scores",))
+
+
+def write_graph(
+    module: nn.Module, example: Tensor, file: Path, varies: Mapping[int, str], trials: Sequence[Tensor],
+    outputs: Sequence[str],
+) -> None:  # fmt: skip
+    """Write a network as an ONNX graph, which is kept only if it gives PyTorch's numbers.
+
+    Args:
+        module: one tensor -> one tensor, or several.
+        example: an input; the graph calls it `images`.
+        file: for the graph.
+        varies: names of the input's sides that may be of any size.
+        trials: inputs that the graph is checked on.
+        outputs: their names.
 
     Raises:
-        DidError: If the graph cannot be written as ONNX, or ONNX Runtime's scores differ by more than `TOLERANCE`.
+        DidError: If the graph cannot be written as ONNX, or ONNX Runtime's numbers differ by more than `TOLERANCE`.
     """
     module = copy.deepcopy(module).eval().cpu()  # the detector stays where it is, and in its mode
-    example = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    sides = {side: torch.export.Dim(name, min=1 if side == 0 else example.shape[side] // 2) for side, name in
+             varies.items()}  # fmt: skip
     try:
         # The exporter logs and warns at length about what does not matter here.
         logging.disable(logging.WARNING)
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module, (example,), dynamo=True, verbose=False, input_names=["images"], output_names=["scores"],
-                dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+                module, (example,), dynamo=True, verbose=False, input_names=["images"], output_names=list(outputs),
+                dynamic_shapes=(sides,),
             )  # fmt: skip
         assert program is not None
     except Exception as error:  # The exporter raises what its many parts raise.
@@ -140,7 +160,7 @@ def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> N
 
     def save(path: Path) -> None:
         program.save(path, external_data=False)
-        worst = max(difference(module, path, images) for images in trial_images(size, channels))
+        worst = max(difference(module, path, images) for images in trials)
         if not worst <= TOLERANCE:
             raise DidError(f"the ONNX graph gives other scores than PyTorch, by up to {worst:.2g}; it is not written")
 
@@ -148,7 +168,7 @@ def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> N
 
 
 def difference(module: nn.Module, file: Path, images: Tensor) -> float:
-    """Return the largest difference between PyTorch's and ONNX Runtime's scores of some images.
+    """Return the largest difference between PyTorch's and ONNX Runtime's numbers for some images.
 
     Raises:
         DidError: If the graph does not run on them.
@@ -157,16 +177,17 @@ def difference(module: nn.Module, file: Path, images: Tensor) -> float:
 
     try:
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        (theirs,) = session.run(None, {"images": images.numpy()})
+        theirs = session.run(None, {"images": images.numpy()})
     except Exception as error:  # Of its many kinds, none has a base of its own.
         raise DidError(
             f"the ONNX graph does not run on {len(images)} images ({first_line(error)}); it is not written"
         ) from error
     with torch.inference_mode():
-        ours = module(images).numpy()
-    if theirs.shape != ours.shape:
+        answer = module(images)
+    ours = [part.numpy() for part in (answer if isinstance(answer, tuple) else (answer,))]
+    if [part.shape for part in theirs] != [part.shape for part in ours]:
         return float("inf")
-    return float(np.abs(theirs - ours).max())
+    return float(max(np.abs(their - our).max() for their, our in zip(theirs, ours, strict=True)))
 
 
 def trial_images(size: int, channels: int = 1) -> list[Tensor]:

@@ -13,6 +13,7 @@ from did.errors import DidError
 from did_book.build.check import check
 from did_book.build.checkout import TOC, ready
 from did_book.build.notebooks import EXECUTED, execute, write_pages
+from did_book.pages.try_it import MADE, PLACED
 
 
 def build(
@@ -56,6 +57,8 @@ def build(
         raise DidError("the book is not built: Jupyter Book names the page and the reason above")
     # Sphinx itself would copy them only with a page that has changed.
     shutil.copytree(root / "book/_static", html / "_static", dirs_exist_ok=True)
+    if (root / MADE / "card.js").is_file():
+        shutil.copytree(root / MADE, html / PLACED, dirs_exist_ok=True)
     if problems := check(html, root / TOC):
         shutil.rmtree(html)
         raise DidError("the book does not pass its checks:\n" + "\n".join(f"- {problem}" for problem in problems))

@@ -28,6 +28,7 @@ from did_book.pages import front
 from did_book.pages.coverage import coverage_page
 from did_book.pages.found import found_page
 from did_book.pages.rivals import rivals_page
+from did_book.pages.try_it import make as try_it
 
 #: Where the table of contents and everybody's links expect the executed pages.
 EXECUTED = "book/executed"
@@ -50,7 +51,7 @@ def chapters(root: Path) -> list[str]:
     toc = yaml.safe_load((root / TOC).read_text(encoding="utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     names = [Path(file).name for file in files if file.startswith(f"{EXECUTED}/")]
-    found = [name for name in names if name not in GENERATED]
+    found = [name for name in names if name not in {*GENERATED, "try_it"}]
     for name in found:
         if not (root / SHOWN / f"{name}.ipynb").is_file():
             raise DidError(f"{TOC} names {EXECUTED}/{name}, but there is no notebooks/{name}.ipynb")
@@ -271,6 +272,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
         raise DidError("the book is not built:\n" + "\n".join(f"- {problem}" for problem in problems))
     texts = {f"{name}.ipynb": nbformat.writes(page.finish(nb, name, repository)) + "\n" for name, nb in pages.items()}
     texts |= {f"{name}.md": make(root, pages) for name, make in GENERATED.items()}
+    texts["try_it.md"] = try_it(root, given)
     folder = root / EXECUTED
     folder.mkdir(parents=True, exist_ok=True)
     for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that no longer exist.
