@@ -369,7 +369,7 @@
       if (event.dataTransfer.files.length) show(event.dataTransfer.files[0]);
     });
     place.replaceChildren(
-      element("p", {}, "Pictures of people whom the detector has not seen:"), samples,
+      element("p", {}, "One person whom the detector has not seen, as filmed and as forged:"), samples,
       element("label", {}, "Or a picture of your own (it stays on this machine): ", file), status, shown,
     );
     place.setAttribute("role", "group");
