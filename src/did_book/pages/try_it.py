@@ -71,7 +71,7 @@ while {megabytes:.0f} MB are loaded.
 ## How to read it
 
 - **The score** is a logit. Above the threshold of {threshold:+.3f}, chosen on the validation people, a face is called
-  "fake". Beside it stands what `did predict` gives a sample: where a pixel of the crop rounds the other way, the two
+  "fake". For a sample, the score of `did predict` is given too: where a pixel of the crop rounds the other way, the two
   differ by a few thousandths.
 - **The percentage** holds if half of all pictures are forged. Where one in a thousand is, most alarms are about real
   pictures: see [](predict).
