@@ -1,4 +1,16 @@
 // What cannot be said in did.css. Without scripts every page can be read all the same.
+
+// Makes an element with its attributes and what is in it; "svg:" begins the name of one of a drawing.
+window.did = {
+  element(name, attributes = {}, ...children) {
+    const svg = "http://www.w3.org/2000/svg";
+    const made = name.startsWith("svg:") ? document.createElementNS(svg, name.slice(4)) : document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  },
+};
+
 document.addEventListener("DOMContentLoaded", () => {
   // The theme gives an entry of the bibliography a role that a list may not contain.
   for (const entry of document.querySelectorAll(".citation-list > .citation")) entry.setAttribute("role", "listitem");

@@ -1,7 +1,7 @@
 // Figures that a reader can move: sliders above a curve, and in words what it shows. No library, no network, no kernel.
 // A page has <div class="did-move" data-figure="NAME">words for a page without scripts</div>.
 (() => {
-  const SVG = "http://www.w3.org/2000/svg";
+  const { element } = did;
   const WIDTH = 560, HEIGHT = 260, LEFT = 46, RIGHT = 12, TOP = 12, BOTTOM = 40;
   const sigmoid = (x) => 1 / (1 + Math.exp(-x));
   const percent = (x) => (x >= 0.0995 ? (100 * x).toFixed(0) : (100 * x).toPrecision(2)) + "%";
@@ -112,13 +112,6 @@
       },
     },
   };
-
-  function element(name, attributes = {}, ...children) {
-    const made = name.startsWith("svg:") ? document.createElementNS(SVG, name.slice(4)) : document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  }
 
   function picture(axes, drawn) {
     const [xName, x0, x1] = axes.x, [yName, y0, y1] = axes.y;

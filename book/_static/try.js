@@ -222,17 +222,11 @@
 
   // --- the page ------------------------------------------------------------------------------------------------------
 
+  const { element } = did;
   const base = document.currentScript.src.replace(/try\.js.*$/, "try/");
   const parts = {};
   // A part is a script that calls this: scripts load from a disk as well, where a page may not fetch files.
   window.didTry = { ...steps, part: (name, value) => { parts[name] = value; } };
-
-  const element = (name, attributes = {}, ...children) => {
-    const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  };
 
   function script(url) {
     return new Promise((done, failed) => {

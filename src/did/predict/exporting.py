@@ -120,11 +120,11 @@ def write_onnx(module: nn.Module, size: int, file: Path, channels: int = 1) -> N
         DidError: As `write_graph`.
     """
     example = torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(0))
-    write_graph(module, example, file, {0: "n"}, trial_images(size, channels), ("scores",))
+    write_graph(module, example, file, {0: torch.export.Dim("n", min=1)}, trial_images(size, channels), ("scores",))
 
 
 def write_graph(
-    module: nn.Module, example: Tensor, file: Path, varies: Mapping[int, str], trials: Sequence[Tensor],
+    module: nn.Module, example: Tensor, file: Path, varies: Mapping[int, torch.export.Dim], trials: Sequence[Tensor],
     outputs: Sequence[str],
 ) -> None:  # fmt: skip
     """Write a network as an ONNX graph, which is kept only if it gives PyTorch's numbers.
@@ -133,7 +133,7 @@ def write_graph(
         module: one tensor -> one tensor, or several.
         example: an input; the graph calls it `images`.
         file: for the graph.
-        varies: names of the input's sides that may be of any size.
+        varies: the input's sides that may be of another size.
         trials: inputs that the graph is checked on.
         outputs: their names.
 
@@ -141,8 +141,6 @@ def write_graph(
         DidError: If the graph cannot be written as ONNX, or ONNX Runtime's numbers differ by more than `TOLERANCE`.
     """
     module = copy.deepcopy(module).eval().cpu()  # the detector stays where it is, and in its mode
-    sides = {side: torch.export.Dim(name, min=1 if side == 0 else example.shape[side] // 2) for side, name in
-             varies.items()}  # fmt: skip
     try:
         # The exporter logs and warns at length about what does not matter here.
         logging.disable(logging.WARNING)
@@ -150,7 +148,7 @@ def write_graph(
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module, (example,), dynamo=True, verbose=False, input_names=["images"], output_names=list(outputs),
-                dynamic_shapes=(sides,),
+                dynamic_shapes=(dict(varies),),
             )  # fmt: skip
         assert program is not None
     except Exception as error:  # The exporter raises what its many parts raise.

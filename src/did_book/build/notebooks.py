@@ -51,7 +51,7 @@ def chapters(root: Path) -> list[str]:
     toc = yaml.safe_load((root / TOC).read_text(encoding="utf-8"))
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     names = [Path(file).name for file in files if file.startswith(f"{EXECUTED}/")]
-    found = [name for name in names if name not in {*GENERATED, "try_it"}]
+    found = [name for name in names if name not in GENERATED]
     for name in found:
         if not (root / SHOWN / f"{name}.ipynb").is_file():
             raise DidError(f"{TOC} names {EXECUTED}/{name}, but there is no notebooks/{name}.ipynb")
@@ -271,8 +271,7 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
     if problems:
         raise DidError("the book is not built:\n" + "\n".join(f"- {problem}" for problem in problems))
     texts = {f"{name}.ipynb": nbformat.writes(page.finish(nb, name, repository)) + "\n" for name, nb in pages.items()}
-    texts |= {f"{name}.md": make(root, pages) for name, make in GENERATED.items()}
-    texts["try_it.md"] = try_it(root, given)
+    texts |= {f"{name}.md": make(root, pages, given) for name, make in GENERATED.items()}
     folder = root / EXECUTED
     folder.mkdir(parents=True, exist_ok=True)
     for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that no longer exist.
@@ -294,12 +293,15 @@ def timings(pages: Mapping[str, nbformat.NotebookNode]) -> str:
     return "\n".join(rows) + "\n"
 
 
-#: Pages that no notebook makes.
+#: Pages that no notebook makes: from the project, the executed notebooks and the given parameters.
 GENERATED = {
-    "coverage": lambda root, _: coverage_page(root),
-    "found": lambda root, _: found_page(load(root / "results")),
-    "answers": lambda root, _: front.result(root),
-    "rivals": lambda root, _: rivals_page(root),
-    "equations": lambda _, pages: equations.equations_page({name: equations.prose(nb) for name, nb in pages.items()}),
-    "timings": lambda _, pages: timings(pages),
+    "coverage": lambda root, *_: coverage_page(root),
+    "found": lambda root, *_: found_page(load(root / "results")),
+    "answers": lambda root, *_: front.result(root),
+    "rivals": lambda root, *_: rivals_page(root),
+    "equations": lambda _root, pages, _given: equations.equations_page(
+        {name: equations.prose(nb) for name, nb in pages.items()}
+    ),
+    "timings": lambda _root, pages, _given: timings(pages),
+    "try_it": lambda root, _pages, given: try_it(root, given),
 }

@@ -6,6 +6,7 @@ The runtime is onnxruntime-web, in `book/vendor/`.
 
 import base64
 import gzip
+import hashlib
 import io
 import json
 import tempfile
@@ -17,6 +18,7 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 from torch import Tensor, nn
+from torch.export import Dim
 
 from did.data.faces import template
 from did.data.table import REAL
@@ -25,18 +27,19 @@ from did.method.model import DetectionGraph
 from did.paper.parameters import train_settings
 from did.predict import Detector, report
 from did.predict.exporting import check_onnx, trial_images, write_graph
-from did.sources import Source, face_store, open_source
+from did.sources import Source, open_source
 from did.training.runs import Run, all_runs
 from did.utils.files import write_atomically
 
 #: Where the parts are made, in the project, and where they go in the built book.
 MADE, PLACED = "_build/try", "_static/try"
 _RUNTIME = "book/vendor/onnxruntime-web"
-#: MTCNN's networks: an input, which of its sides vary, and the outputs.
-_NETS: dict[str, tuple[tuple[int, ...], dict[int, str], tuple[str, ...]]] = {
-    "pnet": ((1, 3, 40, 52), {2: "h", 3: "w"}, ("shift", "probability")),
-    "rnet": ((2, 3, 24, 24), {0: "n"}, ("shift", "probability")),
-    "onet": ((2, 3, 48, 48), {0: "n"}, ("shift", "landmarks", "probability")),
+_ANY = {0: Dim("n", min=1)}
+#: MTCNN's networks: an input, its smallest one, which sides vary, and the outputs.
+_NETS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[int, Dim], tuple[str, ...]]] = {
+    "pnet": ((1, 3, 40, 52), (1, 3, 12, 12), {2: Dim("h", min=12), 3: Dim("w", min=12)}, ("shift", "probability")),
+    "rnet": ((2, 3, 24, 24), (1, 3, 24, 24), _ANY, ("shift", "probability")),
+    "onet": ((2, 3, 48, 48), (1, 3, 48, 48), _ANY, ("shift", "landmarks", "probability")),
 }
 
 _PAGE = """# Try it
@@ -95,18 +98,24 @@ class _WithMap(nn.Module):
         return self.detector.classifier(attention * features).squeeze(1), attention.mean(1)
 
 
-def trained(given: Mapping[str, Any]) -> tuple[Run, Source] | None:
-    """Return the run of the book's `train` notebook on this machine and its data, or None if there is no such run.
+def trained(root: Path, given: Mapping[str, Any]) -> tuple[Run, Source] | None:
+    """Return the run of the book's `train` notebook and its data, or None if the project has no such run.
+
+    A run of licensed data is not one: its test people may not be shown in a book.
 
     Args:
+        root: the project.
         given: parameters of the notebooks: preset, source, faces.
     """
-    settings = train_settings(given.get("preset", "laptop"), seed=0, source=given.get("source", "ffpp"))
-    for run in reversed(all_runs()):
-        if run.settings == settings and run.record["task"] == "did" and not run.record.get("options"):
-            data = run.record["data"]
-            source = open_source(data["source"], data["edition"], faces=given.get("faces"), preset=given["preset"])
-            if face_store(source, settings, False).fingerprint == data["fingerprint"]:
+    preset = given.get("preset", "laptop")
+    settings = train_settings(preset, seed=0, source=given.get("source", "ffpp"))
+    for run in reversed(all_runs(root / "runs")):
+        record = run.record
+        data = record["data"]
+        wanted = run.settings == settings and record["task"] == "did" and not record.get("options")
+        if wanted and data["edition"] == "stand-in":
+            source = open_source(data["source"], "stand-in", faces=given.get("faces"), preset=preset)
+            if source.label == data["label"]:
                 return run, source
     return None
 
@@ -114,7 +123,8 @@ def trained(given: Mapping[str, Any]) -> tuple[Run, Source] | None:
 def make(root: Path, given: Mapping[str, Any]) -> str:
     """Write the parts of the page into `_build/try/` and return the page as MyST text.
 
-    Without a run of the `train` notebook there are no parts, and the page says how to get them.
+    They are written anew when the run, the runtime or this module has changed. Without a run of the `train` notebook
+    there are no parts, and the page says how to get them.
 
     Args:
         root: the project.
@@ -124,14 +134,14 @@ def make(root: Path, given: Mapping[str, Any]) -> str:
         DidError: If the packages of crossdf[onnx] are missing, or a graph gives other numbers than PyTorch.
     """
     folder = root / MADE
-    found = trained(given)
+    found = trained(root, given)
     if found is None:
         for file in folder.glob("*.js"):
             file.unlink()
         return _PAGE.format(body=_WITHOUT)
     run, source = found
     detector = Detector.load(run.folder)
-    if not (folder / "card.js").is_file() or _card(folder)["run"] != run.record["run"]:
+    if not (folder / "card.js").is_file() or _card(folder).get("made_from") != _made_from(detector, root):
         write(detector, source, root, folder)
     size = sum(file.stat().st_size for file in folder.glob("*.js"))
     lines = "\n".join(f"- {line}" for line in report.about(detector)[:3])
@@ -143,6 +153,14 @@ def _card(folder: Path) -> dict[str, Any]:
     text = (folder / "card.js").read_text(encoding="utf-8")
     card: dict[str, Any] = json.loads(text[text.index("{") : text.rindex("}") + 1])
     return card
+
+
+def _made_from(detector: Detector, root: Path) -> str:
+    """Hash what decides the parts: the run, this module and the runtime."""
+    found = hashlib.sha256(detector.about["run"].encode())
+    for file in (Path(__file__), *sorted((root / _RUNTIME).iterdir())):
+        found.update(file.read_bytes())
+    return found.hexdigest()
 
 
 def write(detector: Detector, source: Source, root: Path, folder: Path) -> None:
@@ -170,7 +188,7 @@ def write(detector: Detector, source: Source, root: Path, folder: Path) -> None:
             _part(folder, name, gzip.compress(file.read_bytes(), mtime=0))
     settings, known = detector.settings, detector.about
     card = {
-        "run": known["run"],
+        "made_from": _made_from(detector, root),
         "size": settings.image_size,
         "channels": detector.wants.channels,
         "template": template(settings.image_size, settings.crop_margin).tolist(),
@@ -189,17 +207,16 @@ def graphs(detector: Detector, folder: Path) -> dict[str, tuple[Path, tuple[str,
     """
     finder, random = MTCNN(), torch.Generator().manual_seed(0)
     made = {}
-    for name, (shape, varies, outputs) in _NETS.items():
-        other = [side + 3 if at in varies else side for at, side in enumerate(shape)]
-        example, trial = (torch.rand(sides, generator=random) * 2 - 1 for sides in (shape, other))
+    for name, (*shapes, varies, outputs) in _NETS.items():
+        trials = [torch.rand(shape, generator=random) * 2 - 1 for shape in shapes]
         made[name] = folder / f"{name}.onnx", outputs
-        write_graph(getattr(finder, name), example, made[name][0], varies, (example, trial), outputs)
+        write_graph(getattr(finder, name), trials[0], made[name][0], varies, trials, outputs)
     trials = trial_images(detector.settings.image_size, detector.wants.channels)
     module, outputs = detector.module, ("scores",)
     if isinstance(module, DetectionGraph):
         module, outputs = _WithMap(module), ("scores", "map")
     made["detector"] = folder / "detector.onnx", outputs
-    write_graph(module, trials[1], made["detector"][0], {0: "n"}, trials, outputs)
+    write_graph(module, trials[1], made["detector"][0], _ANY, trials, outputs)
     return made
 
 
@@ -208,6 +225,9 @@ def samples(detector: Detector, source: Source) -> list[dict[str, Any]]:
 
     Returns:
         is, score, data (a PNG as a URL), one per method; those without a face are left out.
+
+    Raises:
+        DidError: If a video cannot be read, or none of them has a face.
     """
     test = source.index[source.index.split == "test"]
     person = test[test.method == REAL].identity.iloc[0]

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -20,6 +21,7 @@ from did import standin
 from did.data.faces import align, template
 from did.data.geometry import similarity
 from did.method.model import DID, DetectionGraph
+from did.paper.parameters import train_settings
 from did.predict import Detector
 from did.predict.exporting import trial_images
 from did.settings import Settings
@@ -121,7 +123,7 @@ def test_the_parts_are_the_graphs_the_runtime_and_the_card(detector, tmp_path):
     standin.write("ffpp", tmp_path / "ffpp", {"train": 2, "val": 2, "test": 2}, frames=3, progress=False, workers=1)
     try_it.write(detector, open_source("ffpp", data_root=tmp_path / "ffpp"), ROOT, tmp_path)
     card = try_it._card(tmp_path)
-    assert (card["run"], card["threshold"], card["temperature"]) == ("0123", 0.1, 1.5)
+    assert (card["threshold"], card["temperature"]) == (0.1, 1.5)
     assert card["template"] == template(card["size"], detector.settings.crop_margin).tolist()
     assert card["samples"][0]["is"] == "real" and len(card["samples"]) > 1
     session = onnxruntime.InferenceSession(part(tmp_path, "detector"))
@@ -149,8 +151,49 @@ def test_the_runtime_is_the_one_that_its_note_names():
             assert hashlib.sha256(content).hexdigest() in note, file.name
 
 
-def test_without_a_run_the_page_says_how_to_get_one_and_no_old_part_stays(tmp_path, monkeypatch):
-    monkeypatch.setenv("DID_HOME", str(tmp_path))
+@pytest.fixture
+def found(detector, tmp_path, monkeypatch):
+    """A run that `make` finds, a project with a runtime, and how often the parts were written."""
+    runtime = tmp_path / "book/vendor/onnxruntime-web/ort.wasm.min.js"
+    runtime.parent.mkdir(parents=True)
+    runtime.write_text("1")
+    written = []
+
+    def write(detector, source, root, folder):
+        written.append(folder)
+        try_it._write(
+            folder / "card.js", f'didTry.part("card", {{"made_from": "{try_it._made_from(detector, root)}"}});'
+        )
+
+    monkeypatch.setattr(try_it, "trained", lambda *_: (SimpleNamespace(folder=tmp_path), None))
+    monkeypatch.setattr(try_it.Detector, "load", lambda _: detector)
+    monkeypatch.setattr(try_it.report, "about", lambda _: ["STAND-IN: drawn."])
+    monkeypatch.setattr(try_it, "write", write)
+    return tmp_path, runtime, written
+
+
+def test_the_parts_are_written_anew_when_the_runtime_has_changed(found):
+    root, runtime, written = found
+    first = try_it.make(root, {})
+    assert "STAND-IN: drawn." in first and 'class="did-try"' in first and "+0.100" in first
+    assert try_it.make(root, {}) == first and len(written) == 1
+    runtime.write_text("2")
+    try_it.make(root, {})
+    assert len(written) == 2
+
+
+@pytest.mark.parametrize("change", [{}, {"edition": "licensed"}, {"label": "of other people"}, {"options": {"x": 1}}])
+def test_only_a_run_on_the_stand_in_of_the_train_notebook_is_shown(tmp_path, monkeypatch, change):
+    settings = train_settings("smoke", seed=0, source="ffpp")
+    data = {"source": "ffpp", "edition": change.get("edition", "stand-in"), "label": change.get("label", "stand-in")}
+    record = {"task": "did", "options": change.get("options", {}), "data": data}
+    run = SimpleNamespace(settings=settings, record=record)
+    monkeypatch.setattr(try_it, "all_runs", lambda folder: [run] if folder == tmp_path / "runs" else [])
+    monkeypatch.setattr(try_it, "open_source", lambda *_, **__: SimpleNamespace(label="stand-in"))
+    assert (try_it.trained(tmp_path, {"preset": "smoke"}) is not None) == (not change)
+
+
+def test_without_a_run_the_page_says_how_to_get_one_and_no_old_part_stays(tmp_path):
     stale = tmp_path / try_it.MADE / "card.js"
     stale.parent.mkdir(parents=True)
     stale.write_text("{}")
