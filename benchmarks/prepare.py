@@ -78,9 +78,9 @@ def parts_of_our_time(index: pd.DataFrame, root: Path, store: Path, frames: int)
 
         return wrapped
 
-    originals = {name: getattr(prepare, name) for name in ("_read", "detect", "align", "_png")}
+    originals = {name: getattr(prepare, name) for name in ("_read", "detect", "crop", "_png")}
     prepare._read = timed("decode", lambda *a: iter(list(originals["_read"](*a))))
-    prepare.detect, prepare.align = timed("detect", originals["detect"]), timed("align", originals["align"])
+    prepare.detect, prepare.crop = timed("detect", originals["detect"]), timed("align", originals["crop"])
     prepare._png = timed("encode PNG", originals["_png"])
     start = time.perf_counter()
     try:

@@ -6,15 +6,14 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch import MTCNN
 
 from did.data.geometry import similarity
+from did.data.mtcnn import PYRAMID_STEP, cascade
 from did.errors import DidError
 
 MARGIN = 0.3
@@ -24,10 +23,8 @@ MARGIN = 0.3
 # and Young Adult White Faces sets (standard deviation about .02), made symmetric.
 LANDMARKS_IN_BOX = np.array([[-0.173, -0.101], [0.173, -0.101], [0.0, 0.084], [-0.147, 0.262], [0.147, 0.262]])
 
-# MTCNN's own defaults: smallest face in pixels and the step of its image pyramid.
+# MTCNN's own default, in pixels.
 SMALLEST_FACE = 20
-
-PYRAMID_STEP = 0.709
 
 # Below this side MTCNN has no scale to look at and raises.
 SMALLEST_FRAME = 20
@@ -186,29 +183,17 @@ def _pyramid_size(pixels: float) -> float:
     return result
 
 
-# The detector is one object with a setting that changes: the threads of a Dask worker take turns.
+# The number of threads belongs to the process: the threads of a Dask worker take turns.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def _faces(images: list[np.ndarray], smallest_face: float) -> list[list[Face]]:
     with _ONE_AT_A_TIME, _one_thread():
-        detector = _detector()
-        detector.min_face_size = smallest_face
-        # A list even for one image; MTCNN raises on a call for crops when one image has no face, but not on detect.
-        boxes, probabilities, landmarks = detector.detect(np.stack(images), landmarks=True)
-    found = []
-    for box, probability, points in zip(boxes, probabilities, landmarks, strict=True):
-        rows = [] if box is None else zip(box, probability, points, strict=True)
-        found.append([Face(np.asarray(b, float), float(p), np.asarray(five, float)) for b, p, five in rows])
-    return found
-
-
-@lru_cache(maxsize=1)
-def _detector() -> MTCNN:
-    detector = MTCNN(factor=PYRAMID_STEP, select_largest=True)
-    for net in (detector.pnet, detector.rnet, detector.onet):
-        net.to(memory_format=torch.channels_last)  # Halves the time on the CPU, most of which goes into max pooling.
-    return detector
+        found = cascade(images, smallest_face)
+    return [
+        [Face(box.astype(float), float(sure), five.astype(float)) for box, sure, five in zip(*one, strict=True)]
+        for one in found
+    ]
 
 
 @contextlib.contextmanager

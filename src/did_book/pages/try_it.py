@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from facenet_pytorch import MTCNN
 from PIL import Image
 from torch import Tensor, nn
 from torch.export import Dim
 
 from did.data.faces import template
+from did.data.mtcnn import networks
 from did.data.table import REAL
 from did.errors import DidError
 from did.method.model import DetectionGraph
@@ -205,12 +205,12 @@ def graphs(detector: Detector, folder: Path) -> dict[str, tuple[Path, tuple[str,
     Raises:
         DidError: If a graph cannot be written or gives other numbers than PyTorch.
     """
-    finder, random = MTCNN(), torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(0)
     made = {}
-    for name, (*shapes, varies, outputs) in _NETS.items():
+    for net, (name, (*shapes, varies, outputs)) in zip(networks(), _NETS.items(), strict=True):
         trials = [torch.rand(shape, generator=random) * 2 - 1 for shape in shapes]
         made[name] = folder / f"{name}.onnx", outputs
-        write_graph(getattr(finder, name), trials[0], made[name][0], varies, trials, outputs)
+        write_graph(net, trials[0], made[name][0], varies, trials, outputs)
     trials = trial_images(detector.settings.image_size, detector.wants.channels)
     module, outputs = detector.module, ("scores",)
     if isinstance(module, DetectionGraph):
