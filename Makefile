@@ -122,7 +122,7 @@ bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/resu
 	$(PY) benchmarks/extensions.py --json $(ARGS)
 	$(PY) benchmarks/evaluation.py --json $(ARGS)
 	$(PY) benchmarks/predict.py --json $(ARGS)
-	$(PY) benchmarks/prepare.py --videos 8 --json $(ARGS)
+	$(PY) benchmarks/prepare.py --videos 30 --json $(ARGS)
 	$(PY) benchmarks/store.py --json $(ARGS)
 	$(PY) benchmarks/scale.py --json $(ARGS)
 	$(PY) benchmarks/plan.py --json $(ARGS)

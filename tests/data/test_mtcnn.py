@@ -54,14 +54,14 @@ def test_averages_are_those_of_torch(size):
     x0, y0, x1, y1 = box = (3, 5, 150, 111)
     part = torch.from_numpy(image[y0:y1, x0:x1].copy()).permute(2, 0, 1)[None].float()
     wanted = (interpolate(part, size=size, mode="area") - 127.5) / 128
-    found = mtcnn._averages(mtcnn._integral(image), np.array([box]), *size)
+    found = mtcnn._Areas([image]).averages(0, np.array([box]), *size)
     assert found.shape == (1, *size, 3) and found.dtype == np.float32
     np.testing.assert_allclose(found[0], wanted[0].permute(1, 2, 0).numpy(), rtol=0, atol=3e-7)
 
 
 def test_the_sums_of_a_large_white_picture_wrap_around_unharmed():
     white = np.full((4200, 4200, 3), 255, np.uint8)  # its sum is beyond 2^32
-    last = mtcnn._averages(mtcnn._integral(white), np.array([[4000, 4000, 4200, 4200]]), 3, 3)
+    last = mtcnn._Areas([white]).averages(0, np.array([[4000, 4000, 4200, 4200]]), 3, 3)
     np.testing.assert_allclose(last, (255 - 127.5) / 128, rtol=0, atol=1e-7)
 
 
@@ -80,7 +80,7 @@ def test_a_box_outside_the_picture_is_left_out():
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     boxes = torch.tensor([[10.0, 10, 40, 40, 0.9], [90.0, 10, 120, 40, 0.9], [-30.0, 5, 0, 35, 0.9]])
     found, owners, answers = mtcnn._look(
-        mtcnn.networks()[1], [mtcnn._integral(image)], boxes, torch.zeros(3, dtype=torch.long), 24, -1.0
+        mtcnn.networks()[1], mtcnn._Areas([image]), boxes, torch.zeros(3, dtype=torch.long), 24, -1.0
     )
     assert found[:, :4].tolist() == [[10, 10, 40, 40]] and owners.tolist() == [0] and len(answers[0]) == 1
 

@@ -26,7 +26,7 @@ PYRAMID_STEP = 0.709
 CELL, STRIDE = 12, 2
 THRESHOLDS = (0.6, 0.7, 0.7)
 # Most pixels that a network sees at once.
-PIXELS_IN_CACHE = 1 << 17
+PIXELS_IN_CACHE = 1 << 15
 
 #: Of one image: bounding boxes (n, 4), probabilities (n,), landmarks (n, 5, 2).
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -44,13 +44,13 @@ def cascade(images: Sequence[np.ndarray], smallest_face: float) -> list[Found]:
         For each image its boxes (n, 4) as x0, y0, x1, y1, their probabilities (n,) and landmarks (n, 5, 2), the largest
         box first.
     """
-    sums = [_integral(image) for image in images]
+    areas = _Areas(images)
     _, rnet, onet = networks()
-    boxes, owners = _proposals(sums, smallest_face)
-    boxes, owners, (shift, *_) = _look(rnet, sums, boxes, owners, 24, THRESHOLDS[1])
+    boxes, owners = _proposals(areas, smallest_face)
+    boxes, owners, (shift, *_) = _look(rnet, areas, boxes, owners, 24, THRESHOLDS[1])
     keep = batched_nms(boxes[:, :4], boxes[:, 4], owners, 0.7)
     boxes, owners = _squared(_shifted(boxes[keep], shift[keep])), owners[keep]
-    boxes, owners, (shift, points, *_) = _look(onet, sums, boxes, owners, 48, THRESHOLDS[2])
+    boxes, owners, (shift, points, *_) = _look(onet, areas, boxes, owners, 48, THRESHOLDS[2])
     size = boxes[:, 2:4] - boxes[:, :2] + 1
     landmarks = size[:, None] * points.view(-1, 2, 5).transpose(1, 2) + boxes[:, None, :2] - 1
     return _largest_first(_shifted(boxes, shift).numpy(), landmarks.numpy(), owners.numpy(), len(images))
@@ -64,42 +64,57 @@ def networks() -> tuple[nn.Module, ...]:
     return tuple(net.eval().to(memory_format=torch.channels_last) for net in nets)
 
 
-def _integral(image: np.ndarray) -> np.ndarray:
-    """Return the sums of all pixels above and to the left, (H + 1, W + 1, 3).
+class _Areas:
+    """Averages over areas of images (n, H, W, 3) of one size.
 
-    They wrap around beyond 2^32; a difference of two of them does not, unless it is that large itself.
+    An integral image takes four times the memory of the image. There is one at a time, in a buffer that is used again,
+    because making it twice costs less than memory that is new.
     """
-    return cv2.integral(image).view(np.uint32)
+
+    def __init__(self, images: Sequence[np.ndarray]) -> None:
+        self.images = images
+        self.height, self.width = images[0].shape[:2]
+        self._sums = np.empty((self.height + 1, self.width + 1, 3), np.int32)
+        self._of = -1
+
+    def sums(self, image: int) -> np.ndarray:
+        """Return the sums of all pixels above and to the left, ((H + 1) (W + 1), 3).
+
+        They wrap around beyond 2^32; a difference of two of them does not, unless it is that large itself.
+        """
+        if image != self._of:
+            cv2.integral(self.images[image], self._sums)
+            self._of = image
+        return self._sums.view(np.uint32).reshape(-1, 3)
+
+    def averages(self, image: int, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Reduce boxes of an image by averaging areas, and bring them to MTCNN's range.
+
+        Args:
+            image: its number.
+            boxes: (n, 4) whole numbers: x0, y0, x1, y1, the ends excluded.
+            height, width: of the result.
+
+        Returns:
+            float32 (n, height, width, 3), in about -1 to 1.
+        """
+        (left, right), (top, bottom) = (_edges(boxes[:, k], boxes[:, k + 2], n) for k, n in ((0, width), (1, height)))
+        sums = self.sums(image)
+
+        def at(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+            # Ten times as fast as two indices; none is outside, and "clip" saves the check.
+            return sums.take((y * (self.width + 1))[:, :, None] + x[:, None, :], axis=0, mode="clip")
+
+        total = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
+        high, wide = (bottom - top)[:, :, None, None], (right - left)[:, None, :, None]
+        means = total.astype(np.float32) / high.astype(np.float32) / wide.astype(np.float32)
+        return (means - np.float32(127.5)) * np.float32(1 / 128)
 
 
 def _edges(start: np.ndarray, end: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Split intervals (n,) into cells that overlap if they must; return where the cells begin and end, (n, cells)."""
     at, length = np.arange(cells), (end - start)[:, None]
     return start[:, None] + at * length // cells, start[:, None] - -(at + 1) * length // cells
-
-
-def _averages(sums: np.ndarray, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Reduce boxes of an image by averaging areas, and bring them to MTCNN's range.
-
-    Args:
-        sums: of the image, see `_integral`.
-        boxes: (n, 4) whole numbers: x0, y0, x1, y1, the ends excluded.
-        height, width: of the result.
-
-    Returns:
-        float32 (n, height, width, 3), in about -1 to 1.
-    """
-    (left, right), (top, bottom) = (_edges(boxes[:, k], boxes[:, k + 2], n) for k, n in ((0, width), (1, height)))
-    pixels, row = sums.reshape(-1, 3), sums.shape[1]
-
-    def at(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        # Ten times as fast as sums[y, x]; no index is outside, and "clip" saves the check.
-        return pixels.take((y * row)[:, :, None] + x[:, None, :], axis=0, mode="clip")
-
-    total = at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left)
-    high, wide = (bottom - top)[:, :, None, None], (right - left)[:, None, :, None]
-    means = total.astype(np.float32) / high.astype(np.float32) / wide.astype(np.float32)
-    return (means - np.float32(127.5)) * np.float32(1 / 128)
 
 
 def _in_pieces(net: nn.Module, given: np.ndarray) -> list[Tensor]:
@@ -109,15 +124,18 @@ def _in_pieces(net: nn.Module, given: np.ndarray) -> list[Tensor]:
     return [torch.cat(parts) for parts in zip(*(net(piece) for piece in pieces), strict=True)]
 
 
-def _proposals(sums: Sequence[np.ndarray], smallest_face: float) -> tuple[Tensor, Tensor]:
+def _proposals(areas: _Areas, smallest_face: float) -> tuple[Tensor, Tensor]:
     """Let P-Net look at each scale of the pyramid; return boxes (n, 5), squared, with scores, and their images (n,)."""
-    height, width = (side - 1 for side in sums[0].shape[:2])
-    whole = np.array([[0, 0, width, height]])
-    scale, found, owners = CELL / smallest_face, [torch.empty(0, 9)], [torch.empty(0, dtype=torch.long)]
-    shorter = min(height, width) * scale
-    while shorter >= CELL:
-        size = int(height * scale + 1), int(width * scale + 1)
-        shift, probability = _in_pieces(networks()[0], np.concatenate([_averages(one, whole, *size) for one in sums]))
+    scale, scales = CELL / smallest_face, []
+    while min(areas.height, areas.width) * scale >= CELL:
+        scales.append(scale)
+        scale *= PYRAMID_STEP
+    sizes = [(int(areas.height * scale + 1), int(areas.width * scale + 1)) for scale in scales]
+    whole = np.array([[0, 0, areas.width, areas.height]])
+    pyramids = [[areas.averages(number, whole, *size) for size in sizes] for number in range(len(areas.images))]
+    found, owners = [torch.empty(0, 9)], [torch.empty(0, dtype=torch.long)]
+    for scale, *level in zip(scales, *pyramids, strict=True):
+        shift, probability = _in_pieces(networks()[0], np.concatenate(level))
         image, y, x = torch.nonzero(probability[:, 1] >= THRESHOLDS[0], as_tuple=True)
         corner = STRIDE * torch.stack([x, y], 1).float()
         box = torch.cat([((corner + 1) / scale).floor(), ((corner + CELL) / scale).floor()], 1)
@@ -125,7 +143,6 @@ def _proposals(sums: Sequence[np.ndarray], smallest_face: float) -> tuple[Tensor
         keep = batched_nms(box, here[:, 4], image, 0.5)
         found.append(here[keep])
         owners.append(image[keep])
-        scale, shorter = scale * PYRAMID_STEP, shorter * PYRAMID_STEP
     boxes, image = torch.cat(found), torch.cat(owners)
     keep = batched_nms(boxes[:, :4], boxes[:, 4], image, 0.7)
     boxes, image = boxes[keep], image[keep]
@@ -134,7 +151,7 @@ def _proposals(sums: Sequence[np.ndarray], smallest_face: float) -> tuple[Tensor
 
 
 def _look(
-    net: nn.Module, sums: Sequence[np.ndarray], boxes: Tensor, owners: Tensor, side: int, threshold: float
+    net: nn.Module, areas: _Areas, boxes: Tensor, owners: Tensor, side: int, threshold: float
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Let a later network look at each box; keep those that it takes for faces.
 
@@ -142,9 +159,8 @@ def _look(
         The boxes with their new scores (n, 5), their images (n,), and the network's answers: shifts (n, 4), then
         landmarks (n, 10) if it gives some, then probabilities (n, 2).
     """
-    height, width = (length - 1 for length in sums[0].shape[:2])
     corners = boxes[:, :4].trunc().int().numpy()
-    start, end = np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], (width, height))
+    start, end = np.maximum(corners[:, :2], 1) - 1, np.minimum(corners[:, 2:], (areas.width, areas.height))
     inside = (end > start).all(1)
     boxes, owners, corners = boxes[inside], owners[inside], np.concatenate([start, end], 1)[inside]
     if not len(boxes):  # The networks do not take an empty batch.
@@ -152,7 +168,7 @@ def _look(
     given = np.empty((len(boxes), side, side, 3), np.float32)
     for image in np.unique(owners.numpy()):
         mine = owners.numpy() == image
-        given[mine] = _averages(sums[image], corners[mine], side, side)
+        given[mine] = areas.averages(image, corners[mine], side, side)
     answers = _in_pieces(net, given)
     score = answers[-1][:, 1]
     sure = score > threshold
