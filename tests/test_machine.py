@@ -1,12 +1,14 @@
 """Settings of the machine: memory and precision without another loss, gradient or statistic than they say."""
 
 import shutil
+from collections import Counter
 from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from did.errors import DidError
 from did.method.backbones import Backbone, Machine, steady_statistics
@@ -14,7 +16,7 @@ from did.method.task import DIDTask
 from did.rivals.bce import BCETask
 from did.rivals.f3net import F3NetTask
 from did.settings import Settings
-from did.training.loop import fit, optimizer_for, train_step
+from did.training.loop import fit, optimizer_for, read_state, train_step, write_state
 from did.training.runs import split_faces
 from did.utils import distributed
 
@@ -47,6 +49,60 @@ def close(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
     assert a.keys() == b.keys()
     for name in a:
         assert torch.allclose(a[name].float(), b[name].float(), rtol=1e-4, atol=1e-6), name
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is dispatched: on a GPU each of them starts a kernel or more, or reads a number from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.seen[str(function)] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def operations(task: nn.Module, fused: bool) -> Counter[str]:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, optimizer = fabric.setup(task, optimizer_for(task, fused))
+
+    def step() -> None:
+        train_step(fabric, module, optimizer, lambda: module(batch(), 0.6, 5, False))
+
+    step()  # The first one makes Adam's moments.
+    with Operations() as counted:
+        step()
+    return counted.seen
+
+
+def test_a_step_between_logged_iterations_reads_no_number_and_starts_few_kernels():
+    """With Adam in one kernel: 1087 operations for DID, 607 for BCE; without, 3099 and 2093."""
+    did, bce = (operations(task_of(kind, backbone="tf_efficientnet_lite0"), True) for kind in (DIDTask, BCETask))
+    for seen in (did, bce):
+        assert not {name for name in seen if "_local_scalar_dense" in name or "nonzero" in name}
+    assert did.total() < 2 * bce.total()
+    assert bce.total() < 0.4 * operations(task_of(BCETask, backbone="tf_efficientnet_lite0"), False).total()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_adam_in_one_kernel_takes_the_same_steps_and_goes_on_from_a_state(optimizer, tmp_path):
+    found = []
+    for fused in (False, True):
+        task = task_of(BCETask, optimizer=optimizer)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        module, adam = fabric.setup(task, optimizer_for(task, fused))
+        for number in range(4):
+            if number == 2:  # Written and read in between.
+                write_state(tmp_path / "state", task, adam, {"iteration": 2})
+                task = task_of(BCETask, optimizer=optimizer)
+                module, adam = fabric.setup(task, optimizer_for(task, fused))
+                read_state(tmp_path / "state", task, adam)
+            train_step(fabric, module, adam, lambda: module(batch(), 0.6, 5))  # noqa: B023
+        assert {int(moments["step"]) for moments in adam.state.values()} == {4}
+        found.append(torch.cat([value.detach().flatten() for value in task.parameters()]))
+    start = torch.cat([value.detach().flatten() for value in task_of(BCETask).parameters()])
+    assert (found[1] - found[0]).norm() < 0.01 * (found[0] - start).norm()
 
 
 @pytest.mark.parametrize("kind", TASKS)

@@ -270,6 +270,8 @@ def prepare(
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the task's own.")
 @click.option("--seed", type=int, help="Seed of weights, batches and marginals.")
 @click.option("--init", "begin", metavar="RUN", help="Begin with the weights of this finished run.")
+@click.option("--extend", metavar="RUN", help="Go on with this finished run to more iterations; it has --checkpoints.")
+@click.option("--checkpoints", is_flag=True, help="Keep the weights of every validation, and the last state.")
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Show the training: `tensorboard --logdir runs`.")
 @click.option("--devices", type=click.IntRange(1), help="Processes on each host, one a device; 1 by default.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Hosts.")
@@ -281,6 +283,8 @@ def train(
     options: tuple[str, ...],
     seed: int | None,
     begin: str | None,
+    extend: str | None,
+    checkpoints: bool,
     log: str | None,
     devices: int | None,
     nodes: int,
@@ -306,7 +310,7 @@ def train(
     own = assigned(options)
     options_of(task_named(task), own)  # before any work
     check_log(log)
-    init = None if begin is None else find_run(begin)
+    init, longer = (None if name is None else find_run(name) for name in (begin, extend))
     writable(home() / "runs")
     chosen = train_settings(given["preset"], seed=seed, options=Settings.parse(changes), source=given["name"])
     with _plain_warnings():
@@ -316,7 +320,8 @@ def train(
         fabric = distributed.launch(devices, nodes, accelerator)
         if fabric.is_global_zero:
             click.echo(opened.banner)
-        done = run(opened, chosen, task, options=own, store=store, fabric=fabric, init=init, log=log)
+        done = run(opened, chosen, task, options=own, store=store, fabric=fabric, init=init, extend=longer,
+                   checkpoints=checkpoints, log=log)  # fmt: skip
     if fabric.is_global_zero:
         click.echo(done.record["protocol"])
         click.echo(done.metrics.round(3).to_string(index=False))

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -479,6 +481,100 @@ def test_a_run_begins_with_the_weights_of_another(tiny_source, tiny_settings, ti
     assert not (warm.folder / "history.jsonl").exists() and (warm.folder / "history.csv").is_file()
     with pytest.raises(DidError, match="begin with a run of the task bce on as many methods and the same backbone"):
         run(source, tiny_settings, "bce", store=store, runs=tmp_path, progress=False, init=tiny_run)
+
+
+@pytest.fixture(scope="module")
+def with_checkpoints(tiny_source, tiny_settings, tmp_path_factory):
+    source, store = tiny_source
+    settings = dataclasses.replace(tiny_settings, validate_every=10, iterations=20)
+    place = tmp_path_factory.mktemp("checkpoints")
+    return run(source, settings, "bce", store=store, runs=place, progress=False, checkpoints=True)
+
+
+def longer(one, source, iterations=40, **changes):
+    settings = dataclasses.replace(one.settings, iterations=iterations, **changes)
+    return run(source[0], settings, "bce", store=source[1], runs=one.folder.parent, progress=False, extend=one)
+
+
+def test_a_finished_run_is_extended_as_if_it_had_been_interrupted(tiny_source, with_checkpoints, tmp_path):
+    """For a task without β the training is that of all iterations, to the last bit."""
+    more = longer(with_checkpoints, tiny_source)
+    assert more.record["contents"] == {"extends": with_checkpoints.folder.name}
+    assert more.record["provenance"]["minutes"] >= with_checkpoints.record["provenance"]["minutes_training"]
+    source, store = tiny_source
+    whole = run(source, more.settings, "bce", store=store, runs=tmp_path, progress=False)
+    assert more.folder.name != whole.folder.name
+    pd.testing.assert_frame_equal(more.history, whole.history)
+    assert (more.scores.score == whole.scores.score).all()
+    assert not (more.folder / "resume.safetensors").exists()
+
+
+def test_an_extension_that_is_killed_goes_on_from_its_own_state(tiny_source, with_checkpoints, monkeypatch):
+    def killed(*arguments, **named):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "score", killed)
+        with pytest.raises(KeyboardInterrupt):
+            longer(with_checkpoints, tiny_source, 30)
+    (part,) = with_checkpoints.folder.parent.glob("*.part")
+    assert runs.checkpoints.about(part / "resume.safetensors")["iteration"] == 30
+    trained = []
+    monkeypatch.setattr(loop, "train_step", lambda *arguments: trained.append(1))
+    assert len(longer(with_checkpoints, tiny_source, 30).history) > len(with_checkpoints.history)
+    assert not trained
+
+
+def test_the_weights_of_each_validation_are_kept_where_that_is_asked_for(with_checkpoints, tiny_run):
+    files = sorted(file.name for file in (with_checkpoints.folder / "checkpoints").iterdir())
+    assert files == ["000010.safetensors", "000020.safetensors"]
+    validated = with_checkpoints.history.set_index("iteration")["validation AUC"].dropna()
+    for after in (10, 20):
+        about = runs.checkpoints.about(with_checkpoints.folder / "checkpoints" / f"{after:06d}.safetensors")
+        assert about["iteration"] == after and about["validation AUC"] == pytest.approx(validated[after], abs=1e-12)
+    one, other = (with_checkpoints.task(after).state_dict() for after in (10, 20))
+    best = with_checkpoints.task().state_dict()
+    assert any((one[name] != other[name]).any() for name in one)
+    best_is = other if validated[20] > validated[10] else one
+    assert all((best[name] == best_is[name]).all() for name in best)
+    with pytest.raises(DidError, match="kept no weights after 15 iterations; it did after 10, 20"):
+        with_checkpoints.task(15)
+    with pytest.raises(DidError, match="it did nowhere: train with --checkpoints"):
+        tiny_run.task(10)
+
+
+def test_what_cannot_be_extended(tiny_source, with_checkpoints, tiny_run):
+    with pytest.raises(DidError, match="another value of lr, seed, and only iterations and patience may change"):
+        longer(with_checkpoints, tiny_source, lr=2e-5, seed=5)
+    with pytest.raises(DidError, match="has 20 iterations already: set iterations to more"):
+        longer(with_checkpoints, tiny_source, 20)
+    source, store = tiny_source
+    more = dataclasses.replace(tiny_run.settings, iterations=10 * tiny_run.settings.iterations)
+    with pytest.raises(DidError, match="kept no state to go on from: train it with --checkpoints, or begin"):
+        run(source, more, store=store, runs=tiny_run.folder.parent, progress=False, extend=tiny_run)
+    with pytest.raises(DidError, match="another value of task"):
+        run(source, more, "f3net", store=store, runs=tiny_run.folder.parent, progress=False, extend=tiny_run)
+    with pytest.raises(DidError, match=f"{tiny_run.folder.name} was finished without checkpoints; `did runs rm"):
+        run(source, tiny_run.settings, store=store, runs=tiny_run.folder.parent, progress=False, checkpoints=True)
+
+
+@pytest.mark.parametrize(
+    ("convolutions", "products", "said"),
+    [(True, False, "of 10, convolutions in TF32; seed 0"), (True, True, "of 10, convolutions and products in TF32; seed"),
+     (False, False, "of 10; seed 0")],
+)  # fmt: skip
+def test_the_protocol_names_tf32_where_a_gpu_takes_it_for_float32(
+    tiny_source, tiny_settings, monkeypatch, convolutions, products, said
+):
+    flags = SimpleNamespace(
+        cudnn=SimpleNamespace(allow_tf32=convolutions),
+        cuda=SimpleNamespace(matmul=SimpleNamespace(allow_tf32=products)),
+    )
+    gpu = SimpleNamespace(is_available=lambda: True)
+    assert "TF32" not in runs.protocol(tiny_settings, tiny_source[0])  # no GPU here
+    monkeypatch.setattr(provenance, "torch", SimpleNamespace(cuda=gpu, backends=flags))
+    assert said in runs.protocol(tiny_settings, tiny_source[0])
+    assert "TF32" not in runs.protocol(dataclasses.replace(tiny_settings, precision="bf16"), tiny_source[0])
 
 
 def test_the_protocol_names_what_the_paper_does_not_do(tiny_source, tiny_settings):

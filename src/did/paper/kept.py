@@ -110,7 +110,7 @@ class Kept(Run):
         found = {**self.content, "run": {**self.record, "provenance": about}}
         _write(found, self.file)
 
-    def task(self) -> Any:
+    def task(self, after: int | None = None) -> Any:
         """Raise, because there are no weights.
 
         Raises:

@@ -28,6 +28,8 @@ from did.utils.files import write_atomically
 
 RESUME = "resume.safetensors"
 BEST = "model.safetensors"
+#: Folder of the weights at each validation, `<iteration>.safetensors`, where they are asked for.
+CHECKPOINTS = "checkpoints"
 #: The history of a training that goes on, a line per logged iteration; `history.csv` takes its place at the end.
 HISTORY = "history.jsonl"
 #: What to do about a state that cannot be read.
@@ -39,14 +41,20 @@ MINUTES_BETWEEN_STATES = 10.0
 GPU_BATCH = 256
 
 
-def optimizer_for(task: Task) -> torch.optim.Optimizer:
-    """Build the optimiser with the task's rates: Adam with the paper's coupled weight decay (§4.1.3), or another."""
+def optimizer_for(task: Task, fused: bool = False) -> torch.optim.Optimizer:
+    """Build the optimiser with the task's rates: Adam with the paper's coupled weight decay (§4.1.3), or another.
+
+    Args:
+        task: its parameters are where they will be trained.
+        fused: take Adam's step in one kernel for many parameters, which a GPU waits less for. The result is the same
+            but for rounding.
+    """
     groups = [{**group, "base_lr": group["lr"]} for group in task.parameter_groups()]
     decay = task.settings.weight_decay
     if task.settings.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, weight_decay=decay)
     kind = torch.optim.AdamW if task.settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, weight_decay=decay)
+    return kind(groups, weight_decay=decay, fused=fused or None)
 
 
 def schedule(settings: Settings, progress: float) -> float:
@@ -121,6 +129,7 @@ def fit(
     stop_at: int | None = None,
     fabric: Fabric | None = None,
     log: Log | None = None,
+    checkpoint: bool = False,
 ) -> pd.DataFrame:
     """Train a task by Algorithm 2 and leave the selected weights in it.
 
@@ -140,6 +149,7 @@ def fit(
         fabric: from `did.utils.distributed.launch`; by default the device of `did.utils.distributed.device`. The task
             is there afterwards.
         log: called with each row of the history, by the first process; `HISTORY` in the folder gets them too.
+        checkpoint: keep the weights of every validation, in `CHECKPOINTS`.
 
     Returns:
         The history: one row per logged iteration.
@@ -153,7 +163,7 @@ def fit(
     if settings.compile and distributed.ranks() > 1:
         raise DidError("compile = True is for one device: batch normalisation over several cannot be compiled")
     distributed.join_batch_norms(task)
-    optimizer = optimizer_for(task)  # type: ignore[arg-type]
+    optimizer = optimizer_for(task.to(fabric.device), fused=fabric.device.type == "cuda")  # type: ignore[arg-type]
     module, optimizer = fabric.setup(task, optimizer)
     state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "since": 0, "history": []}
     if (folder / RESUME).is_file():
@@ -197,7 +207,7 @@ def fit(
             bar.update()
             state["iteration"] = iteration + 1
             if due:
-                history.append(_validate(task, validation, state, folder))
+                history.append(_validate(task, validation, state, folder, checkpoint))
                 module.train()
             late = details and time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES
             if distributed.rank() == 0 and (due or late):
@@ -246,18 +256,28 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _validate(task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _validate(
+    task: nn.Module, validation: Faces, state: dict[str, Any], folder: Path, checkpoint: bool
+) -> dict[str, Any]:
     settings: Settings = task.settings  # type: ignore[assignment]
     scores = score(task.detector(), validation, settings.batch_size, settings.precision)  # type: ignore[operator]
     value = evaluation.auc(validation.labels, scores)
     better = value > state["best"]
     state["since"] = 0 if better else state.get("since", 0) + 1
+    about = {"settings": settings.as_dict(), "iteration": state["iteration"], "validation AUC": value}
+    files = [checkpoint_file(folder, state["iteration"])] if checkpoint else []
     if better or settings.selection == "last":
         state["best"] = value
-        about = {"settings": settings.as_dict(), "iteration": state["iteration"], "validation AUC": value}
-        if distributed.rank() == 0:
-            checkpoints.save(folder / BEST, task.state_dict(), about)
+        files.append(folder / BEST)
+    if distributed.rank() == 0:
+        for file in files:
+            checkpoints.save(file, task.state_dict(), about)
     return {"iteration": state["iteration"], "validation AUC": value}
+
+
+def checkpoint_file(folder: Path, iteration: int) -> Path:
+    """Return where the weights of a run's validation after so many iterations are, if they were kept."""
+    return folder / CHECKPOINTS / f"{iteration:06d}.safetensors"
 
 
 def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
@@ -289,8 +309,10 @@ def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             for key, value in _part(parts["adam"], names[parameter]).items():
-                # In the parameter's own memory format, in which Adam keeps its moments; its count stays on the CPU.
-                like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+                # In the parameter's own memory format, in which Adam keeps its moments. Its count stays on the CPU,
+                # unless one kernel does all.
+                at = parameter.device if group.get("fused") else value.device
+                like = torch.empty_like(parameter if value.shape == parameter.shape else value.to(at))
                 optimizer.state[parameter][key] = like.copy_(value)
     return state
 

@@ -39,6 +39,14 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def tf32() -> list[str]:
+    """Name what a GPU computes in TF32, with 10 bits of mantissa, where float32 is asked for; empty without one."""
+    if not torch.cuda.is_available():
+        return []
+    flags = {"convolutions": torch.backends.cudnn.allow_tf32, "products": torch.backends.cuda.matmul.allow_tf32}
+    return [name for name, allowed in flags.items() if allowed]
+
+
 #: What of the package decides a result, besides the tasks that it compares.
 DECIDING = ("data", "evaluation", "method", "standin", "training", "settings.py", "presets.py", "sources.py", "task.py")
 

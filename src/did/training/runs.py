@@ -25,8 +25,8 @@ from did.errors import DidError, nearest
 from did.settings import Settings
 from did.sources import Source, face_store, for_testing
 from did.task import Task, Wants, code_digest, options_of, task_named
-from did.training.loop import BEST, HISTORY, RESUME, STATE_MEND, fit, score
-from did.training.provenance import deciding, provenance
+from did.training.loop import BEST, HISTORY, RESUME, STATE_MEND, checkpoint_file, fit, score
+from did.training.provenance import deciding, provenance, tf32
 from did.training.watching import Log, check_log, opened
 from did.utils import checkpoints, distributed
 from did.utils.files import alone, home, sha256, write_atomically
@@ -74,16 +74,23 @@ class Run:
         """One row per frame of the test split: the manifest's columns and `score`, a logit."""
         return Evaluation(self.folder).scores
 
-    def task(self) -> Task:
-        """Return the trained task with the selected weights, in evaluation mode, on `did.utils.distributed.device`.
+    def task(self, after: int | None = None) -> Task:
+        """Return the trained task, in evaluation mode, on `did.utils.distributed.device`.
+
+        Args:
+            after: so many iterations, at a validation whose weights were kept; by default the selected weights.
 
         Raises:
-            DidError: If the weights are damaged, or of another configuration than the record's; a task that is not
-                known here, or whose code has changed.
+            DidError: If the weights are not there, damaged, or of another configuration than the record's; a task that
+                is not known here, or whose code has changed.
         """
         record = self.record
         task = task_of(record)
-        weights = self.folder / BEST
+        weights = self.folder / BEST if after is None else checkpoint_file(self.folder, after)
+        if after is not None and not weights.is_file():
+            kept = sorted(int(file.stem) for file in weights.parent.glob("*.safetensors"))
+            there = f"after {', '.join(map(str, kept))}" if kept else "nowhere: train with --checkpoints"
+            raise DidError(f"the run {self.folder.name} kept no weights after {after} iterations; it did {there}")
         fix = f"remove the run (`did runs rm {self.folder.name}`) and train it again"
         checkpoints.put(task, checkpoints.load(weights, fix=fix)[0], weights, fix)
         return task.eval().to(distributed.device())
@@ -215,6 +222,8 @@ def run(
     progress: bool = True,
     fabric: Fabric | None = None,
     init: Run | None = None,
+    extend: Run | None = None,
+    checkpoints: bool = False,
     log: Log | str | None = None,
 ) -> Run:
     """Train on the source's train split, select on its validation split, and test on its test split.
@@ -233,12 +242,17 @@ def run(
         progress: show bars.
         fabric: from `did.utils.distributed.launch`, if several processes train the run together; all of them call this.
         init: a finished run of the same task, whose selected weights the training begins with. It is part of the name.
+        extend: a finished run with `checkpoints` of the same settings but fewer iterations, whose training goes on. It
+            is part of the name, because what depends on the share of the iterations that are done (β, a schedule) has
+            gone another way than in one training of this length.
+        checkpoints: keep the weights of every validation, see `Run.task`, and the last state, for `extend`.
         log: called with each row of the history while it trains, see `did.training.loop.fit`; or `tensorboard`, see
             `did.training.watching.opened`.
 
     Raises:
         DidError: If there is an unknown task or option, weights that cannot be had, a store that does not fit settings
-            or source, or what training and evaluation raise.
+            or source, a run that cannot be extended to these settings or was finished without the checkpoints that are
+            asked for, or what training and evaluation raise.
     """
     check_log(log)
     chosen = chosen_options(task, options or {})
@@ -248,17 +262,48 @@ def run(
     content = contents(settings, task)
     if init is not None:
         content["init"] = init.folder.name
+    if extend is not None:
+        _check_extended(extend, settings, task, chosen, store)
+        content["extends"] = extend.folder.name
     folder = (runs or home() / "runs") / run_name(settings, task, chosen, content, store.fingerprint)
     first = distributed.rank() == 0
     # Two that want the same run train it once.
     # What is finished needs no lock, which a read-only place could not have.
-    if distributed.of_first((folder / RECORD).is_file()):
-        return Run(folder)
-    with alone(folder) if first else contextlib.nullcontext():
-        if not distributed.of_first((folder / RECORD).is_file()):
-            _train(settings, source, store, task, chosen, folder, content, progress and first, fabric, init, log)
-    distributed.wait()
+    if not distributed.of_first((folder / RECORD).is_file()):
+        with alone(folder) if first else contextlib.nullcontext():
+            if not distributed.of_first((folder / RECORD).is_file()):
+                begin = (init, extend, checkpoints)
+                _train(settings, source, store, task, chosen, folder, content, progress and first, fabric, begin, log)
+        distributed.wait()
+    if checkpoints and not (folder / RESUME).is_file():
+        raise DidError(
+            f"the run {folder.name} was finished without checkpoints; `did runs rm {folder.name}`, and train it again"
+        )
     return Run(folder)
+
+
+def _check_extended(run: Run, settings: Settings, task: str, options: Mapping[str, Any], store: FaceStore) -> None:
+    """Check that a run's training can go on to these settings."""
+    record, name = run.record, run.folder.name
+    pairs = {
+        "task": (record["task"], task),
+        "options": (record["options"], options),
+        "crops": (record["data"]["fingerprint"], store.fingerprint),
+        **{key: (value, getattr(settings, key)) for key, value in run.settings.as_dict().items()
+           if key not in ("iterations", "patience")},
+    }  # fmt: skip
+    if differing := [key for key, (before, now) in pairs.items() if before != now]:
+        raise DidError(
+            f"the run {name} cannot be extended: it has another value of {', '.join(differing)}, and only iterations "
+            "and patience may change"
+        )
+    if settings.iterations <= run.settings.iterations:
+        raise DidError(f"the run {name} has {run.settings.iterations} iterations already: set iterations to more")
+    if not (run.folder / RESUME).is_file():
+        raise DidError(
+            f"the run {name} kept no state to go on from: train it with --checkpoints, or begin with its weights "
+            "(--init)"
+        )
 
 
 def chosen_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,13 +322,18 @@ def _train(
     content: dict[str, str],
     progress: bool,
     fabric: Fabric | None,
-    init: Run | None,
+    begin: tuple[Run | None, Run | None, bool],
     log: Log | str | None,
 ) -> None:
+    init, extend, keep = begin
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
     if distributed.rank() == 0:
         _sweep(part)
+        if extend is not None and not (part / RESUME).is_file():
+            for name in (BEST, RESUME):  # The state last: from then on, it is this training's own.
+                write_atomically(part / name, lambda path, name=name: shutil.copyfile(extend.folder / name, path))  # type: ignore[misc]
+    distributed.wait()
 
     # A run that goes on counts the sittings before: what led to the state that it goes on from.
     before = checkpoints.about(part / RESUME, STATE_MEND).get("seconds", 0.0) if (part / RESUME).is_file() else 0.0
@@ -296,7 +346,7 @@ def _train(
         fix = f"begin with a run of the task {task} on as many methods and the same backbone"
         checkpoints.put(model, checkpoints.load(init.folder / BEST)[0], init.folder / BEST, fix)
     with opened(log if distributed.rank() == 0 else None, part) as shown:
-        history = fit(model, splits["train"], splits["val"], part, progress, None, fabric, shown)
+        history = fit(model, splits["train"], splits["val"], part, progress, None, fabric, shown, keep)
     trained = time.monotonic()
     validation, test = splits["val"], splits["test"]
     validated = validation.rows.assign(
@@ -324,7 +374,7 @@ def _train(
                        "minutes": (time.monotonic() - started) / 60, "minutes_training": (trained - started) / 60},
     }  # fmt: skip
     _write(part, scored, metrics, record)
-    for name in (RESUME, HISTORY):
+    for name in (HISTORY,) if keep else (RESUME, HISTORY):
         (part / name).unlink(missing_ok=True)
     if folder.exists():  # without a record: not a run
         shutil.rmtree(folder)
@@ -515,13 +565,14 @@ def protocol(settings: Settings, source: Source) -> str:
 
 
 def _changed(settings: Settings) -> str:
-    """Name what a run does that the paper does not."""
+    """Name what a run does that the paper does not, or does not say."""
     s = settings
     said = {
         f"{s.augment} augmentation": s.augment != "none",
         f"optimizer {s.optimizer}": s.optimizer != "adam",
         f"{s.schedule} schedule": s.schedule != "none",
         f"ended after {s.patience} validations without a better one": s.patience > 0,
+        f"{' and '.join(tf32())} in TF32": s.precision == "32" and tf32() != [],
     }
     return "".join(f", {what}" for what, holds in said.items() if holds)
 
