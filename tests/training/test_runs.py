@@ -560,9 +560,12 @@ def test_what_cannot_be_extended(tiny_source, with_checkpoints, tiny_run):
 
 @pytest.mark.parametrize(
     ("convolutions", "products", "said"),
-    [(True, False, "of 10, convolutions in TF32; seed 0"), (True, True, "of 10, convolutions and products in TF32; seed"),
-     (False, False, "of 10; seed 0")],
-)  # fmt: skip
+    [
+        (True, False, "of 10, convolutions in TF32; seed 0"),
+        (True, True, "of 10, convolutions and products in TF32; seed 0"),
+        (False, False, "of 10; seed 0"),
+    ],
+)
 def test_the_protocol_names_tf32_where_a_gpu_takes_it_for_float32(
     tiny_source, tiny_settings, monkeypatch, convolutions, products, said
 ):
