@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from did import presets
-from did.data import cdf2, deepfakebench, dffd, diff, ffpp, folder, table
+from did.data import cdf2, cdfpp, deepfakebench, dfd, dfdcp, dffd, diff, ffpp, folder, table
 from did.data.layout import MARK, counted, lacking, readable
 from did.data.prepare import CHOICES, GIVEN, prepare
 from did.data.store import FORMAT, FaceStore
@@ -56,7 +56,7 @@ def register_layout(layout: L) -> L:
     return layout
 
 
-for _layout in (ffpp, cdf2, dffd, diff):
+for _layout in (ffpp, cdf2, dffd, diff, cdfpp, dfd, dfdcp):
     register_layout(_layout)
 
 
@@ -152,9 +152,10 @@ def open_source(
     """Find a data set, or write its stand-in.
 
     Args:
-        name: `ffpp`, `cdf2`, `dffd`, `diff`; `ffpp:raw` or `ffpp:c40` for another compression; `folder:PATH` for any
-            folder with real/ and fake/<method>/; `deepfakebench:ROOT/NAME` for a data set of DeepfakeBench's release,
-            such as DFDCP, or `FaceShifter:c40`.
+        name: `ffpp`, `cdf2`, `dffd`, `diff`; `cdfpp`, `dfd`, `dfdcp`, which are for tests and have no stand-in;
+            `ffpp:raw` or `ffpp:c40` for another compression; `folder:PATH` for any folder with real/ and
+            fake/<method>/; `deepfakebench:ROOT/NAME` for a data set of DeepfakeBench's release, such as DFDCP, or
+            `FaceShifter:c40`.
         edition: `licensed`, `stand-in`, or `auto`: the licensed data if it is found or named by `data_root`, the
             stand-in otherwise.
         data_root: the folder of the licensed data, or for ffpp and cdf2 DeepfakeBench's release; by default
@@ -187,7 +188,7 @@ def open_source(
     sizes = presets.preset(preset).standins
     if allow_missing and kind != deepfakebench.NAME and not getattr(layout, "LISTED", False):
         listed = [each for each, of in LAYOUTS.items() if getattr(of, "LISTED", False)]
-        raise DidError(f"allow_missing is for {' and '.join(listed)}, whose lists name their videos, not for {kind}")
+        raise DidError(f"allow_missing is for {', '.join(listed)}, whose lists name their videos, not for {kind}")
     if world and (other or edition == "licensed"):
         raise DidError(f"world={world} makes a stand-in: leave it out, or take edition=stand-in of a data set's layout")
     if kind == deepfakebench.NAME:

@@ -142,14 +142,8 @@ def _testing(root: Path, found: Mapping[str, Path], allow_missing: bool) -> tupl
         raise DidError(f"The list {file} is empty; get it anew with the data set.")
     if repeated := sorted({video for video in listed if listed.count(video) > 1}):
         raise DidError(f"The list {file} names {repeated[0]}.mp4 twice; get it anew with the data set.")
-    if absent := [video for video in listed if video not in found]:
-        if not allow_missing:
-            raise DidError(
-                f"{len(absent)} of the {len(listed)} videos that {file} lists are not there, {absent[0]}.mp4 first; "
-                "add them, since a test set with holes is another test set, or go without them by allow_missing "
-                "(--allow-missing)."
-            )
-        layout.let_pass(root, TITLE, f"{len(absent)} of {len(listed)} listed videos, first {absent[0]}.mp4")
+    absent = [f"{video}.mp4" for video in listed if video not in found]
+    layout.check_listed(file, TITLE, absent, len(listed), allow_missing)
     return [video for video in listed if video in found], len(absent)
 
 

@@ -349,6 +349,29 @@ def let_pass(root: Path, title: str, said: str) -> None:
     warnings.warn(f"{title} in {root} goes without {said}, as allow_missing says.", LayoutWarning, stacklevel=2)
 
 
+def check_listed(file: Path, title: str, absent: Sequence[str], listed: int, allow_missing: bool) -> None:
+    """Refuse a data set that lacks videos of its list, or warn if the user accepts that.
+
+    Args:
+        file: the list, in the data set's folder.
+        title: of the data set.
+        absent: names of the videos that are not there.
+        listed: how many the list names.
+        allow_missing: go without them.
+
+    Raises:
+        DidError: If some are missing, unless that is accepted.
+    """
+    if not absent:
+        return
+    if not allow_missing:
+        raise DidError(
+            f"{len(absent)} of the {listed} videos that {file} lists are not there, {absent[0]} first; add them, since "
+            "a test set with holes is another test set, or go without them by allow_missing (--allow-missing)."
+        )
+    let_pass(file.parent, title, f"{len(absent)} of {listed} listed videos, first {absent[0]}")
+
+
 def finish(rows: Iterable[Mapping[str, Any]], counts: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Build and check the table: rows sorted by split (train, val, test), method (real first) and name.
 

@@ -24,9 +24,14 @@ from did.evaluation.metrics import METRICS, Array, _checked, _curves, _ranking, 
 
 #: Bootstrap samples of people.
 DRAWS = 1000
-#: Data set -> the unit that is drawn; `pair` for all others. In Celeb-DF swaps connect nearly everybody, so that groups
-#: of connected people would leave one unit: there it is the target. Pictures of DFFD and DiFF are units of their own.
-UNITS = {"ffpp": "pair", "cdf2": "target", "dffd": "image", "diff": "image"}
+#: Data set -> the unit that is drawn; `pair` for all others. In Celeb-DF and its like swaps connect nearly everybody,
+#: so that groups of connected people would leave one unit: there it is the target. Pictures of DFFD and DiFF are units
+#: of their own.
+UNITS = {
+    "ffpp": "pair",
+    **dict.fromkeys(("cdf2", "cdfpp", "dfd", "dfdcp"), "target"),
+    **dict.fromkeys(("dffd", "diff"), "image"),
+}
 #: Weighted values of a statistic: how often each person was drawn, (draws, people) -> (draws,).
 Weighted = Callable[[Array], Array]
 
