@@ -219,7 +219,9 @@ def test_missing_videos_are_let_pass_and_counted_where_there_are_lists(project, 
     source = open_source("ffpp", data_root=licensed, allow_missing=True)
     assert (len(source.index), source.counts["missing"], source.kind) == (29, 1, "licensed, part")
     for name in ("dffd", "diff", "folder:x"):
-        with pytest.raises(DidError, match=f"allow_missing is for ffpp, cdf2, cdfpp, dfdcp, .*, not for {name.partition(':')[0]}"):
+        with pytest.raises(
+            DidError, match=f"allow_missing is for ffpp, cdf2, cdfpp, dfdcp, .*, not for {name.partition(':')[0]}"
+        ):
             open_source(name, allow_missing=True)
 
 
