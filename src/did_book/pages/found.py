@@ -1,10 +1,11 @@
-"""The page "What we found": one row per question, each with number, interval and link, computed from the records."""
+"""The page "What we found": an answer to each question in a sentence, with its numbers folded, from the records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
-from did.paper.beyond import judged
+from did.paper.beyond import SHARE, judged, shares
 from did.paper.records import Record, comparisons, frame, kind, part
 from did.paper.tables import gap
 from did.paper.verdicts import claims, unlearnt
@@ -13,10 +14,18 @@ _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
 _INTRO = """# What we found
 
 The answers of this copy of the book, from its records. All numbers are from **{kinds}**: they tell how the method
-behaves here, and reproduce no number of the paper. Each row names the page that has its seeds, people and protocol, and
-the published numbers. AUCs are per frame, with 95% intervals over people and seeds; a difference is *undecided* if its
-interval contains 0.
+behaves here, and reproduce no number of the paper. AUCs are per frame, with 95% intervals over people and seeds. Two
+detectors are *not told apart* if the interval of their difference contains 0, which does not mean that they are equal.
 """
+
+
+class _Answer(NamedTuple):
+    """A question, its answer in a sentence or two, the numbers behind it, and the page that has it all."""
+
+    question: str
+    short: str
+    numbers: Sequence[str]
+    page: str
 
 
 def found_page(entries: Sequence[Record]) -> str:
@@ -26,19 +35,25 @@ def found_page(entries: Sequence[Record]) -> str:
         entries: records; of several of an experiment, the first one from drawn faces is taken.
     """
     kinds = ", ".join(dict.fromkeys(kind(entry) for entry in _by_experiment(entries).values()))
-    return f"{_INTRO.format(kinds=kinds)}\n{answers(entries)}"
+    parts = [_INTRO.format(kinds=kinds)]
+    for answer in _answers(entries, None):
+        parts.append(f"## {answer.question}\n\n{answer.short} More: [](./{answer.page}).\n")
+        if answer.numbers:
+            listed = "\n".join(f"- {number}" for number in answer.numbers)
+            parts.append(f"```{{dropdown}} The numbers\n{listed}\n```\n")
+    return "\n".join(parts)
 
 
-def answers(entries: Sequence[Record], folder: str = "./", most: int | None = None) -> str:
-    """Return the table of questions and answers.
+def answers(entries: Sequence[Record], folder: str, most: int) -> str:
+    """Return the first questions and answers as a list with links.
 
     Args:
         entries: records, as for `found_page`.
         folder: where its links lead to, from the page that shows it.
-        most: questions, the first ones; None for all.
+        most: questions.
     """
-    lines = [f"| {question} | {answer} | []({folder}{page}) |" for question, answer, page in _rows(entries, most)]
-    return "\n".join(["| question | answer here | where |", "|---|---|---|", *lines]) + "\n"
+    return "\n".join(f"- **{question}** {short} ([]({folder}{page}))"
+                     for question, short, _, page in _answers(entries, most)) + "\n"  # fmt: skip
 
 
 def bullets(entries: Sequence[Record], most: int) -> str:
@@ -48,13 +63,13 @@ def bullets(entries: Sequence[Record], most: int) -> str:
         entries: records, as for `found_page`.
         most: questions.
     """
-    return "\n".join(f"- *{question}* {answer}" for question, answer, _ in _rows(entries, most))
+    return "\n".join(f"- *{question}* {short}" for question, short, *_ in _answers(entries, most))
 
 
-def _rows(entries: Sequence[Record], most: int | None) -> list["_Row"]:
-    """Return (question, answer, page) of the first questions that these records answer."""
+def _answers(entries: Sequence[Record], most: int | None) -> list[_Answer]:
+    """Return the first questions that these records answer."""
     of = _by_experiment(entries)
-    return [row for make in _QUESTIONS for row in [make(of)] if row][:most]
+    return [answer for make in _QUESTIONS for answer in [make(of)] if answer][:most]
 
 
 _PORTRAITS = ", portraits"
@@ -82,48 +97,68 @@ def _pairs(entry: Record, a: str, b: str) -> pd.DataFrame:
     return found[(found.a == a) & (found.b == b)]
 
 
-def _told(found: pd.DataFrame) -> str:
-    """Say the differences by what they tell, those that tell something first."""
-    said = []
-    for so, words in _SO.items():
-        each = [f"{row.test} {gap(row)}" for row in found[found.so == so].itertuples()]
-        said += [f"**{words}** on {', '.join(each)}"] if each else []
-    return "; ".join(said)
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
-_Row = tuple[str, str, str]
+def _so(found: pd.DataFrame, a: str, b: str) -> str:
+    """Say in a clause on which tests `a` is ahead of `b`, behind it, or not told apart from it."""
+    tests = {so: list(found.test[found.so == so]) for so in _SO}
+    told = [f"**{words}** {b} on {_listed(tests[so])}" for so, words in (("ahead", "ahead of"), ("behind", "behind"))
+            if tests[so]]  # fmt: skip
+    left = tests["undecided"]
+    if left and told:
+        told.append(f"not told apart from it on {f'the other {len(left)}' if len(left) > 1 else left[0]}")
+    elif left:
+        told.append(f"**not told apart** from {b} on {f'any of {len(left)} tests' if len(left) > 1 else left[0]}")
+    return f"{a} is {', and '.join(told)}"
 
 
-def _fails(of: dict[str, Record]) -> _Row | None:
+def _differences(found: pd.DataFrame, what: str) -> list[str]:
+    return [f"{what} on {row.test}: {gap(row)}, {_SO[row.so]}" for row in found.itertuples()]
+
+
+def _fails(of: dict[str, Record]) -> _Answer | None:
     if "table1_intra_cross" not in of:
         return None
     auc = _auc(of["table1_intra_cross"])
     own, other = (auc.loc["BCE", test] for test in ("FF++", "CDF2"))
-    answer = "Yes" if other.high < own.low else "Not clearly"
-    said = f"{answer}: BCE has {_number(own)} on its own data set and {_number(other)} on the next."
-    return "Does a detector fail on the next forgery?", said, "table1_intra_cross"
+    answer = "**Yes**" if other.high < own.low else "**Not clearly**"
+    said = f"{answer}: BCE's AUC is {own.ours:.3f} on its own data set and {other.ours:.3f} on the next."
+    shown = [(row, test) for row in ("BCE", "(k+1)-way CE", "DID") for test in ("FF++", "CDF2")]
+    numbers = [f"{row} on {test}: {_number(auc.loc[row, test])}" for row, test in shown if (row, test) in auc.index]
+    return _Answer("Does a detector fail on the next forgery?", said, numbers, "table1_intra_cross")
 
 
-def _better(of: dict[str, Record]) -> _Row | None:
-    told = _both_tables(of, "DID", "BCE")
-    return ("Is DID better than BCE, and where?", f"DID − BCE: {told}.", "table1_intra_cross") if told else None
+def _both_tables(of: dict[str, Record], a: str, b: str, suffix: str = "") -> pd.DataFrame:
+    """Return the differences of a pair in Tables 1 and 2."""
+    names = [name + suffix for name in ("table1_intra_cross", "table2_diffusion")]
+    found = [_pairs(of[name], a, b) for name in names if name in of]
+    return pd.concat(found) if found else pd.DataFrame()
 
 
-def _both_tables(of: dict[str, Record], a: str, b: str) -> str:
-    """Say what Tables 1 and 2 tell of a pair, together."""
-    found = [_pairs(of[name], a, b) for name in ("table1_intra_cross", "table2_diffusion") if name in of]
-    return _told(pd.concat(found)) if any(map(len, found)) else ""
-
-
-def _control(of: dict[str, Record]) -> _Row | None:
-    told = _both_tables(of, "DID", "(k+1)-way CE")
-    if not told:
+def _better(of: dict[str, Record]) -> _Answer | None:
+    found = _both_tables(of, "DID", "BCE")
+    if not len(found):
         return None
+    said = f"{_so(found, 'DID', 'BCE')}."
+    if len(row := found[found.test == "CDF2"]):
+        said += f" The difference on CDF2 is {gap(row.iloc[0])}."
+    return _Answer("Is DID better than BCE, and where?", said, _differences(found, "DID − BCE"), "table1_intra_cross")
+
+
+def _control(of: dict[str, Record]) -> _Answer | None:
+    found = _both_tables(of, "DID", "(k+1)-way CE")
+    if not len(found):
+        return None
+    said = f"{_so(found, 'DID', 'a plain backbone that is trained to name the methods, (k+1)-way CE,')}."
+    numbers = _differences(found, "DID − (k+1)-way CE")
     question = "Is it the decomposition, or knowing the methods' names?"
-    return question, f"DID less a plain backbone with (k+1)-way cross-entropy: {told}.", "table1_intra_cross"
+    return _Answer(question, said, numbers, "table1_intra_cross")
 
 
-def _rivals(of: dict[str, Record]) -> _Row | None:
+def _rivals(of: dict[str, Record]) -> _Answer | None:
     """Sort the rivals that have a row of their own by what DID less each of them tells on Celeb-DF."""
     if "table1_intra_cross" not in of:
         return None
@@ -131,145 +166,167 @@ def _rivals(of: dict[str, Record]) -> _Row | None:
     found = found[(found.a == "DID") & (found.test == "CDF2") & ~found.b.isin(["BCE", "(k+1)-way CE", "Xception"])]
     if not len(found):
         return None
-    told = []
-    for so, words in (("ahead", "ahead of"), ("behind", "behind"), ("undecided", "not told from")):
-        each = [f"{row.b} {gap(row)}" for row in found[found.so == so].sort_values("difference").itertuples()]
-        told += [f"**{words}** {', '.join(each)}"] if each else []
+    groups = {so: list(found.b[found.so == so]) for so in _SO}
+    words = {"ahead": "ahead of", "behind": "behind", "undecided": "not told apart from"}
+    told = [f"**{words[so]}** {_listed(names)}" for so, names in groups.items() if names]
     said = " ".join([f"On CDF2, DID is {'; '.join(told)}.", *unlearnt(of["table1_intra_cross"])])
-    return "And its rivals, trained side by side?", said, "rivals"
+    numbers = [f"DID − {row.b}: {gap(row)}, {_SO[row.so]}" for row in found.sort_values("difference").itertuples()]
+    return _Answer("And its rivals, trained side by side?", said, numbers, "rivals")
 
 
-def _ablation(of: dict[str, Record]) -> _Row | None:
+def _ablation(of: dict[str, Record]) -> _Answer | None:
     if "table4_ablation" not in of:
         return None
     full = "DID, T's own step × 1"
-    parts = [
-        (name, _pairs(of["table4_ablation"], full, name))
+    parts = {
+        name: _pairs(of["table4_ablation"], full, name)
         for name in ("w/o T", "w/o A_dom", "w/o A_dom and L_dom", "w/o the AUC loss", "w/o A_df", "no decomposition")
-    ]
-    told = "; ".join(f"{name}: {_told(found)}" for name, found in parts if len(found))
-    return "What does DID lose without one of its parts?", f"The whole less {told}.", "table4_ablation"
+    }
+    found = pd.concat([each.assign(without=name) for name, each in parts.items() if len(each)])
+    groups = {
+        so: [name.removeprefix("w/o ").replace("no ", "any ") for name in found.without[found.so == so]] for so in _SO
+    }
+    words = {"ahead": "worse", "behind": "better", "undecided": "not told apart from the whole"}
+    told = [f"it is **{words[so]}** without {_listed(names)}" for so, names in groups.items() if names]
+    said = f"On CDF2, {'; '.join(told)}."
+    numbers = [f"the whole less {row.without}: {gap(row)}, {_SO[row.so]}" for row in found.itertuples()]
+    return _Answer("What does DID lose without one of its parts?", said, numbers, "table4_ablation")
 
 
-def _split(of: dict[str, Record]) -> _Row | None:
+def _split(of: dict[str, Record]) -> _Answer | None:
     if "fig7_embeddings" not in of:
         return None
-    said = [
-        sentence for sentence in of["fig7_embeddings"]["sentences"] if sentence.startswith(("From I_df", "The domain"))
-    ]
-    return "Does the split make I_df independent of the method?", " ".join(said), "fig7_embeddings"
+    begins = ("From I_df", "The domain")
+    sentences = [each for each in of["fig7_embeddings"]["sentences"] if each.startswith(begins)]
+    if not sentences:
+        return None
+    return _Answer(
+        "Does the split make I_df independent of the method?", sentences[0], sentences[1:], "fig7_embeddings"
+    )
 
 
-def _alpha(of: dict[str, Record]) -> _Row | None:
+def _alpha(of: dict[str, Record]) -> _Answer | None:
     if "fig4_alpha" not in of:
         return None
     found = comparisons([of["fig4_alpha"]])
-    told = "; ".join(f"α = .5 less {row.b}: **{_SO[row.so]}**, {gap(row)}" for row in found.itertuples())
-    return "Is α = .5 the best mixture of both losses?", f"{told}.", "fig4_alpha"
+    said = f"{'; '.join(_so(pair, 'α = .5', b) for b, pair in found.groupby('b', sort=False))}."
+    numbers = [
+        number for b, pair in found.groupby("b", sort=False) for number in _differences(pair, f"α = .5 less {b}")
+    ]
+    return _Answer("Is α = .5 the best mixture of both losses?", said, numbers, "fig4_alpha")
 
 
-def _claims(of: dict[str, Record]) -> _Row | None:
+def _claims(of: dict[str, Record]) -> _Answer | None:
     every = [claims(entry) for entry in of.values() if entry["claim"]["quote"]]
     found = pd.concat([each for each in every if len(each)], ignore_index=True) if any(map(len, every)) else None
     if found is None:
         return None
     counts = found.verdict.value_counts()
-    plural = {"holds": "hold", "does not hold": "do not hold"}
-    said = ", ".join(f"{number} {plural.get(name, name)}" for name, number in counts.items())
-    return (
-        "How many of the paper's comparisons hold here?",
-        f"Of {len(found)} pairs of which the paper has the first ahead: {said} (p values corrected by Holm within each "
-        "claim). On stand-ins, *ruled out* speaks of the stand-in.",
-        "paper_against_ours",
+    said = (
+        f"Of {len(found)} pairs of which the paper has the first ahead, **{counts.get('holds', 0)} hold** here, "
+        f"{counts.get('does not hold', 0)} do not, for {counts.get('ruled out', 0)} an effect as large as the paper's "
+        f"is ruled out, and {counts.get('undecided', 0)} are undecided (p values corrected by Holm within each claim). "
+        "On stand-ins, *ruled out* speaks of the stand-in."
     )
+    return _Answer("How many of the paper's comparisons hold here?", said, (), "paper_against_ours")
 
 
-def _photographs(of: dict[str, Record]) -> _Row | None:
-    entries = [of[name + _PORTRAITS] for name in ("table1_intra_cross", "table2_diffusion") if name + _PORTRAITS in of]
-    told = []
-    for other in ("BCE", "(k+1)-way CE"):
-        pairs = [_pairs(entry, "DID", other) for entry in entries]
-        found = pd.concat(pairs) if pairs else pd.DataFrame()
-        told += [f"DID − {other}: {_told(found)}"] if len(found) else []
-    if not told:
+def _photographs(of: dict[str, Record]) -> _Answer | None:
+    pairs = {other: _both_tables(of, "DID", other, _PORTRAITS) for other in ("BCE", "(k+1)-way CE")}
+    pairs = {other: found for other, found in pairs.items() if len(found)}
+    if not pairs:
         return None
-    seeds = len(entries[0]["seeds"])
-    question = "Do stand-ins from photographs say the same?"
-    return question, f"{'. '.join(told)} ({seeds} seeds, fewer people).", "paper_against_ours"
+    seeds = len(of["table1_intra_cross" + _PORTRAITS]["seeds"]) if "table1_intra_cross" + _PORTRAITS in of else 0
+    said = f"{'. '.join(_so(found, 'DID', other) for other, found in pairs.items())}. There are fewer people"
+    said += f", and {seeds} seeds." if seeds else "."
+    numbers = [number for other, found in pairs.items() for number in _differences(found, f"DID − {other}")]
+    return _Answer("Do stand-ins from photographs say the same?", said, numbers, "paper_against_ours")
 
 
-def _length(of: dict[str, Record]) -> _Row:
+def _length(of: dict[str, Record]) -> _Answer:
     question, page = "Is it a matter of training length?", "training_length"
     lengths = part(of[page], "lengths") if page in of else pd.DataFrame(columns=["system", "iterations"])
     longest = lengths[lengths.iterations == lengths.iterations.max()]
     if not {"DID", "BCE"} <= set(longest.system):
-        return question, "Not answered yet: all runs here have the preset's length, which is short.", page
+        return _Answer(question, "Not answered yet: all runs here have the preset's length, which is short.", (), page)
     how = longest.augmentation.iloc[-1]  # with augmentation, if both ways were trained that long
     alike = lengths[lengths.augmentation == how]
     first, last = (alike[alike.iterations == each].set_index("system").row
                    for each in (alike.iterations.min(), alike.iterations.max()))  # fmt: skip
     pairs = {name: _pairs(of[page], last["DID"], row) for name, row in last.drop("DID").items()}
-    told = [f"DID − {name}: {_told(found)}" for name, found in pairs.items() if len(found)]
+    told = {name: found for name, found in pairs.items() if len(found)}
     auc = _auc(of[page])
-    grown = " to ".join(_number(auc.loc[rows["BCE"], "CDF2"]) for rows in (first, last))
-    answer = (
+    short, long = (auc.loc[rows["BCE"], "CDF2"] for rows in (first, last))
+    said = (
         f"After {alike.iterations.max()} iterations {'without' if how == 'none' else f'with {how}'} augmentation, "
-        f"{'; '.join(told)}. From {alike.iterations.min()} iterations to these, BCE itself goes on CDF2 from {grown}."
+        f"{'; '.join(_so(found, 'DID', name) for name, found in told.items())}. From "
+        f"{alike.iterations.min()} iterations to these, BCE itself goes on CDF2 from {short.ours:.3f} to "
+        f"{long.ours:.3f}."
     )
-    return question, answer, page
+    numbers = [number for name, found in told.items() for number in _differences(found, f"DID − {name}")]
+    numbers += [f"BCE on CDF2 after {n} iterations: {_number(row)}"
+                for n, row in ((alike.iterations.min(), short), (alike.iterations.max(), long))]  # fmt: skip
+    return _Answer(question, said, numbers, page)
 
 
-def _with_absent(said: str, entry: Record) -> str:
-    """Return an answer and, if its record lacks rows, the sentence that names them."""
-    return " ".join([said, *(each for each in entry["sentences"] if each.startswith("Not among these runs"))])
+def _absent(entry: Record) -> list[str]:
+    """Return the sentences that name rows which the record lacks."""
+    return [each for each in entry["sentences"] if each.startswith("Not among these runs")]
 
 
-def _carries(of: dict[str, Record]) -> _Row | None:
+def _carries(of: dict[str, Record]) -> _Answer | None:
     """Say which parts add something on other data, over all combinations of them."""
     if "effects" not in of.get("what_carries", {}).get("figures", {}):
         return None
     found = part(of["what_carries"], "effects").query("test != 'FF++'")
-    clear = found[found.so != "undecided"]
-    named = "; ".join(f"**{row.part}** on {row.test} {gap(row)}" for row in clear.itertuples())
-    others = [name for name in dict.fromkeys(found.part) if name not in set(clear.part)]
-    told = f"Over combinations of the parts, on other data: {named or 'none is told from 0'}."
-    more = f" Not told from 0 on either test: {', '.join(others)}." if named and others else ""
-    return "Which part carries DID?", _with_absent(told + more, of["what_carries"]), "what_carries"
+    told = [
+        f"**{name}** {words} on {_listed(each.test)}"
+        for so, words in (("ahead", "adds something"), ("behind", "costs something"))
+        for name, each in found[found.so == so].groupby("part", sort=False)
+    ]
+    others = [name for name in dict.fromkeys(found.part) if (found[found.part == name].so == "undecided").all()]
+    said = f"Over all combinations of the parts, on other data: {'; '.join(told) or 'no part is told from 0'}."
+    said += f" Not told from 0: {_listed(others)}." if told and others else ""
+    numbers = [*_absent(of["what_carries"]), *(f"{row.part} on {row.test}: {gap(row)}, {_SO[row.so]}"
+                                               for row in found.itertuples())]  # fmt: skip
+    return _Answer("Which part carries DID?", said, numbers, "what_carries")
 
 
-def _independence(of: dict[str, Record]) -> _Row | None:
+def _independence(of: dict[str, Record]) -> _Answer | None:
     entry = of.get("independence", {})
     if "dependence" not in entry.get("figures", {}):
         return None
     found = judged(part(entry, "dependence"))
     met = list(found.index[found.reached])
-    best = found.critic.idxmin()
-    said = (
-        f"Reached by {', '.join(met)}." if met else
-        f"Not reached by any of {len(found)} measures: a critic trained afresh is right in at least "
-        f"{found.critic[best]:.3f} of cases ({best})."
-    )  # fmt: skip
     pairs = comparisons([entry])
     counts = pairs.so.value_counts()
-    told = (
-        f"Of {len(pairs)} differences to DID without T, {counts.get('ahead', 0)} lie above 0 and "
-        f"{counts.get('behind', 0)} below."
+    reached = f"**Reached** by {_listed(met)}." if met else f"**Not reached** by any of {len(found)} measures."
+    said = (
+        f"{reached} Of {len(pairs)} differences to DID without T, {counts.get('ahead', 0)} lie above 0 and "
+        f"{counts.get('behind', 0)} below, with {0.05 * len(pairs):.1f} expected off 0 by chance."
     )
-    answer = _with_absent(f"{said} {told}", entry)
-    return "Can the halves be made independent, and does it help?", answer, "independence"
+    numbers = [*_absent(entry), *(f"{name}: a critic trained afresh tells pairs of one image from others in "
+                                  f"{row.critic:.3f} of cases" for name, row in found.iterrows())]  # fmt: skip
+    return _Answer("Can the halves be made independent, and does it help?", said, numbers, "independence")
 
 
-def _unlabelled(of: dict[str, Record]) -> _Row | None:
-    sentences = of.get("without_labels", {}).get("sentences", [])
-    begins = ("No test shows", "methods named")
-    said = [each for each in sentences if "of what the names bring" in each or each.startswith(begins)]
-    if not said:
+def _unlabelled(of: dict[str, Record]) -> _Answer | None:
+    entry = of.get("without_labels")
+    found = shares(entry) if entry else pd.DataFrame()
+    if not entry or not len(found):
         return None
-    answer = _with_absent(" ".join(said), of["without_labels"])
-    return "Does it work without the methods' names?", answer, "without_labels"
+    means = found.groupby("row", sort=False).difference.mean()
+    brought, others = means.iloc[0], means.iloc[1:]
+    told = _listed(f"{name} bring {value / brought:.0%}" for name, value in others.items()) if brought > 0 else ""
+    said = f"Of what the methods' names bring, on average over the tests, {told}; {SHARE:.0%} was the aim."
+    if not told:
+        said = "On average over the tests the methods' names bring nothing, so that nothing can take their place."
+    numbers = [*_absent(entry), *(f"{row.row}, compared with no domain head, on {row.test}: {gap(row)}"
+                                  for row in found.itertuples())]  # fmt: skip
+    return _Answer("Does it work without the methods' names?", said, numbers, "without_labels")
 
 
-def _weights(of: dict[str, Record]) -> _Row | None:
+def _weights(of: dict[str, Record]) -> _Answer | None:
     if "loss_weights" not in of:
         return None
     found = comparisons([of["loss_weights"]])
@@ -277,11 +334,14 @@ def _weights(of: dict[str, Record]) -> _Row | None:
     groups = {
         "better": [name for name, so in rules.items() if "ahead" in so and "behind" not in so],
         "not as good": [name for name, so in rules.items() if "behind" in so],
-        "not told from them": [name for name, so in rules.items() if so == {"undecided"}],
+        "not told apart from them": [name for name, so in rules.items() if so == {"undecided"}],
     }
-    told = "; ".join(f"**{words}**: {', '.join(names)}" for words, names in groups.items() if names)
-    answer = _with_absent(f"Against the paper's weights, {told}.", of["loss_weights"])
-    return "Can the loss weights find themselves?", answer, "loss_weights"
+    told = "; ".join(f"**{words}**: {_listed(names)}" for words, names in groups.items() if names)
+    numbers = [*_absent(of["loss_weights"]), *(f"{row.a} on {row.test}: {gap(row)}, {_SO[row.so]}"
+                                               for row in found.itertuples())]  # fmt: skip
+    return _Answer(
+        "Can the loss weights find themselves?", f"Against the paper's weights, {told}.", numbers, "loss_weights"
+    )
 
 
 _QUESTIONS = (_fails, _better, _control, _rivals, _photographs, _length, _ablation, _carries, _split, _independence,

@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 from did.paper.records import load
-from did_book.pages.found import found_page
+from did_book.pages.found import answers, bullets, found_page
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -13,65 +13,119 @@ def records():
     return load(ROOT / "results")
 
 
-def test_every_question_has_its_number_interval_and_page():
+def part_of(page: str, question: str) -> str:
+    """Return what stands under a question."""
+    (found,) = [each for each in page.split("\n## ")[1:] if each.startswith(question)]
+    return found
+
+
+def short_of(page: str, question: str) -> str:
+    return part_of(page, question).split("```")[0]
+
+
+def difference(entry, b="BCE", test="CDF2"):
+    (pair,) = [row for row in entry["differences"]
+               if (row["a"], row["b"], row["test"], row["level"]) == ("DID", b, test, "frame")]  # fmt: skip
+    return f"{pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
+
+
+def of(name, bank="drawn"):
+    (entry,) = copy.deepcopy([e for e in records() if e["experiment"] == name and e["bank"] == bank])
+    return entry
+
+
+def test_every_question_has_a_short_answer_its_numbers_and_a_page():
     page = found_page(records())
-    rows = [line for line in page.splitlines() if line.startswith("| ") and "](./" in line]
-    assert len(rows) == 14 and page.startswith("# What we found")
-    assert all("](./" in row and "](./" in row for row in rows)
-    (table,) = [e for e in records() if e["experiment"] == "table1_intra_cross" and e["bank"] == "drawn"]
-    (pair,) = [row for row in table["differences"]
-               if (row["a"], row["b"], row["test"], row["level"]) == ("DID", "BCE", "CDF2", "frame")]  # fmt: skip
-    assert f"CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in page
+    parts = page.split("\n## ")[1:]
+    assert len(parts) == 14 and page.startswith("# What we found")
+    for part in parts:
+        question, _, short, _, folded, *numbers = part.splitlines() + [""] * 2
+        assert question.endswith("?") and "More: [](./" in short
+        if not question.startswith("How many of the paper's"):
+            assert folded == "```{dropdown} The numbers" and numbers[0].startswith("- ")
+    assert f"DID − BCE on CDF2: {difference(of('table1_intra_cross'))}" in page
+
+
+def test_the_first_answers_are_a_list_for_other_pages():
+    lines = answers(records(), "executed/", 4).splitlines()
+    assert len(lines) == 4 and all(line.startswith("- **") and "([](executed/" in line for line in lines)
+    plain = bullets(records(), 3).splitlines()
+    assert len(plain) == 3 and not any("](" in line for line in plain)
 
 
 def test_an_answer_from_a_part_of_its_rows_says_what_is_missing():
-    page = found_page(records())
-    (row,) = [line for line in page.splitlines() if line.startswith("| Which part carries DID?")]
-    (entry,) = [e for e in records() if e["experiment"] == "what_carries"]
-    missing = [each for each in entry["sentences"] if each.startswith("Not among these runs")]
-    assert all(each in row for each in missing)
+    entry = of("what_carries")
     entry["sentences"].append("Not among these runs: an invented row.")
     others = [e for e in records() if e["experiment"] != "what_carries"]
-    assert "an invented row" in found_page([*others, entry])
+    assert "an invented row" in part_of(found_page([*others, entry]), "Which part carries DID?")
 
 
-def test_an_answer_follows_its_interval():
+def changed(tests, **to):
     entries = copy.deepcopy(records())
     for entry in entries:
         for row in entry["differences"]:
-            if (row["a"], row["b"]) == ("DID", "BCE"):
-                row.update(difference=-0.2, low=-0.3, high=-0.1)
-    (row,) = [line for line in found_page(entries).splitlines() if line.startswith("| Is DID better")]
-    assert "**below 0** on " in row and "CDF2 -0.200 [-0.300, -0.100]" in row
-    assert "above 0" not in row and "undecided" not in row
+            if (row["a"], row["b"]) == ("DID", "BCE") and row["test"] in tests:
+                row.update(to)
+    return short_of(found_page(entries), "Is DID better")
+
+
+EVERY = ("FF++", "CDF2", "T2I", "I2I", "FS", "FE")
+
+
+def test_an_answer_follows_its_interval():
+    below, above, none = ({"difference": d, "low": d - 0.1, "high": d + 0.1} for d in (-0.2, 0.2, 0.0))
+    assert "DID is **behind** BCE on FF++, CDF2, T2I, I2I, FS and FE. The difference on CDF2 is -0.200 [" in changed(
+        EVERY, **below
+    )
+    assert "DID is **ahead of** BCE on FF++, CDF2, T2I, I2I, FS and FE." in changed(EVERY, **above)
+    assert "DID is **not told apart** from BCE on any of 6 tests." in changed(EVERY, **none)
+    one = changed(("CDF2",), **above)
+    assert "DID is **ahead of** BCE on CDF2, and not told apart from it on the other 5." in one
+
+
+def test_the_ablation_sorts_what_is_taken_away():
+    entry = of("table4_ablation")
+    for row in entry["differences"]:
+        far = {"w/o T": 0.2, "w/o A_df": -0.2}.get(row["b"], 0.0)
+        row.update(difference=far, low=far - 0.1, high=far + 0.1)
+    said = short_of(found_page([entry]), "What does DID lose")
+    assert (
+        "it is **worse** without T; it is **better** without A_df; it is **not told apart from the whole** with" in said
+    )
+    assert said.split("More:")[0].rstrip().endswith("and any decomposition.")
+
+
+def test_what_groups_bring_is_a_share_of_what_names_bring():
+    entry = of("without_labels")
+    for row in entry["differences"]:
+        row["difference"] = {"methods named": 0.04, "groups by style": 0.02}.get(row["a"], 0.0)
+    said = short_of(found_page([entry]), "Does it work without")
+    assert "groups by style bring 50%, groups by residual bring 0% and random groups bring 0%; 80% was the aim" in said
+    for row in entry["differences"]:
+        row["difference"] = 0.0
+    assert "names bring nothing" in short_of(found_page([entry]), "Does it work without")
 
 
 def test_rivals_that_learnt_nothing_are_named_beside_the_lead_over_them():
-    (entry,) = copy.deepcopy([e for e in records() if e["experiment"] == "table1_intra_cross" and e["bank"] == "drawn"])
+    entry = of("table1_intra_cross")
 
     def rivals(**changed):
         for row in entry["rows"]:
             if row["test"] == "FF++" and row["run_here"]:
                 row["ours"] = changed.get(row["row"], 0.9)
-        (row,) = [line for line in found_page([entry]).splitlines() if line.startswith("| And its rivals")]
-        return row
+        return short_of(found_page([entry]), "And its rivals")
 
     assert "Below 0.85 on FF++ itself, where they were trained: NoiseDF 0.506. A lead" in rivals(NoiseDF=0.506)
     assert "Below" not in rivals(NoiseDF=0.85)
 
 
-def test_portraits_have_a_row_of_their_own_and_leave_the_others_alone():
+def test_portraits_have_an_answer_of_their_own_and_leave_the_others_alone():
     entries = [e for e in records() if e["experiment"] in ("table1_intra_cross", "table2_diffusion")]
-    both = found_page(entries).splitlines()
-    drawn = found_page([e for e in entries if e["bank"] == "drawn"]).splitlines()
-    (row,) = [line for line in both if line.startswith("| Do stand-ins from photographs")]
-    assert [line for line in both if line.startswith("| ") and line != row] == [
-        line for line in drawn if line.startswith("| ")
-    ]
-    (table,) = [e for e in entries if e["experiment"] == "table1_intra_cross" and e["bank"] == "portraits"]
-    (pair,) = [d for d in table["differences"]
-               if (d["a"], d["b"], d["test"], d["level"]) == ("DID", "BCE", "CDF2", "frame")]  # fmt: skip
-    assert f"CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in row
+    both, drawn = (found_page(each).split("\n## ")[1:] for each in
+                   (entries, [e for e in entries if e["bank"] == "drawn"]))  # fmt: skip
+    (own,) = [each for each in both if each.startswith("Do stand-ins from photographs")]
+    assert [each for each in both if each != own] == drawn
+    assert f"DID − BCE on CDF2: {difference(of('table1_intra_cross', 'portraits'))}" in own
 
 
 def test_without_records_the_page_says_what_was_not_asked():
@@ -80,27 +134,25 @@ def test_without_records_the_page_says_what_was_not_asked():
 
 
 def test_training_length_is_answered_at_the_longest_length():
-    (entry,) = [e for e in records() if e["experiment"] == "training_length"]
-    (row,) = [line for line in found_page([entry]).splitlines() if "training length" in line]
+    entry = of("training_length")
+    found = part_of(found_page([entry]), "Is it a matter")
     iterations = max(entry["figures"]["lengths"]["iterations"])
-    assert f"After {iterations} iterations with" in row and "[](./training_length)" in row
+    assert f"After {iterations} iterations with" in found and "[](./training_length)" in found
     last = entry["figures"]["lengths"]["row"][entry["figures"]["lengths"]["iterations"].index(iterations)]
     (pair,) = [d for d in entry["differences"]
                if (d["b"], d["test"], d["level"]) == (last, "CDF2", "frame")]  # fmt: skip
-    assert f"CDF2 {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in row
+    assert f"on CDF2: {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in found
 
 
 def test_training_length_takes_one_augmentation_if_both_are_as_long():
-    (entry,) = copy.deepcopy([e for e in records() if e["experiment"] == "training_length"])
+    entry = of("training_length")
     lengths = entry["figures"]["lengths"]
     kept = [number for number, iterations in enumerate(lengths["iterations"]) if iterations <= 400]
     entry["figures"]["lengths"] = {name: [column[number] for number in kept] for name, column in lengths.items()}
-    (row,) = [line for line in found_page([entry]).splitlines() if "training length" in line]
-    assert "After 400 iterations with light augmentation" in row
+    assert "After 400 iterations with light augmentation" in short_of(found_page([entry]), "Is it a matter")
 
 
 def test_training_length_without_both_detectors_is_not_answered():
-    (entry,) = copy.deepcopy([e for e in records() if e["experiment"] == "training_length"])
+    entry = of("training_length")
     entry["figures"]["lengths"] = {name: column[:1] for name, column in entry["figures"]["lengths"].items()}
-    (row,) = [line for line in found_page([entry]).splitlines() if "training length" in line]
-    assert "Not answered yet" in row
+    assert "Not answered yet" in part_of(found_page([entry]), "Is it a matter")
