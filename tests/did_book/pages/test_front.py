@@ -32,7 +32,9 @@ def test_readme_says_what_the_record_says(entry):
     found = front.block(entry, load(ROOT / "results"))
     assert front.written(readme) == found, "run `did book front`"
     asked = [line for line in found.splitlines() if line.startswith("- *")]
-    assert len(asked) == front.IN_README and asked[0].startswith("- *Does a detector fail on the next forgery?* Yes")
+    assert len(asked) == front.IN_README and asked[0].startswith(
+        "- *Does a detector fail on the next forgery?* **Yes**"
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,5 +86,5 @@ def test_the_books_first_page_has_the_sentences_the_figure_and_the_first_answers
     assert (
         text.startswith(front.sentences(entry)) and "```{image} images/result.png\n:alt: AUC per frame: BCE on" in text
     )
-    questions = [line for line in text.splitlines() if line.startswith("| ") and line.endswith(") |")]
+    questions = [line for line in text.splitlines() if line.startswith("- **") and line.endswith("))")]
     assert len(questions) == front.QUESTIONS and all("](executed/" in line for line in questions)
