@@ -26,7 +26,7 @@ from did_book.build import equations, page
 from did_book.build.checkout import TOC, ready
 from did_book.pages import front
 from did_book.pages.coverage import coverage_page
-from did_book.pages.found import found_page
+from did_book.pages.found import found_page, of_pages
 from did_book.pages.rivals import rivals_page
 from did_book.pages.try_it import make as try_it
 
@@ -270,7 +270,11 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
         pages[name] = nb
     if problems:
         raise DidError("the book is not built:\n" + "\n".join(f"- {problem}" for problem in problems))
-    texts = {f"{name}.ipynb": nbformat.writes(page.finish(nb, name, repository)) + "\n" for name, nb in pages.items()}
+    said = of_pages(load(root / "results"))
+    texts = {
+        f"{name}.ipynb": nbformat.writes(page.finish(nb, name, repository, said.get(name, ""))) + "\n"
+        for name, nb in pages.items()
+    }
     texts |= {f"{name}.md": make(root, pages, given) for name, make in GENERATED.items()}
     folder = root / EXECUTED
     folder.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ def _words(figure: NotebookNode) -> str:
     return "" if words.startswith("<") else words.strip()
 
 
-def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
+def finish(nb: NotebookNode, name: str, repository: str = "", answer: str = "") -> NotebookNode:
     """Turn a notebook into a page of the book.
 
     Each figure gets its words as alternative text; each table headers with a scope, in a region with a name that can be
@@ -89,6 +89,7 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
         nb: executed, with no `problems`.
         name: of the notebook; names the files to download.
         repository: `owner/name` on GitHub: buttons open the notebook on Binder and Colab, at this commit.
+        answer: what was found, in MyST; it comes first.
     """
     nb = copy.deepcopy(nb)
     # What was in bold ends in a full stop, or the credit after it would run on.
@@ -117,7 +118,8 @@ def finish(nb: NotebookNode, name: str, repository: str = "") -> NotebookNode:
             under = _under(f"{text.rstrip('.')}. {time}", data, f"{name}-{number}.csv", _unmarked(heading))
             cell.outputs.insert(place + 1, nbformat.v4.new_output("display_data", {"text/html": under}))
     _executed_with(nb)
-    top = [_text(_notice(from_standin), "stand-in")] if from_standin else []
+    top = [_text(_found(answer), "answer")] if answer else []
+    top += [_text(_notice(from_standin), "stand-in")] if from_standin else []
     top += [_text(_launch(repository, name), "binder")] if repository else []
     nb.cells[1:1] = top
     _forget(nb)
@@ -194,6 +196,12 @@ def _under(text: str, data: str, file: str, heading: str) -> str:
         link = f'<a download="{file}" href="data:text/csv;base64,{inside}" aria-label="{label}">data as CSV</a>'
     origin = f"<details><summary>Source</summary>{html.escape(plain(rest))}</details>"
     return f'<div class="did-stamp">{badge}{origin}{link}</div>'
+
+
+def _found(text: str) -> str:
+    return (
+        f"```{{admonition}} The answer, from the committed records (preset laptop, {STANDIN})\n:class: tip\n{text}\n```"
+    )
 
 
 def _notice(text: str) -> str:

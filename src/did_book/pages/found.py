@@ -56,6 +56,21 @@ def answers(entries: Sequence[Record], folder: str, most: int) -> str:
                      for question, short, _, page in _answers(entries, most)) + "\n"  # fmt: skip
 
 
+def of_pages(entries: Sequence[Record]) -> dict[str, str]:
+    """Return what stands at the top of each experiment's page: its questions and answers, or else its verdicts.
+
+    Args:
+        entries: records, as for `found_page`.
+    """
+    records = _by_experiment(entries)
+    told = {name: "\n\n".join(entry["verdict"]) for name, entry in records.items() if entry["verdict"]}
+    found: dict[str, str] = {}
+    for question, short, _, page in _answers(entries, None):
+        if page in records:
+            found[page] = "\n\n".join(filter(None, [found.get(page), f"**{question}** {short}"]))
+    return {name: text for name, text in (told | found).items() if not name.endswith(_PORTRAITS)}
+
+
 def bullets(entries: Sequence[Record], most: int) -> str:
     """Return the first questions and answers as a list, without links, for pages outside the book.
 

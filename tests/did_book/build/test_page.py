@@ -185,6 +185,14 @@ def test_a_page_keeps_nothing_of_how_it_was_executed():
     assert "papermill" in of.metadata, "the notebook itself was changed"
 
 
+def test_the_answer_comes_first_where_there_is_one():
+    of = notebook(cell(table()))
+    first, *_ = page.finish(of, "start", answer="**Is it so?** Yes.").cells[1:]
+    assert first.source.startswith("```{admonition} The answer, from the committed records (preset laptop, STAND-IN)")
+    assert "**Is it so?** Yes." in first.source
+    assert not any("The answer" in each.source for each in page.finish(of, "start").cells)
+
+
 def test_buttons_to_binder_and_colab_only_with_a_repository():
     of = notebook(cell(table()))
     assert "binder" not in nbformat.writes(page.finish(of, "start"))

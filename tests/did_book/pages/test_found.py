@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 from did.paper.records import load
-from did_book.pages.found import answers, bullets, found_page
+from did_book.pages.found import answers, bullets, found_page, of_pages
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -51,6 +51,13 @@ def test_the_first_answers_are_a_list_for_other_pages():
     assert len(lines) == 4 and all(line.startswith("- **") and "([](executed/" in line for line in lines)
     plain = bullets(records(), 3).splitlines()
     assert len(plain) == 3 and not any("](" in line for line in plain)
+
+
+def test_each_experiments_page_has_its_answers_or_its_verdict():
+    found = of_pages(records())
+    assert set(found) <= {entry["experiment"] for entry in records()}
+    assert found["table1_intra_cross"].count("**Is ") == 2 and found["table1_intra_cross"].startswith("**Does a detec")
+    assert found["fig5_domains"] == "\n\n".join(of("fig5_domains")["verdict"])
 
 
 def test_an_answer_from_a_part_of_its_rows_says_what_is_missing():
