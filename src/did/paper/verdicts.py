@@ -283,15 +283,15 @@ def saliency(record: Record) -> list[str]:
 
 
 def features(record: Record) -> list[str]:
-    """Say how the classes lie in the features, and what a line reads from them (Fig. 7)."""
+    """Say how the classes lie in the features, and what a linear probe reads from them (Fig. 7)."""
     rows = frame(record["rows"]).set_index(["row", "test"])
     label, plain = rows.ours["DID: label", "I_df"], rows.ours["BCE: label", "I_X"]
     domain, chance = rows.loc[("DID: domain", "I_df"), ["ours", "chance"]]
     shapes = ", ".join(f"{row.features} {row.silhouette:.3f}" for row in part(record, "silhouettes").itertuples())
     return [
-        f"Silhouettes in the features themselves: {shapes}. A line reads real from fake with accuracy {label:.3f} "
+        f"Silhouettes in the features themselves: {shapes}. A linear probe reads real from fake with accuracy {label:.3f} "
         f"from I_df and {plain:.3f} from the features of the backbone trained with BCE.",
-        f"From I_df, which should hold nothing of the method, a line reads the domain with accuracy {domain:.3f} "
+        f"From I_df, which should hold nothing of the method, a linear probe reads the domain with accuracy {domain:.3f} "
         f"(chance {chance:.3f}), from I_dom with {rows.ours['DID: domain', 'I_dom']:.3f}: I_df "
         + ("still tells the methods apart here." if domain - chance > 0.1
            else "tells the methods little better than chance here."),
