@@ -430,7 +430,9 @@ def test_the_sentences_of_fig_7_follow_the_tables():
         return a_record(table, experiment="fig7_embeddings", silhouettes=panels)
 
     said = verdicts.features(probes(0.6))
-    assert said[0].startswith("Silhouettes in the features themselves: (a) 0.123, (b) -0.500. A line reads real from")
+    assert said[0].startswith(
+        "Silhouettes in the features themselves: (a) 0.123, (b) -0.500. A linear probe reads real"
+    )
     assert "accuracy 0.900 from I_df and 0.850 from the features" in said[0]
     assert "domain with accuracy 0.600 (chance 0.200), from I_dom with 0.700" in said[1]
     assert said[1].endswith("I_df still tells the methods apart here.")

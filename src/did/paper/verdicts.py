@@ -289,10 +289,10 @@ def features(record: Record) -> list[str]:
     domain, chance = rows.loc[("DID: domain", "I_df"), ["ours", "chance"]]
     shapes = ", ".join(f"{row.features} {row.silhouette:.3f}" for row in part(record, "silhouettes").itertuples())
     return [
-        f"Silhouettes in the features themselves: {shapes}. A linear probe reads real from fake with accuracy {label:.3f} "
-        f"from I_df and {plain:.3f} from the features of the backbone trained with BCE.",
-        f"From I_df, which should hold nothing of the method, a linear probe reads the domain with accuracy {domain:.3f} "
-        f"(chance {chance:.3f}), from I_dom with {rows.ours['DID: domain', 'I_dom']:.3f}: I_df "
+        f"Silhouettes in the features themselves: {shapes}. A linear probe reads real from fake with accuracy "
+        f"{label:.3f} from I_df and {plain:.3f} from the features of the backbone trained with BCE.",
+        f"From I_df, which should hold nothing of the method, a linear probe reads the domain with accuracy "
+        f"{domain:.3f} (chance {chance:.3f}), from I_dom with {rows.ours['DID: domain', 'I_dom']:.3f}: I_df "
         + ("still tells the methods apart here." if domain - chance > 0.1
            else "tells the methods little better than chance here."),
         *_domain_read(record),
