@@ -57,7 +57,7 @@ def answers(entries: Sequence[Record], folder: str, most: int) -> str:
 
 
 def of_pages(entries: Sequence[Record]) -> dict[str, str]:
-    """Return what stands at the top of each experiment's page: its questions and answers, or else its verdicts.
+    """Return what each experiment's page begins with: its questions and answers, or else its verdicts.
 
     Args:
         entries: records, as for `found_page`.

@@ -14,7 +14,7 @@ def records():
 
 
 def part_of(page: str, question: str) -> str:
-    """Return what stands under a question."""
+    """Return the part of a question."""
     (found,) = [each for each in page.split("\n## ")[1:] if each.startswith(question)]
     return found
 
