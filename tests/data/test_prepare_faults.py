@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -226,6 +227,32 @@ def test_kill_9_at_random_moments_changes_nothing(undisturbed, clean_root, index
     for number in range(1, begun + 1):
         prepare.prepare(index, clean_root, tmp_path / f"s{number}", **SETTINGS)
         assert content(tmp_path / f"s{number}") == content(undisturbed)
+
+
+def test_two_readers_see_a_store_whole_or_not_at_all(undisturbed, clean_root, index, tmp_path):
+    """While a process writes it, two threads ask for it again and again, and read every crop once they get it."""
+    store, wanted = tmp_path / "s", store_module.open_store(undisturbed)
+    process = start(tmp_path, clean_root, store, workers=1)
+
+    def read(_: int) -> tuple[int, list[bytes]]:
+        refused, deadline = 0, time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                manifest = store_module.open_store(store).manifest
+            except DidError:
+                refused += 1
+                time.sleep(0.002)
+                continue
+            crops = store_module.Crops(store, manifest)
+            return refused, [crops.read(number) for number in range(len(manifest))]
+        raise TimeoutError
+
+    with ThreadPoolExecutor(2) as readers:
+        found = list(readers.map(read, range(2)))
+    assert process.wait() == 0
+    whole = store_module.Crops(undisturbed, wanted.manifest)
+    for refused, crops in found:
+        assert refused > 10 and crops == [whole.read(number) for number in range(len(wanted.manifest))]
 
 
 def test_workers_do_not_outlive_a_killed_parent(clean_root, tmp_path):
