@@ -29,9 +29,60 @@
     beta: ({ done }) => 2 / (1 + Math.exp(-5 * done)) - 1,
     // An entry of an attention map, from the logits of its channel and its place.
     entry: ({ u, v, merge }) => sigmoid(merge === "sum" ? u + v : u * v),
+    // Eq. 3 and 4 for two normal variables of correlation r: what they share, in nats; the estimate of the best T there
+    // is, whose score is the log of the ratio of densities; and the share of pairs, half of each kind, that it tells.
+    information: ({ r }) => {
+      const steps = 60, reach = 5, of = (i) => -reach + (2 * reach * i) / steps;
+      const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
+      const ratio = (u, v) => ((u * u + v * v) / 2 - (u * u) / (2 * (1 + r)) - (v * v) / (2 * (1 - r))) - Math.log(1 - r * r) / 2;
+      let mass = 0, joint = 0, apart = 0, right = 0;
+      // u and v are the sum and the difference of the two, each over the root of 2: independent, of variance 1 ± r.
+      for (let i = 0; i <= steps; i++) {
+        for (let j = 0; j <= steps; j++) {
+          const [a, b] = [of(i), of(j)], weight = Math.exp(-(a * a + b * b) / 2);
+          const paired = ratio(a * Math.sqrt(1 + r), b * Math.sqrt(1 - r)), other = ratio(a, b);
+          mass += weight;
+          joint -= weight * softplus(-paired);
+          apart += weight * softplus(other);
+          right += weight * ((paired > 0) + (paired === 0) / 2 + (other < 0) + (other === 0) / 2) / 2;
+        }
+      }
+      return { nats: -Math.log(1 - r * r) / 2, estimate: (joint - apart) / mass, right: right / mass };
+    },
   };
 
   const figures = {
+    information: {
+      title: "Shared information, and what T can see of it",
+      sliders: { r: ["Correlation of the two", 0, 0.95, 0.01, 0.6] },
+      axes: { x: ["correlation", 0, 1], y: ["nats", -1.5, 1.5] },
+      draw: ({ r }) => ({
+        curves: [
+          [(x) => (x < 0.96 ? compute.information({ r: x }).nats : NaN), "main"],
+          [(x) => (x < 0.96 ? compute.information({ r: x }).estimate : NaN), "dashed"],
+        ],
+        marks: [[r, compute.information({ r }).nats], [r, compute.information({ r }).estimate]],
+        points: 40,
+      }),
+      say: (at) => {
+        const of = compute.information(at);
+        return `The two share ${of.nats.toFixed(3)} nats. The best T there is gives the estimate ${of.estimate.toFixed(3)} ` +
+          `(dashed; at 0 correlation it is -2 log 2 = -1.386, and it never reaches 0), and tells joint pairs from ` +
+          `marginal ones in ${percent(of.right)} of cases, where half is chance.`;
+      },
+    },
+    drops: {
+      title: "From the methods it has seen to the next ones",
+      sliders: {},
+      choices: (values) => ({ system: ["Detector", Object.keys(values)] }),
+      axes: { x: ["AUC per frame, 95% interval; lower is worse, 0.5 is chance", 0.4, 1] },
+      draw: ({ system }, values) => ({ rows: values[system], lines: [0.5] }),
+      say: ({ system }, values) => {
+        const [own, ...others] = values[system], worst = others.reduce((a, b) => (b[2] < a[2] ? b : a));
+        return `${system} has ${own[2].toFixed(3)} on ${own[0]}, where it was trained. It falls furthest on ${worst[0]}, ` +
+          `to ${worst[2].toFixed(3)} [${worst[1].toFixed(3)}, ${worst[3].toFixed(3)}].`;
+      },
+    },
     surrogate: {
       title: "The surrogate of Eq. 8",
       sliders: {
@@ -114,7 +165,7 @@
   };
 
   function picture(axes, drawn) {
-    const [xName, x0, x1] = axes.x, [yName, y0, y1] = axes.y;
+    const [xName, x0, x1] = axes.x, [yName, y0, y1] = axes.y || ["", 0, 1];
     const x = (value) => LEFT + ((value - x0) / (x1 - x0)) * (WIDTH - LEFT - RIGHT);
     const y = (value) => TOP + (1 - (Math.min(Math.max(value, y0), y1) - y0) / (y1 - y0)) * (HEIGHT - TOP - BOTTOM);
     const parts = [element("svg:path", { class: "did-axis", d: `M${LEFT},${TOP}V${y(y0)}H${WIDTH - RIGHT}` })];
@@ -122,27 +173,36 @@
       const [atX, atY] = [x0 + (step / 4) * (x1 - x0), y0 + (step / 4) * (y1 - y0)];
       const label = (value) => String(Number(value.toFixed(2)));
       parts.push(element("svg:text", { x: x(atX), y: y(y0) + 16, "text-anchor": "middle" }, label(atX)));
-      parts.push(element("svg:text", { x: LEFT - 6, y: y(atY) + 4, "text-anchor": "end" }, label(atY)));
+      if (axes.y) parts.push(element("svg:text", { x: LEFT - 6, y: y(atY) + 4, "text-anchor": "end" }, label(atY)));
     }
     parts.push(element("svg:text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, xName));
     parts.push(element("svg:text", { x: LEFT + 6, y: TOP + 10 }, yName));
-    for (const [curve, kind] of drawn.curves) {
-      const points = Array.from({ length: 401 }, (_, i) => x0 + (i / 400) * (x1 - x0));
-      parts.push(element("svg:polyline", { class: `did-${kind}`, points: points.map((p) => `${x(p).toFixed(1)},${y(curve(p)).toFixed(1)}`).join(" ") }));
+    for (const [curve, kind] of drawn.curves || []) {
+      const many = drawn.points || 400;
+      const points = Array.from({ length: many + 1 }, (_, i) => x0 + (i / many) * (x1 - x0)).map((at) => [at, curve(at)]);
+      const shown = points.filter(([, value]) => !Number.isNaN(value));
+      parts.push(element("svg:polyline", { class: `did-${kind}`, points: shown.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ") }));
     }
+    (drawn.rows || []).forEach(([name, low, value, high], number, rows) => {
+      const at = y(1 - (number + 0.7) / rows.length);
+      parts.push(element("svg:text", { x: LEFT + 6, y: at - 6 }, name));
+      parts.push(element("svg:path", { class: "did-main", d: `M${x(Math.max(low, x0))},${at}H${x(high)}` }));
+      parts.push(element("svg:circle", { class: "did-mark", cx: x(Math.max(value, x0)), cy: at, r: 5 }));
+    });
     for (const at of drawn.lines || []) parts.push(element("svg:path", { class: "did-at", d: `M${x(at)},${TOP}V${y(y0)}` }));
     for (const [atX, atY] of drawn.marks || []) parts.push(element("svg:circle", { class: "did-mark", cx: x(atX), cy: y(atY), r: 6 }));
     return parts;
   }
 
   function build(place) {
-    const what = figures[place.dataset.figure], at = {}, controls = [];
+    const what = figures[place.dataset.figure], at = {}, controls = [], values = JSON.parse(place.dataset.values || "{}");
+    const choices = typeof what.choices === "function" ? what.choices(values) : what.choices || {};
     const drawing = element("svg:svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
     const said = element("p", { class: "did-said", "aria-live": "polite" });
     const show = () => {
-      said.textContent = what.say(at);
+      said.textContent = what.say(at, values);
       drawing.setAttribute("aria-label", `${what.title}. ${said.textContent}`);
-      drawing.replaceChildren(...picture(what.axes, what.draw(at)));
+      drawing.replaceChildren(...picture(what.axes, what.draw(at, values)));
     };
     for (const [name, [label, low, high, step, start, use = Number, scale]] of Object.entries(what.sliders)) {
       const log = scale === "log", to = log ? Math.log10 : Number, from = log ? (v) => Number((10 ** v).toPrecision(2)) : Number;
@@ -158,7 +218,7 @@
       input.addEventListener("input", () => { read(); show(); });
       controls.push(element("label", {}, element("span", {}, label), input, number));
     }
-    for (const [name, [label, options]] of Object.entries(what.choices || {})) {
+    for (const [name, [label, options]] of Object.entries(choices)) {
       const select = element("select", {}, ...options.map((option) => element("option", {}, option)));
       at[name] = options[0];
       select.addEventListener("change", () => { at[name] = select.value; show(); });

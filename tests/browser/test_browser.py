@@ -288,7 +288,8 @@ def test_each_equation_bears_the_papers_number(browser, site):
 # --- figures that move ------------------------------------------------------------------------------------------------
 
 MOVING = {"executed/method_2_attention": "entry", "executed/method_4_ranking": "surrogate",
-          "executed/method_5_together": "beta", "ethics": "alarms"}  # fmt: skip
+          "executed/method_3_mutual_information": "information", "executed/method_5_together": "beta",
+          "ethics": "alarms"}  # fmt: skip
 
 
 @pytest.mark.parametrize("page", MOVING)
@@ -305,13 +306,32 @@ def test_a_figure_moves_by_keyboard_and_says_what_it_shows(visit, page):
     assert slider.get_attribute("aria-valuetext") == figure.locator("output").first.text_content()
 
 
+def test_the_drop_of_each_detector_is_that_of_the_records(visit):
+    """A list chooses the detector; the words have its worst test, from the records of Tables 1 and 2."""
+    from did.paper.records import frame, load
+
+    tab = visit("book/executed/found.html").tab
+    figure = tab.locator(".did-move[data-figure=drops]")
+    rows = [row for entry in load(ROOT / "results") for row in frame(entry["rows"]).itertuples()
+            if entry["experiment"].startswith(("table1", "table2")) and entry["bank"] == "drawn"
+            and (row.level, row.metric) == ("frame", "auc") and row.run_here]  # fmt: skip
+    for name in ("BCE", "DID", "SBI"):
+        figure.locator("select").select_option(name)
+        own, *others = [row for row in rows if row.row == name]
+        worst = min(others, key=lambda row: row.ours)
+        said = figure.locator(".did-said").text_content()
+        assert said.startswith(f"{name} has {own.ours:.3f} on FF++, where it was trained.")
+        assert f"furthest on {worst.test}, to {worst.ours:.3f} [{worst.low:.3f}, {worst.high:.3f}]" in said
+        assert figure.locator("svg circle").count() == len(others) + 1
+
+
 def test_what_the_figures_compute_is_what_the_package_computes(visit):
     import numpy as np
     import torch
-    from scipy.stats import norm
+    from scipy.stats import multivariate_normal, norm
 
     from did.evaluation.metrics import auc
-    from did.method.losses import auc_loss
+    from did.method.losses import auc_loss, jsd_mutual_information
     from did.method.task import beta
 
     tab = visit("book/ethics.html").tab
@@ -327,6 +347,18 @@ def test_what_the_figures_compute_is_what_the_package_computes(visit):
     labels, scores = np.repeat([0, 1], 4000), np.concatenate([grid, grid + 1.1])
     assert of["auc"] == pytest.approx(auc(labels, scores), abs=1e-3)
     assert of["share"] == pytest.approx(of["right"] / (of["right"] + of["false_"]))
+    for r in (0.0, 0.6, 0.95):
+        shared = tab.evaluate(f"didCompute.information({{r: {r}}})")
+        # The best T's score is the log of the ratio of densities; over a million pairs drawn at random.
+        x, other, noise = np.random.default_rng(0).standard_normal((3, 1_000_000))
+        pairs = np.stack([x, r * x + np.sqrt(1 - r * r) * noise], 1), np.stack([x, other], 1)
+        dependent, free = multivariate_normal([0, 0], [[1, r], [r, 1]]), multivariate_normal([0, 0])
+        score = [dependent.logpdf(each) - free.logpdf(each) for each in pairs]
+        joint, apart = (torch.from_numpy(each) for each in score)
+        assert shared["nats"] == pytest.approx(score[0].mean(), abs=4e-3)
+        assert shared["estimate"] == pytest.approx(jsd_mutual_information(joint, apart).item(), abs=4e-3)
+        told = ((score[0] > 0).mean() + (score[1] < 0).mean()) / 2 if r else 0.5
+        assert shared["right"] == pytest.approx(told, abs=8e-3)
     entry = tab.evaluate("['sum', 'product'].map((merge) => didCompute.entry({u: 2, v: -1, merge}))")
     assert entry == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(2))])
 

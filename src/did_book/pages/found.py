@@ -1,5 +1,7 @@
 """The page "What we found": an answer to each question in a sentence, with its numbers folded, from the records."""
 
+import html
+import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ from did.paper.records import Record, comparisons, frame, kind, part
 from did.paper.tables import gap
 from did.paper.verdicts import claims, unlearnt
 
+_FALL = "Does a detector fail on the next forgery?"
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
 _INTRO = """# What we found
 
@@ -38,6 +41,8 @@ def found_page(entries: Sequence[Record]) -> str:
     parts = [_INTRO.format(kinds=kinds)]
     for answer in _answers(entries, None):
         parts.append(f"## {answer.question}\n\n{answer.short} More: [](./{answer.page}).\n")
+        if answer.question == _FALL:
+            parts.append(_moving(_by_experiment(entries)))
         if answer.numbers:
             listed = "\n".join(f"- {number}" for number in answer.numbers)
             parts.append(f"```{{dropdown}} The numbers\n{listed}\n```\n")
@@ -143,7 +148,21 @@ def _fails(of: dict[str, Record]) -> _Answer | None:
     said = f"{answer}: BCE's AUC is {own.ours:.3f} on its own data set and {other.ours:.3f} on the next."
     shown = [(row, test) for row in ("BCE", "(k+1)-way CE", "DID") for test in ("FF++", "CDF2")]
     numbers = [f"{row} on {test}: {_number(auc.loc[row, test])}" for row, test in shown if (row, test) in auc.index]
-    return _Answer("Does a detector fail on the next forgery?", said, numbers, "table1_intra_cross")
+    return _Answer(_FALL, said, numbers, "table1_intra_cross")
+
+
+def _moving(of: dict[str, Record]) -> str:
+    """Return the figure that shows, for each system, its AUC on what it was trained on and on what comes next."""
+    values: dict[str, list[tuple[str, float, float, float]]] = {}
+    for name in ("table1_intra_cross", "table2_diffusion"):
+        for (row, test), number in _auc(of[name]).iterrows() if name in of else ():
+            values.setdefault(row, []).append(
+                (test, *(round(float(number[key]), 3) for key in ("low", "ours", "high")))
+            )
+    given = html.escape(json.dumps(values), quote=True)
+    words = "With scripts on, this shows the drop of each detector of Tables 1 and 2, test by test."
+    figure = f'<div class="did-move" data-figure="drops" data-values="{given}"><p>{words}</p></div>'
+    return f"```{{raw}} html\n{figure}\n```\n"
 
 
 def _both_tables(of: dict[str, Record], a: str, b: str, suffix: str = "") -> pd.DataFrame:

@@ -1,6 +1,9 @@
 """What we found: the rows say what the records say, and change with them."""
 
 import copy
+import html
+import json
+import re
 from pathlib import Path
 
 from did.paper.records import load
@@ -39,11 +42,21 @@ def test_every_question_has_a_short_answer_its_numbers_and_a_page():
     parts = page.split("\n## ")[1:]
     assert len(parts) == 14 and page.startswith("# What we found")
     for part in parts:
-        question, _, short, _, folded, *numbers = part.splitlines() + [""] * 2
+        question, _, short, *_ = part.splitlines()
         assert question.endswith("?") and "More: [](./" in short
         if not question.startswith("How many of the paper's"):
-            assert folded == "```{dropdown} The numbers" and numbers[0].startswith("- ")
+            assert "\n```{dropdown} The numbers\n- " in part
     assert f"DID − BCE on CDF2: {difference(of('table1_intra_cross'))}" in page
+
+
+def test_the_figure_that_moves_has_every_systems_numbers():
+    part = part_of(found_page(records()), "Does a detector fail")
+    values = json.loads(html.unescape(re.search(r'data-values="(.*?)"', part)[1]))
+    rows = [row for name in ("table1_intra_cross", "table2_diffusion") for row in of(name)["rows"]
+            if (row["row"], row["level"], row["metric"]) == ("DID", "frame", "auc")]  # fmt: skip
+    assert [each[0] for each in values["DID"]] == [row["test"] for row in rows] == list(EVERY)
+    assert values["DID"][1][1:] == [round(rows[1][key], 3) for key in ("low", "ours", "high")]
+    assert "DIRE" not in values  # it does not run here
 
 
 def test_the_first_answers_are_a_list_for_other_pages():
