@@ -31,8 +31,8 @@
     entry: ({ u, v, merge }) => sigmoid(merge === "sum" ? u + v : u * v),
     // Eq. 3 and 4 for two normal variables of correlation r: what they share, in nats; the estimate of the best T there
     // is, whose score is the log of the ratio of densities; and the share of pairs, half of each kind, that it tells.
-    information: ({ r }) => {
-      const steps = 60, reach = 5, of = (i) => -reach + (2 * reach * i) / steps;
+    information: ({ r, steps = 60 }) => {
+      const reach = 5, of = (i) => -reach + (2 * reach * i) / steps;
       const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
       const ratio = (u, v) => ((u * u + v * v) / 2 - (u * u) / (2 * (1 + r)) - (v * v) / (2 * (1 - r))) - Math.log(1 - r * r) / 2;
       let mass = 0, joint = 0, apart = 0, right = 0;
@@ -65,7 +65,7 @@
         points: 40,
       }),
       say: (at) => {
-        const of = compute.information(at);
+        const of = compute.information({ ...at, steps: 400 });  // a share needs a finer grid than a mean
         return `The two share ${of.nats.toFixed(3)} nats. The best T there is gives the estimate ${of.estimate.toFixed(3)} ` +
           `(dashed; at 0 correlation it is -2 log 2 = -1.386, and it never reaches 0), and tells joint pairs from ` +
           `marginal ones in ${percent(of.right)} of cases, where half is chance.`;

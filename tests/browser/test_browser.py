@@ -348,7 +348,7 @@ def test_what_the_figures_compute_is_what_the_package_computes(visit):
     assert of["auc"] == pytest.approx(auc(labels, scores), abs=1e-3)
     assert of["share"] == pytest.approx(of["right"] / (of["right"] + of["false_"]))
     for r in (0.0, 0.6, 0.95):
-        shared = tab.evaluate(f"didCompute.information({{r: {r}}})")
+        shared = tab.evaluate(f"didCompute.information({{r: {r}, steps: 400}})")
         # The best T's score is the log of the ratio of densities; over a million pairs drawn at random.
         x, other, noise = np.random.default_rng(0).standard_normal((3, 1_000_000))
         pairs = np.stack([x, r * x + np.sqrt(1 - r * r) * noise], 1), np.stack([x, other], 1)

@@ -11,6 +11,7 @@ from did.paper.beyond import SHARE, judged, shares
 from did.paper.records import Record, comparisons, frame, kind, part
 from did.paper.tables import gap
 from did.paper.verdicts import claims, unlearnt
+from did.sources import STANDIN
 
 _FALL = "Does a detector fail on the next forgery?"
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
@@ -162,7 +163,8 @@ def _moving(of: dict[str, Record]) -> str:
     given = html.escape(json.dumps(values), quote=True)
     words = "With scripts on, this shows the drop of each detector of Tables 1 and 2, test by test."
     figure = f'<div class="did-move" data-figure="drops" data-values="{given}"><p>{words}</p></div>'
-    return f"```{{raw}} html\n{figure}\n```\n"
+    badge = f'<div class="did-stamp"><span class="did-badge">{STANDIN}</span> Tables 1 and 2, preset laptop</div>'
+    return f"```{{raw}} html\n{figure}\n{badge}\n```\n"
 
 
 def _both_tables(of: dict[str, Record], a: str, b: str, suffix: str = "") -> pd.DataFrame:
