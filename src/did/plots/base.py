@@ -30,13 +30,15 @@ class Plot:
     """A figure, the table that is drawn in it, and its alternative text.
 
     Names of methods and people come from the names of files. What is written in a figure is therefore made `plain`, and
-    a $ in it is a dollar; only a figure that is our own words throughout may have `mathtext`.
+    a $ in it is a dollar; only a figure that is our own words throughout may have `mathtext`. A diagram is a `vector`
+    drawing too (SVG): its letters stay sharp at any size.
     """
 
     figure: Figure
     data: pd.DataFrame
     alt: str
     mathtext: dataclasses.InitVar[bool] = False
+    vector: bool = False
 
     def __post_init__(self, mathtext: bool) -> None:
         self.alt = plain(self.alt)
@@ -49,6 +51,11 @@ class Plot:
         numbered = isinstance(self.data.index, pd.RangeIndex)
         table = encodable(self.data.to_csv(index=not numbered, float_format="%.6g"))
         shown: dict[str, object] = {"image/png": buffer.getvalue(), "text/plain": self.alt, "text/csv": table}
+        if self.vector:
+            drawing = io.StringIO()
+            with matplotlib.rc_context({"svg.hashsalt": "did"}):  # The same drawing is the same text.
+                self.figure.savefig(drawing, format="svg", bbox_inches="tight", metadata={"Date": None})
+            shown["image/svg+xml"] = drawing.getvalue()
         return shown, {"image/png": {"stamp": self.stamp}}
 
     @property

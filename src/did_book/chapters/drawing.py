@@ -139,7 +139,7 @@ def architecture(model: DID, images: Tensor, stamp: str) -> Plot:
         f"The method of Fig. 2 as boxes and arrows. {_in_words(data)} Maps of size {size['features']}. In training and "
         f"in the test phase: {kept}. In training only: {rest}."
     )
-    return Plot(figure, data, alt, mathtext=True)
+    return Plot(figure, data, alt, mathtext=True, vector=True)
 
 
 def attention_network(attention: Attention, features: Tensor, stamp: str) -> Plot:
@@ -219,7 +219,7 @@ def attention_network(attention: Attention, features: Tensor, stamp: str) -> Plo
         f"The attention network of Fig. 3 as boxes and arrows, {attention.wiring}, for an input of "
         f"{_size(features[0])}; S-ADP is a depthwise convolution and a {pool} over places. {_in_words(data)}"
     )
-    return Plot(figure, data, alt, mathtext=True)
+    return Plot(figure, data, alt, mathtext=True, vector=True)
 
 
 def _size(tensor: Tensor) -> str:

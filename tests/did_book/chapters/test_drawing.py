@@ -23,7 +23,9 @@ def did(**options):
 
 def whole(plot):
     """A picture with its stamp, and words that are a sentence."""
-    assert plot._repr_mimebundle_()[0]["image/png"].startswith(b"\x89PNG")
+    shown = plot._repr_mimebundle_()[0]
+    assert shown["image/png"].startswith(b"\x89PNG")
+    assert "<svg" in shown["image/svg+xml"] and shown["image/svg+xml"] == plot._repr_mimebundle_()[0]["image/svg+xml"]
     assert any("the stamp" in text.get_text() for text in plot.figure.texts)
     assert plot.alt.endswith(".") and "nan" not in plot.alt and "None" not in plot.alt
     return plot
