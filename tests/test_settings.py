@@ -104,10 +104,11 @@ def test_settings_of_the_machine_rename_no_run_at_their_defaults():
     # What the code gave before there were any.
     assert Settings().digest("data", "0.1.0") == "6286fe998afd"
     assert Settings.preset("laptop", seed=3).digest("x") == "6afc70c0953c"
-    changed = [{"precision": "bf16"}, {"accumulate": 3}, {"recompute": True}, {"compile": True}]
+    changed = [{"precision": "bf16"}, {"accumulate": 3}, {"recompute": True}, {"compile": True},
+               {"deterministic": False}]  # fmt: skip
     machine = {f.name for f in dataclasses.fields(Settings) if f.metadata.get("machine")}
     assert machine == {name for change in changed for name in change}
-    assert len({Settings(**change).digest("x") for change in [{}, *changed]}) == 5
+    assert len({Settings(**change).digest("x") for change in [{}, *changed]}) == 6
     assert Settings.of(Settings(accumulate=3).as_dict()).accumulate == 3
     assert not any(f.metadata.get("open") or f.metadata.get("trials") for f in dataclasses.fields(Settings)
                    if f.name in machine)  # fmt: skip
@@ -123,6 +124,7 @@ def test_a_choice_that_was_added_renames_no_run_at_its_default():
     unnamed = {f.name for f in dataclasses.fields(Settings) if f.metadata.get("unnamed")}
     assert unnamed == {
         "domain_branch",
+        "deterministic",
         "augment",
         "optimizer",
         "schedule",

@@ -192,6 +192,10 @@ class Settings:
     )
     recompute: bool = _machine(False, "G's activations are computed again in the backward pass, for memory")
     compile: bool = _machine(False, "torch.compile for G in training, on one device")
+    deterministic: bool = _machine(
+        True,
+        "cuDNN takes the same algorithms each time; False lets it choose the fastest, and two trainings then differ",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -177,6 +177,22 @@ def test_a_run_is_loaded_onto_the_device_of_this_process(tiny_run, tiny_source, 
     assert {tensor.device.type for tensor in tiny_run.task().state_dict().values()} == {"meta"}
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_cudnn_takes_the_same_algorithms_unless_speed_is_asked_for(tiny_settings, faces, tmp_path, monkeypatch, same):
+    flags, seen = torch.backends.cudnn, []
+    step = loop.train_step
+
+    def noting(*given):
+        seen.append((flags.deterministic, flags.benchmark))
+        return step(*given)
+
+    monkeypatch.setattr(loop, "train_step", noting)
+    trained(dataclasses.replace(tiny_settings, deterministic=same), faces, tmp_path, stop_at=2)
+    assert seen == [(same, not same)] * 2
+    usual = dataclasses.replace(tiny_settings, deterministic=True)
+    assert usual.digest() == tiny_settings.digest()  # The usual one names no run anew.
+
+
 def test_flags_and_modes_are_as_they_were_before(tiny_settings, tiny_source, faces, tmp_path, monkeypatch):
     flags = torch.backends.cudnn
     monkeypatch.setattr(flags, "benchmark", True)

@@ -108,18 +108,17 @@ class _Unread:
 
 
 @contextlib.contextmanager
-def deterministic() -> Iterator[None]:
-    """Make cuDNN use the same algorithms each time, and restore its flags at the end."""
+def deterministic(same: bool = True) -> Iterator[None]:
+    """Make cuDNN use the same algorithms each time, or the fastest ones, and restore its flags at the end."""
     flags = torch.backends.cudnn
     before = flags.deterministic, flags.benchmark
-    flags.deterministic, flags.benchmark = True, False
+    flags.deterministic, flags.benchmark = same, not same
     try:
         yield
     finally:
         flags.deterministic, flags.benchmark = before
 
 
-@deterministic()
 def fit(
     task: nn.Module,
     train: Faces,
@@ -158,6 +157,22 @@ def fit(
         DidError: If a loss was not finite (the last checkpoint, from before, is kept), a full disk, a state of another
             task, `compile` with several processes, or more processes than images in a batch.
     """
+    settings: Settings = task.settings  # type: ignore[assignment]
+    with deterministic(settings.deterministic):
+        return _fit(task, train, validation, folder, progress, stop_at, fabric, log, checkpoint)
+
+
+def _fit(
+    task: nn.Module,
+    train: Faces,
+    validation: Faces,
+    folder: Path,
+    progress: bool,
+    stop_at: int | None,
+    fabric: Fabric | None,
+    log: Log | None,
+    checkpoint: bool,
+) -> pd.DataFrame:
     settings: Settings = task.settings  # type: ignore[assignment]
     fabric = fabric or Fabric(accelerator=distributed.device().type, devices=1)
     if settings.compile and distributed.ranks() > 1:
