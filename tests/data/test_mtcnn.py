@@ -36,7 +36,7 @@ def crowd(draw_face):
 @pytest.mark.parametrize("smallest_face", [20.0, 28.2, 56.1])
 @pytest.mark.parametrize("shape", [(256, 256), (200, 313)])
 def test_it_finds_what_facenet_pytorch_finds(theirs, crowd, smallest_face, shape):
-    """The same boxes, probabilities and landmarks; on one machine to the last bit, as far as we have seen."""
+    """The same boxes, probabilities and landmarks; for one picture at a time nearly always to the last bit."""
     crowd = [cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA) for image in crowd]
     seen = 0
     for mine, other in zip(mtcnn.cascade(crowd, smallest_face), theirs(crowd, smallest_face), strict=True):
