@@ -29,6 +29,7 @@
     beta: ({ done }) => 2 / (1 + Math.exp(-5 * done)) - 1,
     // An entry of an attention map, from the logits of its channel and its place.
     entry: ({ u, v, merge }) => sigmoid(merge === "sum" ? u + v : u * v),
+    nats: ({ r }) => -Math.log(1 - r * r) / 2,
     // Eq. 3 and 4 for two normal variables of correlation r: what they share, in nats; the estimate of the best T there
     // is, whose score is the log of the ratio of densities; and the share of pairs, half of each kind, that it tells.
     information: ({ r, steps = 60 }) => {
@@ -47,7 +48,7 @@
           right += weight * ((paired > 0) + (paired === 0) / 2 + (other < 0) + (other === 0) / 2) / 2;
         }
       }
-      return { nats: -Math.log(1 - r * r) / 2, estimate: (joint - apart) / mass, right: right / mass };
+      return { nats: compute.nats({ r }), estimate: (joint - apart) / mass, right: right / mass };
     },
   };
 
@@ -58,10 +59,10 @@
       axes: { x: ["correlation", 0, 1], y: ["nats", -1.5, 1.5] },
       draw: ({ r }) => ({
         curves: [
-          [(x) => (x < 0.96 ? compute.information({ r: x }).nats : NaN), "main"],
+          [(x) => (x < 0.96 ? compute.nats({ r: x }) : NaN), "main"],
           [(x) => (x < 0.96 ? compute.information({ r: x }).estimate : NaN), "dashed"],
         ],
-        marks: [[r, compute.information({ r }).nats], [r, compute.information({ r }).estimate]],
+        marks: [[r, compute.nats({ r })], [r, compute.information({ r }).estimate]],
         points: 40,
       }),
       say: (at) => {

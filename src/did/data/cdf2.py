@@ -114,27 +114,16 @@ def _found(root: Path, left: layout.Left) -> dict[str, Path]:
 def _testing(root: Path, found: Mapping[str, Path], allow_missing: bool) -> tuple[list[str], int]:
     """Return the ids of the listed videos that exist, in the list's order, and how many do not."""
     file = root / LIST
-    if not file.is_file():
-        raise DidError(
-            f"The list {file} is missing; the authors publish it with the data set "
-            "(https://github.com/yuezunli/celeb-deepfakeforensics)."
-        )
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DidError(f"The list {file} is not a text file; get it anew with the data set.") from error
     listed = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"([01])\s+([^/]+)/(.+)\.mp4", line.strip())
+    for number, line in layout.lines(file, "https://github.com/yuezunli/celeb-deepfakeforensics"):
+        match = re.fullmatch(r"([01])\s+([^/]+)/(.+)\.mp4", line)
         if not match or match[2] not in FOLDERS:
             raise DidError(
-                f"Line {number} of {file}, {line.strip()!r}, is malformed; it must be like '1 YouTube-real/00170.mp4'."
+                f"Line {number} of {file}, {line!r}, is malformed; it must be like '1 YouTube-real/00170.mp4'."
             )
         if LISTED_LABELS[match[1]] != LABELS[FOLDERS[match[2]]]:
             raise DidError(
-                f"Line {number} of {file}, {line.strip()!r}, contradicts its folder: in this list 1 is real and 0 is "
+                f"Line {number} of {file}, {line!r}, contradicts its folder: in this list 1 is real and 0 is "
                 "fake; get the list anew with the data set."
             )
         listed.append(f"{match[2]}/{match[3]}")

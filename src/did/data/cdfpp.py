@@ -78,29 +78,22 @@ def index(root: str | Path, strict: bool = False, allow_missing: bool = False) -
 def _listed(root: Path) -> list[Path]:
     """Return the listed paths, in the list's order, after checking that its first column tells the classes apart."""
     file = root / LIST
-    if not file.is_file():
-        raise DidError(f"The list {file} is missing; the authors publish it with the data set.")
     places: dict[Path, str] = {}
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DidError(f"The list {file} is not a text file; get it anew with the data set.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"([01])\s+(\S.*\.mp4)", line.strip())
-        place = Path(match[2]) if match else Path()
-        depth = {0: 2, 1: 4}.get(LABELS.get(place.parts[0], -1) if place.parts else -1)
-        if match is None or len(place.parts) != depth or (depth == 4 and place.parts[1] not in SCENARIOS):
+    for number, line in layout.lines(file, "https://github.com/OUC-VAS/Celeb-DF-PP"):
+        match = re.fullmatch(r"([01])\s+(\S.*\.mp4)", line)
+        place = Path(match[2] if match else "")
+        label = LABELS.get(place.parts[0]) if place.parts else None
+        real, fake = (label, len(place.parts)) == (0, 2), (label, len(place.parts)) == (1, 4)
+        if match is None or not (real or (fake and place.parts[1] in SCENARIOS)):
             raise DidError(
-                f"Line {number} of {file}, {line.strip()!r}, is malformed; it must be like '1 YouTube-real/00170.mp4' "
+                f"Line {number} of {file}, {line!r}, is malformed; it must be like '1 YouTube-real/00170.mp4' "
                 "or '0 Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000.mp4'."
             )
         if place in places:
             raise DidError(f"The list {file} names {place} twice; get it anew with the data set.")
         places[place] = match[1]
     says = {(number, LABELS[place.parts[0]]) for place, number in places.items()}
-    if len(says) != 2 or {label for _, label in says} != {0, 1} or {number for number, _ in says} != {"0", "1"}:
+    if says not in ({("0", 0), ("1", 1)}, {("0", 1), ("1", 0)}):
         raise DidError(
             f"The list {file} does not name both classes, or its first column contradicts the folders; get it anew "
             "with the data set."

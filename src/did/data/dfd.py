@@ -18,12 +18,11 @@ import pandas as pd
 
 from did.data import layout
 from did.data import table as tables
-from did.data.ffpp import COMPRESSIONS
+from did.data.ffpp import VARIANTS as VARIANTS  # the same compressions
 from did.errors import DidError
 
 NAME = "dfd"
 TITLE = "DeepFakeDetection"
-VARIANTS = {"compression": ("c23", *(each for each in COMPRESSIONS if each != "c23"))}
 # The explicit map: from folder to method, its label, and how a file of it names its people, the target first.
 FOLDERS = {
     "original_sequences/actors": (tables.REAL, 0, re.compile(r"(\d+)__.+")),

@@ -349,6 +349,25 @@ def let_pass(root: Path, title: str, said: str) -> None:
     warnings.warn(f"{title} in {root} goes without {said}, as allow_missing says.", LayoutWarning, stacklevel=2)
 
 
+def lines(file: Path, where: str) -> list[tuple[int, str]]:
+    """Return the lines of a data set's list that are not blank, stripped, with their numbers.
+
+    Args:
+        file: the list.
+        where: to get it, for the error.
+
+    Raises:
+        DidError: If it is missing, or not a text file.
+    """
+    if not file.is_file():
+        raise DidError(f"The list {file} is missing; the authors publish it with the data set ({where}).")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DidError(f"The list {file} is not a text file; get it anew with the data set.") from error
+    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
 def check_listed(file: Path, title: str, absent: Sequence[str], listed: int, allow_missing: bool) -> None:
     """Refuse a data set that lacks videos of its list, or warn if the user accepts that.
 

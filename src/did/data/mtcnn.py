@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+from facenet_pytorch.models.utils.detect_face import bbreg, nms_numpy, rerec
 from torch import Tensor, nn
 from torchvision.ops.boxes import batched_nms
 
@@ -49,11 +50,11 @@ def cascade(images: Sequence[np.ndarray], smallest_face: float) -> list[Found]:
     boxes, owners = _proposals(areas, smallest_face)
     boxes, owners, (shift, *_) = _look(rnet, areas, boxes, owners, 24, THRESHOLDS[1])
     keep = batched_nms(boxes[:, :4], boxes[:, 4], owners, 0.7)
-    boxes, owners = _squared(_shifted(boxes[keep], shift[keep])), owners[keep]
+    boxes, owners = rerec(bbreg(boxes[keep], shift[keep])), owners[keep]
     boxes, owners, (shift, points, *_) = _look(onet, areas, boxes, owners, 48, THRESHOLDS[2])
     size = boxes[:, 2:4] - boxes[:, :2] + 1
     landmarks = size[:, None] * points.view(-1, 2, 5).transpose(1, 2) + boxes[:, None, :2] - 1
-    return _largest_first(_shifted(boxes, shift).numpy(), landmarks.numpy(), owners.numpy(), len(images))
+    return _largest_first(bbreg(boxes, shift).numpy(), landmarks.numpy(), owners.numpy(), len(images))
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +148,7 @@ def _proposals(areas: _Areas, smallest_face: float) -> tuple[Tensor, Tensor]:
     keep = batched_nms(boxes[:, :4], boxes[:, 4], image, 0.7)
     boxes, image = boxes[keep], image[keep]
     sides = (boxes[:, 2:4] - boxes[:, :2]).repeat(1, 2)
-    return _squared(torch.cat([boxes[:, :4] + boxes[:, 5:] * sides, boxes[:, 4:5]], 1)), image
+    return rerec(torch.cat([boxes[:, :4] + boxes[:, 5:] * sides, boxes[:, 4:5]], 1)), image
 
 
 def _look(
@@ -175,40 +176,14 @@ def _look(
     return torch.cat([boxes[sure, :4], score[sure, None]], 1), owners[sure], [answer[sure] for answer in answers]
 
 
-def _shifted(boxes: Tensor, shift: Tensor) -> Tensor:
-    """Move each side of boxes (n, 5) by a share of the box's length, (n, 4)."""
-    sides = (boxes[:, 2:4] - boxes[:, :2] + 1).repeat(1, 2)
-    return torch.cat([boxes[:, :4] + shift * sides, boxes[:, 4:]], 1)
-
-
-def _squared(boxes: Tensor) -> Tensor:
-    """Make boxes (n, 5) square about their centres, by their longer side."""
-    size = boxes[:, 2:4] - boxes[:, :2]
-    longer = size.amax(1, keepdim=True)
-    corner = boxes[:, :2] + size * 0.5 - longer * 0.5
-    return torch.cat([corner, corner + longer, boxes[:, 4:]], 1)
-
-
 def _largest_first(boxes: np.ndarray, landmarks: np.ndarray, owners: np.ndarray, images: int) -> list[Found]:
     """Drop boxes that overlap a surer one of their image; sort the rest by size."""
     found = []
     for image in range(images):
         mine = np.flatnonzero(owners == image)
-        mine = mine[_apart(boxes[mine])]
+        if len(mine):
+            mine = mine[nms_numpy(boxes[mine, :4], boxes[mine, 4], 0.7, "Min")]
         size = boxes[mine, 2:4] - boxes[mine, :2]
         mine = mine[np.argsort(size[:, 0] * size[:, 1])[::-1]]
         found.append((boxes[mine, :4], boxes[mine, 4], landmarks[mine]))
     return found
-
-
-def _apart(boxes: np.ndarray, most: float = 0.7) -> list[int]:
-    """List the boxes (n, 5), the surest first, that share at most so much of the smaller one with any surer one."""
-    areas = (boxes[:, 2:4] - boxes[:, :2] + 1).prod(1)
-    left, kept = np.argsort(boxes[:, 4]), []
-    while len(left):
-        best, left = left[-1], left[:-1]
-        kept.append(int(best))
-        corner = np.maximum(boxes[best, :2], boxes[left, :2]), np.minimum(boxes[best, 2:4], boxes[left, 2:4])
-        shared = np.maximum(0.0, corner[1] - corner[0] + 1).prod(1)
-        left = left[shared / np.minimum(areas[best], areas[left]) <= most]
-    return kept

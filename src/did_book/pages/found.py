@@ -13,7 +13,6 @@ from did.paper.tables import gap
 from did.paper.verdicts import claims, unlearnt
 from did.sources import STANDIN
 
-_FALL = "Does a detector fail on the next forgery?"
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
 _INTRO = """# What we found
 
@@ -24,12 +23,13 @@ detectors are *not told apart* if the interval of their difference contains 0, w
 
 
 class _Answer(NamedTuple):
-    """A question, its answer in a sentence or two, the numbers behind it, and the page that has it all."""
+    """A question, its answer in a sentence or two, the numbers behind it, the page that has it all, and a figure."""
 
     question: str
     short: str
     numbers: Sequence[str]
     page: str
+    figure: str = ""
 
 
 def found_page(entries: Sequence[Record]) -> str:
@@ -42,8 +42,7 @@ def found_page(entries: Sequence[Record]) -> str:
     parts = [_INTRO.format(kinds=kinds)]
     for answer in _answers(entries, None):
         parts.append(f"## {answer.question}\n\n{answer.short} More: [](./{answer.page}).\n")
-        if answer.question == _FALL:
-            parts.append(_moving(_by_experiment(entries)))
+        parts += [answer.figure] if answer.figure else []
         if answer.numbers:
             listed = "\n".join(f"- {number}" for number in answer.numbers)
             parts.append(f"```{{dropdown}} The numbers\n{listed}\n```\n")
@@ -58,8 +57,8 @@ def answers(entries: Sequence[Record], folder: str, most: int) -> str:
         folder: where its links lead to, from the page that shows it.
         most: questions.
     """
-    return "\n".join(f"- **{question}** {short} ([]({folder}{page}))"
-                     for question, short, _, page in _answers(entries, most)) + "\n"  # fmt: skip
+    lines = [f"- **{each.question}** {each.short} ([]({folder}{each.page}))\n" for each in _answers(entries, most)]
+    return "".join(lines)
 
 
 def of_pages(entries: Sequence[Record]) -> dict[str, str]:
@@ -71,7 +70,7 @@ def of_pages(entries: Sequence[Record]) -> dict[str, str]:
     records = _by_experiment(entries)
     told = {name: "\n\n".join(entry["verdict"]) for name, entry in records.items() if entry["verdict"]}
     found: dict[str, str] = {}
-    for question, short, _, page in _answers(entries, None):
+    for question, short, _, page, _ in _answers(entries, None):
         if page in records:
             found[page] = "\n\n".join(filter(None, [found.get(page), f"**{question}** {short}"]))
     return {name: text for name, text in (told | found).items() if not name.endswith(_PORTRAITS)}
@@ -149,7 +148,8 @@ def _fails(of: dict[str, Record]) -> _Answer | None:
     said = f"{answer}: BCE's AUC is {own.ours:.3f} on its own data set and {other.ours:.3f} on the next."
     shown = [(row, test) for row in ("BCE", "(k+1)-way CE", "DID") for test in ("FF++", "CDF2")]
     numbers = [f"{row} on {test}: {_number(auc.loc[row, test])}" for row, test in shown if (row, test) in auc.index]
-    return _Answer(_FALL, said, numbers, "table1_intra_cross")
+    question = "Does a detector fail on the next forgery?"
+    return _Answer(question, said, numbers, "table1_intra_cross", _moving(of))
 
 
 def _moving(of: dict[str, Record]) -> str:
