@@ -270,7 +270,7 @@ def prepare(
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the task's own.")
 @click.option("--seed", type=int, help="Seed of weights, batches and marginals.")
 @click.option("--init", "begin", metavar="RUN", help="Begin with the weights of this finished run.")
-@click.option("--extend", metavar="RUN", help="Go on with this finished run to more iterations; it has --checkpoints.")
+@click.option("--extend", metavar="RUN", help="Continue this run, trained with --checkpoints, to more iterations.")
 @click.option("--checkpoints", is_flag=True, help="Keep the weights of every validation, and the last state.")
 @click.option("--log", type=click.Choice(["tensorboard"]), help="Show the training: `tensorboard --logdir runs`.")
 @click.option("--devices", type=click.IntRange(1), help="Processes on each host, one a device; 1 by default.")

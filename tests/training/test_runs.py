@@ -537,9 +537,9 @@ def test_the_weights_of_each_validation_are_kept_where_that_is_asked_for(with_ch
     assert any((one[name] != other[name]).any() for name in one)
     best_is = other if validated[20] > validated[10] else one
     assert all((best[name] == best_is[name]).all() for name in best)
-    with pytest.raises(DidError, match="kept no weights after 15 iterations; it did after 10, 20"):
+    with pytest.raises(DidError, match="kept no weights after 15 iterations; it kept those after 10, 20"):
         with_checkpoints.task(15)
-    with pytest.raises(DidError, match="it did nowhere: train with --checkpoints"):
+    with pytest.raises(DidError, match="it kept none: train with --checkpoints"):
         tiny_run.task(10)
 
 

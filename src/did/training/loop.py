@@ -1,12 +1,13 @@
 """One loop for every task: Adam, named losses, validation, selection, and a state on disk to resume from."""
 
 import contextlib
+import functools
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from did.training.watching import Log
 from did.utils import checkpoints, distributed
 from did.utils.files import write_atomically
 
+F = TypeVar("F", bound=Callable[..., Any])
 RESUME = "resume.safetensors"
 BEST = "model.safetensors"
 #: Folder of the weights at each validation, `<iteration>.safetensors`, where they are asked for.
@@ -119,6 +121,18 @@ def deterministic(same: bool = True) -> Iterator[None]:
         flags.deterministic, flags.benchmark = before
 
 
+def _as_its_settings_say(train: F) -> F:
+    """Run a function of a task under `deterministic`, as the task's settings ask for."""
+
+    @functools.wraps(train)
+    def within(task: Task, *given: Any, **named: Any) -> Any:
+        with deterministic(task.settings.deterministic):
+            return train(task, *given, **named)
+
+    return within  # type: ignore[return-value]
+
+
+@_as_its_settings_say
 def fit(
     task: nn.Module,
     train: Faces,
@@ -157,22 +171,6 @@ def fit(
         DidError: If a loss was not finite (the last checkpoint, from before, is kept), a full disk, a state of another
             task, `compile` with several processes, or more processes than images in a batch.
     """
-    settings: Settings = task.settings  # type: ignore[assignment]
-    with deterministic(settings.deterministic):
-        return _fit(task, train, validation, folder, progress, stop_at, fabric, log, checkpoint)
-
-
-def _fit(
-    task: nn.Module,
-    train: Faces,
-    validation: Faces,
-    folder: Path,
-    progress: bool,
-    stop_at: int | None,
-    fabric: Fabric | None,
-    log: Log | None,
-    checkpoint: bool,
-) -> pd.DataFrame:
     settings: Settings = task.settings  # type: ignore[assignment]
     fabric = fabric or Fabric(accelerator=distributed.device().type, devices=1)
     if settings.compile and distributed.ranks() > 1:

@@ -89,8 +89,8 @@ class Run:
         weights = self.folder / BEST if after is None else checkpoint_file(self.folder, after)
         if after is not None and not weights.is_file():
             kept = sorted(int(file.stem) for file in weights.parent.glob("*.safetensors"))
-            there = f"after {', '.join(map(str, kept))}" if kept else "nowhere: train with --checkpoints"
-            raise DidError(f"the run {self.folder.name} kept no weights after {after} iterations; it did {there}")
+            there = f"those after {', '.join(map(str, kept))}" if kept else "none: train with --checkpoints"
+            raise DidError(f"the run {self.folder.name} kept no weights after {after} iterations; it kept {there}")
         fix = f"remove the run (`did runs rm {self.folder.name}`) and train it again"
         checkpoints.put(task, checkpoints.load(weights, fix=fix)[0], weights, fix)
         return task.eval().to(distributed.device())
@@ -272,8 +272,8 @@ def run(
     if not distributed.of_first((folder / RECORD).is_file()):
         with alone(folder) if first else contextlib.nullcontext():
             if not distributed.of_first((folder / RECORD).is_file()):
-                begin = (init, extend, checkpoints)
-                _train(settings, source, store, task, chosen, folder, content, progress and first, fabric, begin, log)
+                _train(settings, source, store, task, chosen, folder, content, progress and first, fabric, init, extend,
+                       checkpoints, log)  # fmt: skip
         distributed.wait()
     if checkpoints and not (folder / RESUME).is_file():
         raise DidError(
@@ -322,10 +322,11 @@ def _train(
     content: dict[str, str],
     progress: bool,
     fabric: Fabric | None,
-    begin: tuple[Run | None, Run | None, bool],
+    init: Run | None,
+    extend: Run | None,
+    keep: bool,
     log: Log | str | None,
 ) -> None:
-    init, extend, keep = begin
     part = folder.with_name(f"{folder.name}.part")
     part.mkdir(parents=True, exist_ok=True)
     if distributed.rank() == 0:
