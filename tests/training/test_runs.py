@@ -496,9 +496,13 @@ def longer(one, source, iterations=40, **changes):
     return run(source[0], settings, "bce", store=source[1], runs=one.folder.parent, progress=False, extend=one)
 
 
-def test_a_finished_run_is_extended_as_if_it_had_been_interrupted(tiny_source, with_checkpoints, tmp_path):
-    """For a task without β the training is that of all iterations, to the last bit."""
-    more = longer(with_checkpoints, tiny_source)
+def test_a_finished_run_is_extended_as_if_it_had_been_interrupted(tiny_source, with_checkpoints, tmp_path, monkeypatch):
+    """For a task without β the training is that of all iterations, to the last bit; only the new ones are trained."""
+    step, steps = loop.train_step, []
+    with monkeypatch.context() as counted:
+        counted.setattr(loop, "train_step", lambda *given: steps.append(1) or step(*given))
+        more = longer(with_checkpoints, tiny_source)
+    assert len(steps) == 40 - 20
     assert more.record["contents"] == {"extends": with_checkpoints.folder.name}
     assert more.record["provenance"]["minutes"] >= with_checkpoints.record["provenance"]["minutes_training"]
     source, store = tiny_source
