@@ -10,8 +10,8 @@ Layout (https://github.com/OUC-VAS/Celeb-DF-PP); some copies have a folder `vide
     List_of_testing_videos.txt                                    lines such as `1 YouTube-real/00170.mp4`
 
 The real videos are those of Celeb-DF v2. The authors publish a test list and no training list, and the data set serves
-as a test set here: the table holds the test list alone. Labels come from the folder, by an explicit map; the list's first
-column has to tell the classes apart, whichever number it gives to which.
+as a test set here: the table holds the test list alone. Labels come from the folder, by an explicit map; the list's
+first column has to tell the classes apart, whichever number it gives to which.
 """
 
 from __future__ import annotations
