@@ -4,7 +4,7 @@
 (() => {
   const f32 = Math.fround;
   const SMALLEST_FACE = 20, STEP = 0.709, LARGE_FACE = 1 / 8, SCALES_BELOW = 2, THRESHOLDS = [0.6, 0.7, 0.7];
-  const SMALLEST_FRAME = 20, MOST_PIXELS = 16e6;
+  const LANDMARK_GRID = 1 / 8, SMALLEST_FRAME = 20, MOST_PIXELS = 16e6;
 
   // --- the steps, without a page: tests/did_book runs them in Node and compares them with the package ---------------
 
@@ -104,8 +104,9 @@
     boxes = boxes.map(({ at, shift, score }) => ({ at: square(moved(at, shift, 1)), score }));
     const last = (await looked(run, "onet", image, boxes, 48, THRESHOLDS[2])).map(({ at, shift, score, points }) => {
       const w = at[2] - at[0] + 1, h = at[3] - at[1] + 1;
+      const onGrid = (value) => even(value / LANDMARK_GRID) * LANDMARK_GRID;
       const landmarks = [0, 1, 2, 3, 4].map((k) => [w * points[k] + at[0] - 1, h * points[k + 5] + at[1] - 1]);
-      return { at: moved(at, shift, 1), score, landmarks };
+      return { at: moved(at, shift, 1), score, landmarks: landmarks.map((point) => point.map(onGrid)) };
     });
     const size = ({ at: [x0, y0, x1, y1] }) => (x1 - x0) * (y1 - y0);
     return suppress(last, 0.7, true).sort((a, b) => size(b) - size(a));

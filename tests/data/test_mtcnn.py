@@ -6,6 +6,7 @@ import pytest
 import torch
 from facenet_pytorch import MTCNN
 from torch.nn.functional import interpolate
+from torchvision.ops import nms
 
 from did.data import mtcnn
 
@@ -74,6 +75,17 @@ def test_the_size_of_a_batch_does_not_change_the_boxes(crowd, monkeypatch):
         for other in others:
             assert len(one[0]) == len(other[0])
             assert all(np.abs(a - b).max(initial=0) < 1e-3 for a, b in zip(one, other, strict=True))
+
+
+def test_suppression_of_a_batch_is_that_of_each_image():
+    """With torchvision's `batched_nms`, two of these boxes depend on the number of their image."""
+    draws = torch.Generator().manual_seed(151)
+    corners = 0.37 * torch.randint(0, 400, (240, 4, 2), generator=draws)
+    boxes = torch.cat([corners, corners + 300], 2)
+    scores, owners = torch.rand(240, 4, generator=draws), torch.arange(240)[:, None].expand(-1, 4)
+    kept = mtcnn._surest(boxes.flatten(0, 1), scores.flatten(), owners.flatten(), 0.5)
+    alone = [4 * number + nms(boxes[number], scores[number], 0.5) for number in range(240)]
+    assert sorted(kept.tolist()) == torch.cat(alone).sort().values.tolist()
 
 
 def test_a_box_outside_the_picture_is_left_out():

@@ -37,6 +37,9 @@ SCALES_BELOW = 2
 # Frames that MTCNN sees at once hold at most this many pixels, so that memory stays bounded (about 12 bytes each).
 PIXELS_AT_ONCE = 16_000_000
 
+# Landmarks are rounded to this, in pixels: far less than MTCNN's own error, far more than that of floating point.
+LANDMARK_GRID = 1 / 8
+
 NO_FACE = "no face found"
 
 
@@ -90,7 +93,8 @@ class Face:
     """A face in an image, in pixels.
 
     The bounding box (4,) is x0, y0, x1, y1. The landmarks (5, 2) are (x, y): left eye, right eye, nose, left and right
-    corner of the mouth as seen in the picture. The probability is in 0-1.
+    corner of the mouth as seen in the picture; `detect` gives them in steps of `LANDMARK_GRID`. The probability is in
+    0-1.
     """
 
     box: np.ndarray
@@ -191,9 +195,18 @@ def _faces(images: list[np.ndarray], smallest_face: float) -> list[list[Face]]:
     with _ONE_AT_A_TIME, _one_thread():
         found = cascade(images, smallest_face)
     return [
-        [Face(box.astype(float), float(sure), five.astype(float)) for box, sure, five in zip(*one, strict=True)]
+        [Face(box.astype(float), float(sure), _on_grid(five)) for box, sure, five in zip(*one, strict=True)]
         for one in found
     ]
+
+
+def _on_grid(landmarks: np.ndarray) -> np.ndarray:
+    """Round landmarks to `LANDMARK_GRID`.
+
+    Processors and libraries give landmarks that differ by some 1e-5 pixels. Unrounded, that is enough to change single
+    gray levels of a crop; rounded, the crop is the same to the bit nearly everywhere, and a run gets the same data.
+    """
+    return np.round(landmarks.astype(float) / LANDMARK_GRID) * LANDMARK_GRID
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from facenet_pytorch.models.utils.detect_face import bbreg, nms_numpy, rerec
 from torch import Tensor, nn
-from torchvision.ops.boxes import batched_nms
+from torchvision.ops import nms
 
 # MTCNN's own: the step of the image pyramid, what P-Net sees at each of its places and how far these are apart, in
 # pixels, and the least probability of a face after each network.
@@ -49,7 +49,7 @@ def cascade(images: Sequence[np.ndarray], smallest_face: float) -> list[Found]:
     _, rnet, onet = networks()
     boxes, owners = _proposals(areas, smallest_face)
     boxes, owners, (shift, *_) = _look(rnet, areas, boxes, owners, 24, THRESHOLDS[1])
-    keep = batched_nms(boxes[:, :4], boxes[:, 4], owners, 0.7)
+    keep = _surest(boxes[:, :4], boxes[:, 4], owners, 0.7)
     boxes, owners = rerec(bbreg(boxes[keep], shift[keep])), owners[keep]
     boxes, owners, (shift, points, *_) = _look(onet, areas, boxes, owners, 48, THRESHOLDS[2])
     size = boxes[:, 2:4] - boxes[:, :2] + 1
@@ -141,14 +141,25 @@ def _proposals(areas: _Areas, smallest_face: float) -> tuple[Tensor, Tensor]:
         corner = STRIDE * torch.stack([x, y], 1).float()
         box = torch.cat([((corner + 1) / scale).floor(), ((corner + CELL) / scale).floor()], 1)
         here = torch.cat([box, probability[image, 1, y, x][:, None], shift[image, :, y, x]], 1)
-        keep = batched_nms(box, here[:, 4], image, 0.5)
+        keep = _surest(box, here[:, 4], image, 0.5)
         found.append(here[keep])
         owners.append(image[keep])
     boxes, image = torch.cat(found), torch.cat(owners)
-    keep = batched_nms(boxes[:, :4], boxes[:, 4], image, 0.7)
+    keep = _surest(boxes[:, :4], boxes[:, 4], image, 0.7)
     boxes, image = boxes[keep], image[keep]
     sides = (boxes[:, 2:4] - boxes[:, :2]).repeat(1, 2)
     return rerec(torch.cat([boxes[:, :4] + boxes[:, 5:] * sides, boxes[:, 4:5]], 1)), image
+
+
+def _surest(boxes: Tensor, scores: Tensor, owners: Tensor, overlap: float) -> Tensor:
+    """Return the indices of the boxes that overlap no surer one of their own image.
+
+    Image by image: torchvision's `batched_nms` moves each image's boxes apart by large numbers, whose rounding lets a
+    box depend on which other images are in the batch.
+    """
+    of_each = [torch.nonzero(owners == image)[:, 0] for image in owners.unique()]
+    kept = [mine[nms(boxes[mine], scores[mine], overlap)] for mine in of_each]
+    return torch.cat([torch.empty(0, dtype=torch.long), *kept])
 
 
 def _look(

