@@ -45,7 +45,7 @@ def test_defaults_are_section_4_1_3():
         ("seed", 2**64, "'seed' must lie between 0 and 18446744073709551615, got 18446744073709551616"),
         ("domain_attention", 1, "takes bool"),
         ("wiring", "paralel", "did you mean 'parallel'"),
-        ("sampler", "x", "valid: balanced, uniform"),
+        ("sampler", "x", "valid: balanced, pairs, uniform"),
     ],
 )
 def test_impossible_values_are_refused(name, value, sentence):
@@ -124,6 +124,8 @@ def test_a_choice_that_was_added_renames_no_run_at_its_default():
     unnamed = {f.name for f in dataclasses.fields(Settings) if f.metadata.get("unnamed")}
     assert unnamed == {
         "domain_branch",
+        "methods",
+        "averaging",
         "deterministic",
         "augment",
         "optimizer",

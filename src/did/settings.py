@@ -14,6 +14,9 @@ from typing import Any
 from did.errors import DidError, nearest
 from did.presets import preset
 
+#: Every forgery method of the data, in the setting `methods`.
+ALL = "all"
+
 
 def _stated(default: Any, where: str, says: str, trials: tuple[Any, ...] = ()) -> Any:
     return dataclasses.field(default=default, metadata={"where": where, "says": says, "trials": trials})
@@ -101,7 +104,16 @@ class Settings:
         0.3, "rim of the crop: its side is 1 + margin times the height of MTCNN's box", trials=(0.1, 0.3, 0.6)
     )
     sampler: str = _open(
-        "balanced", "batches: equal shares of each domain, or uniform over images", ("balanced", "uniform")
+        "balanced",
+        "batches: equal shares of each domain, uniform over images, or each real face with its own forgeries",
+        ("balanced", "uniform", "pairs"),
+        trials=("balanced", "uniform"),
+    )
+    methods: str = _open(
+        ALL,
+        "forgery methods that training and validation see: all, or names with commas between them; tests are on all",
+        trials=(),
+        added=True,
     )
     augment: str = _open(
         "none",
@@ -182,6 +194,12 @@ class Settings:
     patience: int = _open(
         0, "validations without a better one after which training ends; 0: it never ends early", trials=(), added=True
     )
+    averaging: float = _open(
+        0.0,
+        "weights that are validated and kept: the last ones, or (above 0) their moving average with this decay",
+        trials=(),
+        added=True,
+    )
     seed: int = _open(0, "seed of weights, batches and marginals")
 
     # machine
@@ -213,6 +231,8 @@ class Settings:
             "auc_margin": (0 < self.auc_margin <= 1, "lie in (0, 1]"),
             "auc_power": (self.auc_power > 1, "be above 1"),
             "batch_size": (self.batch_size >= 2, "be at least 2"),
+            "averaging": (0 <= self.averaging < 1, "lie in [0, 1)"),
+            "methods": (all(part.strip() for part in self.methods.split(",")), "be all, or names with commas between"),
             "domain_branch": (
                 self.domain_branch == "kept" or not self.domain_attention,
                 "be 'kept' with domain_attention = True",

@@ -181,7 +181,7 @@ def test_loaders_give_the_same_with_workers_and_leave_the_global_state_alone(fac
 
 
 def test_unbalanced_batches(faces):
-    loader = loading.batches(faces, 6, iterations=20, seed=1, balanced=False)
+    loader = loading.batches(faces, 6, iterations=20, seed=1, sampler="uniform")
     assert any(Counter(batch["domain"].tolist()) != {0: 2, 1: 2, 2: 2} for batch in loader)
 
 

@@ -323,3 +323,43 @@ def test_a_training_is_watched_line_by_line(tiny_settings, faces, tmp_path):
     assert [line["iteration"] for line in lines] == history.iteration.tolist(), "nothing twice"
     assert [row["iteration"] for row in seen] == history.iteration.tolist()[11:]
     assert lines[0]["cls"] == history.cls[0]
+
+
+# --- averaged weights ----------------------------------------------------------------------------------------------
+
+
+def test_the_average_is_that_of_a_plain_loop():
+    torch.manual_seed(0)
+    task = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    mean = loop.MovingAverage(task, 0.8)
+    expected = {name: of.clone() for name, of in task.state_dict().items()}
+    for step in range(20):
+        with torch.no_grad():
+            for of in task.parameters():
+                of.add_(torch.randn(of.shape))
+        task[1].running_mean += 1
+        mean.update()
+        decay = min(0.8, (1 + step) / (10 + step))
+        for name, of in task.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * of
+    last = {name: of.clone() for name, of in task.state_dict().items()}
+    with mean.in_place():
+        for name, of in task.state_dict().items():
+            assert name.endswith("num_batches_tracked") or torch.allclose(of, expected[name], atol=1e-6), name
+    assert same(last, task.state_dict())
+
+
+def test_averaged_weights_are_kept_and_training_goes_on_with_its_own(tiny_settings, faces, tmp_path):
+    """The last history is that of a training without an average, validations apart; the kept weights are others."""
+    chosen = dataclasses.replace(tiny_settings, averaging=0.9)
+    plain, history = trained(tiny_settings, faces, tmp_path / "plain")
+    whole, averaged = trained(chosen, faces, tmp_path / "whole")
+    validations = averaged["validation AUC"].notna()
+    assert history[~validations].equals(averaged[~validations])
+    assert not same(plain.state_dict(), whole.state_dict())
+    scores = score(whole.detector(), faces["val"], chosen.batch_size)
+    assert auc(faces["val"].labels, scores) == pytest.approx(averaged["validation AUC"].max())
+
+    trained(chosen, faces, tmp_path / "cut", stop_at=17)  # state was written at 10
+    resumed, again = trained(chosen, faces, tmp_path / "cut")
+    assert same(whole.state_dict(), resumed.state_dict()) and averaged.equals(again)

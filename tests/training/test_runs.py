@@ -20,6 +20,7 @@ import did
 from did import evaluation
 from did import task as tasks
 from did.data import table
+from did.data.loading import batches, domain_names
 from did.data.store import FaceStore
 from did.errors import DidError
 from did.method.task import DIDTask
@@ -28,7 +29,7 @@ from did.settings import Settings
 from did.training import loop, provenance, runs
 from did.training import loop as training
 from did.training.loop import BEST, RESUME, score
-from did.training.runs import Run, evaluate, find_run, list_runs, remove_run, run, split_faces
+from did.training.runs import Run, domain_predictions, evaluate, find_run, list_runs, remove_run, run, split_faces
 from did.utils import checkpoints
 from did.utils.files import sha256
 
@@ -329,6 +330,37 @@ def test_a_rival_has_a_record_too(tiny_source, tiny_settings, tmp_path, task):
     assert done.record["task"] == task
     assert "domain_accuracy" not in done.record["metrics"]
     assert isinstance(done, Run)
+
+
+def test_training_sees_the_methods_of_the_settings_and_the_test_all(tiny_source, tiny_settings, tmp_path):
+    source, store = tiny_source
+    every = domain_names(store.manifest)
+    some = dataclasses.replace(tiny_settings, methods=f"{every[3]}, {every[1]}", iterations=5, validate_every=5)
+    faces = split_faces(store, some)
+    for split in ("train", "val"):
+        assert set(faces[split].rows.method) == {"real", every[1], every[3]}
+        assert faces[split].domain_names == ["real", every[1], every[3]]
+    assert set(faces["test"].rows.method) == set(every)
+    assert faces["test"].domain_names == ["real", every[1], every[3], every[2], every[4]]
+    done = run(source, some, store=store, runs=tmp_path, progress=False)
+    assert done.record["domains"] == ["real", every[1], every[3]]
+    assert set(done.scores.method) == set(every)
+    assert f"forgeries by {every[3]} and {every[1]} alone" in done.record["protocol"]
+    known = faces["test"].domains < 3
+    right = domain_predictions(done.task(), faces["test"])[known] == faces["test"].domains[known]
+    expected = np.mean([right[faces["test"].domains[known] == number].mean() for number in range(3)])
+    assert done.record["metrics"]["domain_accuracy"] == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(DidError, match="unknown method 'Deepfake'"):
+        split_faces(store, dataclasses.replace(some, methods="Deepfake"))
+
+
+def test_batches_of_pairs_are_a_setting(tiny_source, tiny_settings):
+    paired = split_faces(tiny_source[1], dataclasses.replace(tiny_settings, sampler="pairs"))["train"]
+    people = paired.rows["identity"].str.split("+").str[0]
+    for batch in batches(paired, 10, iterations=4, seed=0, sampler="pairs"):
+        groups = people.iloc[batch["index"].numpy()].to_numpy().reshape(2, 5)
+        assert (groups == groups[:, :1]).all()
+        assert (batch["domain"].reshape(2, 5).sort(1).values == torch.arange(5)).all()
 
 
 def test_domain_accuracy_is_the_mean_over_domains(tiny_run, tiny_source, tiny_settings):

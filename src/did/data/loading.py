@@ -346,23 +346,25 @@ def batches(
     iterations: int,
     seed: int,
     start: int = 0,
-    balanced: bool = True,
+    sampler: str = "balanced",
     num_workers: int = 0,
 ) -> DataLoader:
     """Build the training loader.
 
-    It yields batches `start` to `iterations`, which do not depend on the number of workers.
+    It yields batches `start` to `iterations`, which do not depend on the number of workers. What the faces' task wants
+    goes before the setting `sampler`.
 
     Raises DidError as the samplers and, with workers, `did.utils.workers.check_start`.
     """
     drawn: _Batches
     if faces.wants.blended:
         drawn = RealBatches(faces.domains, (batch_size + 1) // 2, iterations, seed, start)
-    elif faces.wants.pairs:
+    elif faces.wants.pairs or sampler == "pairs":
         targets = faces.rows["identity"].str.split("+").str[0].tolist()
         drawn = PairedBatches(faces.domains, targets, batch_size, iterations, seed, start)
     else:
-        drawn = (BalancedBatches if balanced else UniformBatches)(faces.domains, batch_size, iterations, seed, start)
+        kind = {"balanced": BalancedBatches, "uniform": UniformBatches}[sampler]
+        drawn = kind(faces.domains, batch_size, iterations, seed, start)
     plain = faces.wants.transform is None and not faces.wants.blended
     return _loader(faces, num_workers, batch_sampler=drawn if plain else _Seeded(drawn))
 

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import Subset
 from tqdm import tqdm
 
@@ -149,9 +150,10 @@ def fit(
     Every `validate_every` iterations the frame AUC on the validation split is measured and the state is written to
     `folder`, from which an interrupted run goes on with the same result: whatever is random depends on the seed and
     the iteration alone. The weights kept are those of the best validation (the first one among equals), or of the
-    last iteration under `selection="last"`. No test data is seen. Several processes share each batch and the
-    validation; the first of them writes. Numbers of a GPU, and whether the losses are finite, are read at the
-    iterations that are logged, one in a hundred, at once: between them the GPU is never waited for.
+    last iteration under `selection="last"`; with `averaging`, these are the averaged ones. No test data is seen.
+    Several processes share each batch and the validation; the first of them writes. Numbers of a GPU, and whether the
+    losses are finite, are read at the iterations that are logged, one in a hundred, at once: between them the GPU is
+    never waited for.
 
     Args:
         task: see `Task`; built right after `torch.manual_seed(settings.seed)`.
@@ -183,11 +185,14 @@ def fit(
         state = read_state(folder / RESUME, task, optimizer)
     else:
         task.begin(train)  # type: ignore[operator]
+    mean = MovingAverage(task, settings.averaging)
+    if (folder / RESUME).is_file():
+        mean.read(folder / RESUME)
     history = _History(folder / HISTORY, state["history"], log)
     log_every = max(1, settings.iterations // 100)
     drawn = batches(
         train, settings.batch_size, settings.iterations, settings.seed, state["iteration"],
-        balanced=settings.sampler == "balanced", num_workers=distributed.loader_workers(fabric.device),
+        sampler=settings.sampler, num_workers=distributed.loader_workers(fabric.device),
     )  # fmt: skip
     loader: Any = fabric.setup_dataloaders(distributed.shared(drawn), use_distributed_sampler=False)
     bar = tqdm(total=settings.iterations, initial=state["iteration"], desc="training", unit="it", disable=not progress)
@@ -207,6 +212,7 @@ def fit(
             seed = _seed(settings.seed, iteration)
             torch.manual_seed(_seed(settings.seed, iteration, 1 + distributed.rank()))  # dropout and its like
             step = train_step(fabric, module, optimizer, lambda: module(batch, done, seed, details))  # noqa: B023
+            mean.update()
             unread.add(iteration, batch["index"], step)
             due = iteration + 1 == settings.iterations or (iteration + 1) % settings.validate_every == 0
             if details or due:
@@ -220,12 +226,13 @@ def fit(
             bar.update()
             state["iteration"] = iteration + 1
             if due:
-                history.append(_validate(task, validation, state, folder, checkpoint))
+                with mean.in_place():
+                    history.append(_validate(task, validation, state, folder, checkpoint))
                 module.train()
             late = details and time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES
             if distributed.rank() == 0 and (due or late):
                 state["seconds"] = time.monotonic() - began
-                write_state(folder / RESUME, task, optimizer, state)
+                write_state(folder / RESUME, task, optimizer, state, mean.tensors)
                 written = time.monotonic()
     distributed.wait()
     if state["iteration"] == settings.iterations or _ended(settings, state):
@@ -288,21 +295,79 @@ def _validate(
     return {"iteration": state["iteration"], "validation AUC": value}
 
 
+class MovingAverage:
+    """An exponential moving average of a task's weights: w̄ <- d w̄ + (1 - d) w after each step.
+
+    The decay of the step n is min(decay, (1 + n) / (10 + n)), so that the beginning is soon forgotten. Buffers that
+    are numbers with a point, such as the statistics of batch normalisation, are averaged too. It costs a copy of the
+    weights; at decay 0 nothing is kept and nothing is done.
+
+    Args:
+        task: whose weights change in training.
+        decay: d, in [0, 1).
+
+    Source: Polyak and Juditsky (SIAM J. Control Optim. 1992) for averaging; the warm-up is TensorFlow's
+    `ExponentialMovingAverage`.
+    """
+
+    def __init__(self, task: nn.Module, decay: float) -> None:
+        self.task, self.decay, self.steps = task, decay, 0
+        self.tensors = {name: of.clone() for name, of in self._weights().items()}
+
+    def _weights(self) -> dict[str, Tensor]:
+        if not self.decay:
+            return {}
+        return {name: of for name, of in self.task.state_dict().items() if of.is_floating_point()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights after a step."""
+        if self.decay:
+            decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+            average = get_ema_multi_avg_fn(decay)
+            average(list(self.tensors.values()), list(self._weights().values()), self.steps)
+            self.steps += 1
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the average into the task, and the weights of training back at the end."""
+        before = {name: of.clone() for name, of in self._weights().items()}
+        self._put(self.tensors)
+        try:
+            yield
+        finally:
+            self._put(before)
+
+    def _put(self, tensors: Mapping[str, Tensor]) -> None:
+        self.task.load_state_dict(tensors, strict=False)
+
+    def read(self, path: Path) -> None:
+        """Take the average from the state that `write_state` wrote."""
+        tensors, state = checkpoints.load(path, fix=STATE_MEND)
+        self.steps = state["iteration"]
+        for name, of in _part(tensors, "mean").items():
+            self.tensors[name].copy_(of)
+
+
 def checkpoint_file(folder: Path, iteration: int) -> Path:
     """Return where the weights of a run's validation after so many iterations are, if they were kept."""
     return folder / CHECKPOINTS / f"{iteration:06d}.safetensors"
 
 
-def write_state(path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
+def write_state(
+    path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any], mean: Mapping[str, Tensor] | None = None
+) -> None:
     """Write a checkpoint from which training resumes: the task's tensors, Adam's by parameter name, and `state`.
 
     Args:
         path: of the checkpoint; see `did.utils.checkpoints.save`, also for what it raises.
         task, optimizer: as they are after an iteration.
         state: iteration, best, history and seconds, those that all sittings took up to here.
+        mean: the averaged weights, if there are some.
     """
     names = {parameter: name for name, parameter in task.named_parameters()}
     tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
+    tensors |= {f"mean.{name}": tensor for name, tensor in (mean or {}).items()}
     for parameter, moments in optimizer.state.items():
         tensors |= {f"adam.{names[parameter]}.{key}": value for key, value in moments.items()}
     checkpoints.save(path, tensors, state)

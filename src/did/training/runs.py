@@ -20,9 +20,9 @@ from did.data.augment import augmented
 from did.data.loading import Faces, domain_names
 from did.data.prepare import CHOICES, GIVEN
 from did.data.store import PLACE, FaceStore, open_store
-from did.data.table import COLUMNS, fingerprint, read_csv
+from did.data.table import COLUMNS, SPLITS, fingerprint, read_csv
 from did.errors import DidError, nearest
-from did.settings import Settings
+from did.settings import ALL, Settings
 from did.sources import Source, face_store, for_testing
 from did.task import Task, Wants, code_digest, options_of, task_named
 from did.training.loop import BEST, HISTORY, RESUME, STATE_MEND, checkpoint_file, fit, score
@@ -354,7 +354,7 @@ def _train(
         score=score(model.detector(), validation, precision=settings.precision, progress=progress)
     )
     scored = test.rows.assign(score=score(model.detector(), test, precision=settings.precision, progress=progress))
-    extra = {"domain_accuracy": domain_accuracy(model, test)} if model.domain_graph() is not None else {}
+    extra = {"domain_accuracy": domain_accuracy(model, test, len(domains))} if model.domain_graph() is not None else {}
     if distributed.rank() > 0:
         return
     metrics = evaluation.report(scored)
@@ -522,6 +522,9 @@ def split_faces(
 ) -> dict[str, Faces]:
     """Return the faces of each split, with the domain numbers of the train split.
 
+    Training and validation hold the setting's forgery methods; the test split holds all, those that training does not
+    know with the numbers after its own.
+
     Args:
         store, settings: of the run.
         wants: of its task; gray crops by default.
@@ -535,14 +538,15 @@ def split_faces(
     wants = wants or Wants()
     if settings.augment == "light":
         wants = augmented(wants)
-    manifest, more = store.manifest, _wanted(wants, settings, source, progress)
-    domains = domain_names(manifest[manifest.split == "train"])
+    more = _wanted(wants, settings, source, progress)
+    some = store if settings.methods == ALL else store.only(*map(str.strip, settings.methods.split(",")))
+    of = {split: (store if split == "test" else some).manifest.query("split == @split") for split in SPLITS}
+    known = domain_names(of["train"])
+    new = [name for name in domain_names(of["test"]) if name not in known]
     return {
-        split: Faces(
-            manifest[manifest.split == split], store.root, settings.image_size, domains,
-            wants=wants, training=split == "train", **more,
-        )
-        for split in ("train", "val", "test")
+        split: Faces(rows, store.root, settings.image_size, known + new * (split == "test"), wants=wants,
+                     training=split == "train", **more)
+        for split, rows in of.items()
     }  # fmt: skip
 
 
@@ -569,7 +573,10 @@ def _changed(settings: Settings) -> str:
     """Name what a run does that the paper does not, or does not say."""
     s = settings
     said = {
+        f"forgeries by {' and '.join(map(str.strip, s.methods.split(',')))} alone": s.methods != ALL,
         f"{s.augment} augmentation": s.augment != "none",
+        "batches of pairs": s.sampler == "pairs",
+        f"averaged weights (decay {s.averaging:g})": s.averaging > 0,
         f"optimizer {s.optimizer}": s.optimizer != "adam",
         f"{s.schedule} schedule": s.schedule != "none",
         f"ended after {s.patience} validations without a better one": s.patience > 0,
@@ -591,7 +598,16 @@ def domain_predictions(task: Task, faces: Faces) -> np.ndarray:
     return score(graph, faces, precision=task.settings.precision).argmax(1)
 
 
-def domain_accuracy(task: Task, faces: Faces) -> float:
-    """Compute the accuracy of C̄, each domain counting alike (chance level: 1 / (k + 1))."""
-    confusion = evaluation.confusion(faces.domains, domain_predictions(task, faces), faces.domain_names)
+def domain_accuracy(task: Task, faces: Faces, domains: int | None = None) -> float:
+    """Compute the accuracy of C̄, each domain counting alike (chance level: 1 / (k + 1)).
+
+    Args:
+        task: a trained one.
+        faces: of the test.
+        domains: how many the task knows; faces of the others are left out. By default it knows all.
+    """
+    known = faces.domains < (domains or len(faces.domain_names))
+    confusion = evaluation.confusion(
+        faces.domains[known], domain_predictions(task, faces)[known], faces.domain_names[:domains]
+    )
     return evaluation.mean_accuracy(confusion)

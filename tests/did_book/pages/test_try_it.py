@@ -64,7 +64,7 @@ def test_a_face_is_cut_out_as_the_package_does(image, width):
     mine = in_node("align(image, landmarks, target, 64)", image=image, landmarks=landmarks.tolist(),
                    target=template(64, 0.3).tolist())  # fmt: skip
     apart = np.abs(np.array(mine) - align(image, landmarks, 64, 0.3).ravel())
-    assert apart.max() <= 1 and (apart > 0).mean() < 1e-3  # a value at a half may round to either side
+    assert apart.sum() <= 1  # of 12,288 values: without a fused multiply-add, OpenCV rounds about one in 10^5 otherwise
 
 
 @node
