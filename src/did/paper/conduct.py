@@ -121,6 +121,10 @@ class Outcome:
         """Return a run's score of each frame of a source's test split."""
         return _scores(one, self.sources[name], progress=False)
 
+    def at_hand(self) -> "Outcome":
+        """Return an outcome whose runs and sources are at hand, for pictures: this one."""
+        return self
+
 
 @dataclasses.dataclass(frozen=True)
 class Recorded(Outcome):
@@ -149,6 +153,20 @@ class Recorded(Outcome):
     def about(self) -> list[tuple[str, str]]:
         """Return what there is to say of the data, from the record."""
         return [(self.record["provenance"]["stamp"], "")]
+
+    def at_hand(self) -> Outcome:
+        """Return the runs of the first seed and the data, for pictures; what is missing is made now."""
+        what = self.experiment
+        names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])
+        sources = {name: _open(name, "stand-in", None, None, self.preset, True, 0) for name in names}
+        runs = {
+            row.name: [run(sources[what.train], row.settings(self.preset, self.seeds[0], what.train), row.task,
+                           options=row.options_at(self.preset))]
+            for row in rows_of(what, self.preset, list(self.entry["setup"])) if row.task
+        }  # fmt: skip
+        return Outcome(
+            what, self.preset, self.seeds[:1], self.bank, sources, runs, self.table, self.differences, self.started
+        )
 
 
 def _modules(entry: Record) -> list[str]:

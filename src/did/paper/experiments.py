@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from did.paper import beyond, measures, published, verdicts
+from did.paper import beyond, measures, published, tables, verdicts
 from did.paper.definition import Experiment, Row
 from did.settings import Settings
 
@@ -163,9 +163,17 @@ _ROWS_2 = (_BCE, _CONTROL, *(_published(name, _printed(list(of), "auc", of.value
                              for name in published.TABLE_1 if name in {**published.TABLE_2, **_TASKS}
                              for of in (published.TABLE_2.get(name, {}),)), *_TODAY)  # fmt: skip
 
+_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
     for each in (
+        Experiment(
+            "start", "What goes wrong: trained on one method, tested on the next", "ffpp",
+            {method: ("ffpp", method) for method in _METHODS},
+            (*(Row(method, "bce", {"methods": method}) for method in _METHODS), Row(tables.EVERY, "bce")),
+            seeds=3, measure=measures.drops, sentences=(verdicts.methods,),
+        ),
         Experiment(
             "table1_intra_cross", "Table 1: trained on FF++, tested on FF++ and on CDF2", "ffpp", _TABLE_1, _ROWS_1,
             compared=_rivals(_ROWS_1), seeds=5, claim=published.CLAIMS["Table 1"], measure=measures.reliability,

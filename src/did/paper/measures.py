@@ -169,6 +169,38 @@ def _row(
 # --- Fig. 6 -------------------------------------------------------------------------------------------------------
 
 
+def drops(outcome: Tested) -> Tables:
+    """Measure how far each detector's AUC drops from its own method to the mean of the others, over all runs.
+
+    A row of the experiment is a detector by the method that it was trained on. Both sides of a drop, and all detectors,
+    see the same draws of people. A row that is no test, the detector that has seen every method, is left out.
+
+    Returns:
+        drops: one row per detector, and `mean` over them: train, own, others, drop, low, high.
+    """
+    tests = {test: place for test, place in outcome.experiment.tests.items() if test in outcome.runs}
+    sources = {source for source, _ in tests.values()}
+    rows, found = [], {}
+    for train in tests:
+        scores = {source: [outcome.scores(one, source) for one in outcome.runs[train]] for source in sources}
+        drawn = {test: _alone(scores[source], method) for test, (source, method) in tests.items()}
+        own = drawn.pop(train)
+        found[train] = own, own - evaluation.Drawn.average(list(drawn.values()))
+    average = evaluation.Drawn.average
+    found["mean"] = average([own for own, _ in found.values()]), average([apart for _, apart in found.values()])
+    for train, (own, apart) in found.items():
+        low, high = evaluation.ends(apart)
+        rows.append({"train": train, "own": own.mean, "others": own.mean - apart.mean, "drop": apart.mean, "low": low,
+                     "high": high})  # fmt: skip
+    return {"drops": pd.DataFrame(rows)}
+
+
+def _alone(scores: Sequence[pd.DataFrame], method: str) -> evaluation.Drawn:
+    """Draw the AUC on one method's forgeries from all people of the test."""
+    parts = [table[(table.label == 0) | (table.method == method)] for table in scores]
+    return evaluation.draws(parts, "auc", among=evaluation.people(scores[0]))
+
+
 def saliency_faces(outcome: Tested, source: str, people: int | None = None) -> Faces:
     """Return test faces of a source for Fig. 6: one frame per video.
 

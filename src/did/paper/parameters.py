@@ -17,7 +17,7 @@ _RESULT = (*_ANY, "fresh")
 PARAMETERS = {
     "data": ("source", "edition", "faces", "data_root", "preset"),
     "train": (*_COMMON, "backbone", "pretrained", "options"),
-    "start": ("source", "edition", "faces", "data_root", "preset", "seed"),
+    "start": _RESULT,
     "predict": ("source", "edition", "faces", "data_root", "preset", "seed"),
     "adversary": (*_RESULT, "rows"),
     **{
@@ -31,7 +31,7 @@ PARAMETERS = {
     "fig4_alpha": _RESULT,
     "table4_ablation": (*_RESULT, "rows"),
     "fig5_domains": _RESULT,
-    "fig6_saliency": (*_ANY, "people"),
+    "fig6_saliency": (*_RESULT, "people"),
     "fig7_embeddings": _RESULT,
     "training_length": (*_RESULT, "rows"),
     "open_choices": (*_RESULT, "rows"),

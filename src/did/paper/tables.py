@@ -11,6 +11,9 @@ from did import evaluation
 from did.paper.records import Record, comparisons, completeness, frame, kind
 from did.settings import Settings
 
+#: The detector that is trained on every method, beside those that are trained on one.
+EVERY = "all"
+
 
 def digits(value: float, low: float = math.nan, high: float = math.nan) -> str:
     """Format a number with three decimals and its interval, if it has one; `-` if it is missing."""
@@ -27,6 +30,19 @@ def gap(row: Any) -> str:
 def by_test(rows: pd.DataFrame) -> str:
     """Format the differences of a table, each after its test's name."""
     return ", ".join(f"{row.test} {gap(row)}" for row in rows.itertuples())
+
+
+def across_methods(entry: Record) -> pd.DataFrame:
+    """Tabulate the frame AUC of each detector that is named by its method of training, on each method.
+
+    Returns:
+        One row per (train, test): train, test, auc, low, high, kind: its `own` method, an `other` one, or `all` for the
+        detector that has seen all.
+    """
+    rows = frame(entry["rows"]).query("level == 'frame' and metric == 'auc'")
+    found = rows.rename(columns={"row": "train", "ours": "auc"})[["train", "test", "auc", "low", "high"]]
+    kinds = ["all" if row.train == EVERY else "own" if row.train == row.test else "other" for row in found.itertuples()]
+    return found.assign(kind=kinds).reset_index(drop=True)
 
 
 def against(*entries: Record) -> pd.DataFrame:
