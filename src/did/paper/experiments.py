@@ -12,7 +12,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from did.paper import beyond, measures, published, tables, verdicts
+from did.data.ffpp import METHODS
+from did.paper import beyond, heldout, measures, published, tables, verdicts
 from did.paper.definition import Experiment, Row
 from did.settings import Settings
 
@@ -163,15 +164,13 @@ _ROWS_2 = (_BCE, _CONTROL, *(_published(name, _printed(list(of), "auc", of.value
                              for name in published.TABLE_1 if name in {**published.TABLE_2, **_TASKS}
                              for of in (published.TABLE_2.get(name, {}),)), *_TODAY)  # fmt: skip
 
-_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
-
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
     for each in (
         Experiment(
             "start", "What goes wrong: trained on one method, tested on the next", "ffpp",
-            {method: ("ffpp", method) for method in _METHODS},
-            (*(Row(method, "bce", {"methods": method}) for method in _METHODS), Row(tables.EVERY, "bce")),
+            {method: ("ffpp", method) for method in METHODS},
+            (*(Row(method, "bce", {"methods": method}) for method in METHODS), Row(tables.EVERY, "bce")),
             seeds=3, measure=measures.drops, sentences=(verdicts.methods,),
         ),
         Experiment(
@@ -267,5 +266,6 @@ EXPERIMENTS: dict[str, Experiment] = {
             smoke=("default", "literal", "Eq. 12 as printed", "without T"),
         ),
         *beyond.EXPERIMENTS,
+        heldout.EXPERIMENT,
     )
 }  # fmt: skip

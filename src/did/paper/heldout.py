@@ -1,0 +1,101 @@
+"""Leave one method out: the choice of a successor to DID, on FF++ alone.
+
+The rule, written before the first run: each candidate is trained on three of FF++'s four methods, with its checkpoint
+chosen on validation people forged by these three, and tested on the fourth. The candidate with the highest AUC on the
+method that it has not seen, on average over the four methods and two seeds, is the successor; candidates whose
+averages agree to three decimals are taken in the order of the list, which is from plain to elaborate. No other data
+set is looked at. Whether the successor is better is then decided elsewhere, on data that nobody has seen.
+"""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from did import evaluation
+from did.data.ffpp import METHODS
+from did.evaluation import Drawn
+from did.paper.definition import Experiment, Row
+from did.paper.measures import Tables, Tested
+from did.paper.records import Record, part, verdict
+from did.paper.tables import digits, gap
+
+#: What everything is compared with: it names the methods and does nothing else.
+CONTROL = "(k+1)-way CE"
+#: From plain to elaborate. Each but the first and the last two adds one thing to the control.
+CANDIDATES = (
+    Row("BCE", "bce"),
+    Row(CONTROL, "multiclass"),
+    Row("averaged weights", "multiclass", {"averaging": 0.95}),
+    Row("batches of pairs", "multiclass", {"sampler": "pairs"}),
+    Row("detail", "naming", options={"detail": True}),
+    Row("mixtures", "naming", options={"mixup": 0.5}),
+    Row("both heads on I_X", "undivided", {"alpha": 1.0}),
+    Row("DID", "did"),
+)
+
+
+def _without(row: Row, method: str) -> Row:
+    others = ",".join(each for each in METHODS if each != method)
+    return dataclasses.replace(row, name=f"{row.name}, not {method}", changes={**row.changes, "methods": others})
+
+
+def unseen(outcome: Tested) -> Tables:
+    """Measure each candidate on the methods that its runs have not seen, over the same draws of people.
+
+    Returns:
+        candidates: one row per candidate: its name, AUC on average over methods, with its interval, the difference from
+        the control with its interval (NaN for the control), and a column per method.
+    """
+    source = outcome.experiment.train
+    drawn: dict[str, dict[str, Drawn]] = {}
+    for candidate in CANDIDATES:
+        for method in METHODS:
+            runs = outcome.runs.get(_without(candidate, method).name, [])
+            parts = [scores[scores.label.eq(0) | scores.method.eq(method)]
+                     for scores in (outcome.scores(one, source) for one in runs)]  # fmt: skip
+            if parts:
+                among = evaluation.people(outcome.scores(runs[0], source))
+                drawn.setdefault(candidate.name, {})[method] = evaluation.draws(parts, "auc", among=among)
+    averages = {name: Drawn.average(list(of.values())) for name, of in drawn.items()}
+    rows = []
+    for name, average in averages.items():
+        low, high = evaluation.ends(average)
+        row = {"candidate": name, "auc": average.mean, "low": low, "high": high}
+        apart = average - averages[CONTROL] if name != CONTROL and CONTROL in averages else None
+        ends = evaluation.ends(apart) if apart else (np.nan, np.nan)
+        row |= {"difference": apart.mean if apart else np.nan, "difference_low": ends[0], "difference_high": ends[1]}
+        rows.append(row | {method: of.mean for method, of in drawn[name].items()})
+    return {"candidates": pd.DataFrame(rows)}
+
+
+def chosen(record: Record) -> list[str]:
+    """Say which candidate the rule chooses, and how the others lie about the control."""
+    table = part(record, "candidates")
+    best = table.loc[table.auc.round(3).idxmax()]
+    said = [
+        f"On the method that they have not seen, the candidates have an AUC of {table.auc.min():.3f} to "
+        f"{table.auc.max():.3f} on average. The rule chooses **{best.candidate}**, with "
+        f"{digits(best.auc, best.low, best.high)}."
+    ]
+    others = table[table.candidate != CONTROL].rename(
+        columns={"difference_low": "low", "difference_high": "high", "low": "auc_low", "high": "auc_high"}
+    )
+    lies = [f"{row.candidate} {gap(row)}" for row in others.itertuples()]
+    off = sum(verdict(row.low, row.high) != "undecided" for row in others.itertuples())
+    said.append(
+        f"Less the AUC of {CONTROL}: {', '.join(lies)}. Of the {len(others)} intervals, {off} lie off 0; about "
+        f"{0.05 * len(others):.1f} would by chance."
+    )
+    return said
+
+
+EXPERIMENT = Experiment(
+    "leave_one_out", "Leave one method out: which detector copes with a method it has not seen", "ffpp",
+    {method: ("ffpp", method) for method in METHODS},
+    tuple(_without(row, method) for row in CANDIDATES for method in METHODS),
+    seeds=2, measure=unseen, sentences=(chosen,),
+    smoke=tuple(_without(row, method).name
+                for row in CANDIDATES if row.name in (CONTROL, "averaged weights", "batches of pairs", "mixtures")
+                for method in METHODS[:2]),
+)  # fmt: skip
