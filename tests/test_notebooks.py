@@ -228,7 +228,9 @@ def test_each_shows_its_record(notebook):
     assert last.splitlines()[-1] == "words.line(stamp)"
 
 
-RECORDED = [name for name in EXPERIMENTS if "fresh" in PARAMETERS[name]]
+#: Those that show faces open the data, and Fig. 6 trains a run, even where their numbers are from a record.
+PICTURED = {"start", "fig6_saliency"}
+RECORDED = [name for name in EXPERIMENTS if "fresh" in PARAMETERS[name] and name not in PICTURED]
 
 
 @pytest.mark.parametrize("notebook", RECORDED)

@@ -17,7 +17,7 @@ from did.data.ffpp import METHODS
 from did.evaluation import Drawn
 from did.paper.definition import Experiment, Row
 from did.paper.measures import Tables, Tested
-from did.paper.records import Record, part, verdict
+from did.paper.records import Record, kind, part, verdict
 from did.paper.tables import digits, gap
 
 #: What everything is compared with: it names the methods and does nothing else.
@@ -69,20 +69,41 @@ def unseen(outcome: Tested) -> Tables:
     return {"candidates": pd.DataFrame(rows)}
 
 
+def candidates(record: Record) -> pd.DataFrame:
+    """Format what `unseen` measured: one row per candidate, a column per method that it has not seen, and the mean."""
+    table = part(record, "candidates").set_index("candidate")
+    shown = table[[name for name in METHODS if name in table]].map(digits)
+    shown["mean"] = [digits(row.auc, row.low, row.high) for row in table.itertuples()]
+    return shown
+
+
+def differences(record: Record) -> pd.DataFrame:
+    """Return how far each candidate's mean lies from the control's, as `did.plots.forest` takes it."""
+    table = part(record, "candidates").query("candidate != @CONTROL")
+    low, high = table.difference_low, table.difference_high
+    so = [verdict(*ends) for ends in zip(low, high, strict=True)]
+    return pd.DataFrame({"of": "A method it has not seen", "a": table.candidate, "b": CONTROL, "test": "the fourth",
+                         "difference": table.difference, "low": low, "high": high, "paper": np.nan,
+                         "kind": kind(record), "so": so})  # fmt: skip
+
+
+def winner(record: Record) -> pd.Series:
+    """Return the row of `unseen` that the rule chooses."""
+    table = part(record, "candidates")
+    return table.loc[table.auc.round(3).idxmax()]
+
+
 def chosen(record: Record) -> list[str]:
     """Say which candidate the rule chooses, and how the others lie about the control."""
-    table = part(record, "candidates")
-    best = table.loc[table.auc.round(3).idxmax()]
+    table, best = part(record, "candidates"), winner(record)
     said = [
         f"On the method that they have not seen, the candidates have an AUC of {table.auc.min():.3f} to "
         f"{table.auc.max():.3f} on average. The rule chooses **{best.candidate}**, with "
         f"{digits(best.auc, best.low, best.high)}."
     ]
-    others = table[table.candidate != CONTROL].rename(
-        columns={"difference_low": "low", "difference_high": "high", "low": "auc_low", "high": "auc_high"}
-    )
-    lies = [f"{row.candidate} {gap(row)}" for row in others.itertuples()]
-    off = sum(verdict(row.low, row.high) != "undecided" for row in others.itertuples())
+    others = differences(record)
+    lies = [f"{row.a} {gap(row)}" for row in others.itertuples()]
+    off = int(others.so.ne("undecided").sum())
     said.append(
         f"Less the AUC of {CONTROL}: {', '.join(lies)}. Of the {len(others)} intervals, {off} lie off 0; about "
         f"{0.05 * len(others):.1f} would by chance."

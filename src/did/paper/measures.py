@@ -173,7 +173,7 @@ def drops(outcome: Tested) -> Tables:
     """Measure how far each detector's AUC drops from its own method to the mean of the others, over all runs.
 
     A row of the experiment is a detector by the method that it was trained on. Both sides of a drop, and all detectors,
-    see the same draws of people. A row that is no test, the detector that has seen every method, is left out.
+    see the same draws of people. The detector that has seen every method is left out.
 
     Returns:
         drops: one row per detector, and `mean` over them: train, own, others, drop, low, high.

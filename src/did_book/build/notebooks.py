@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import nbformat
 import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
 
 from did.errors import DidError, nearest
 from did.paper.parameters import PARAMETERS
 from did.paper.records import load
 from did.utils.files import write_atomically
+from did.utils.workers import cores
 from did_book.build import equations, page
 from did_book.build.checkout import TOC, ready
 from did_book.pages import front
@@ -38,6 +41,8 @@ SHOWN, COMPARED = "notebooks", "tests/notebooks"
 EXECUTED_WITH: dict[str, dict[str, Any]] = {SHOWN: {"preset": "laptop", "fresh": False}, COMPARED: {"preset": "smoke"}}
 # What a page reads besides the package: the records that other pages, or `make bench`, have written.
 READS = {"paper_against_ours": "results/*.json", "speed": "benchmarks/results/*.json"}
+#: Notebooks executed at a time: each takes about a gigabyte of memory.
+MOST = 4
 # Folders that no notebook's output comes from.
 _APART = ("book", "cli.py")
 
@@ -103,33 +108,56 @@ def parameters_of(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key in PARAMETERS[name]}
 
 
-def execute(root: Path, given: Mapping[str, Any]) -> list[str]:
-    """Execute every chapter that is stale, one after the other; last those that read what others write.
+def execute(root: Path, given: Mapping[str, Any], jobs: int | None = None) -> list[str]:
+    """Execute every chapter that is stale, several at a time; last those that read what others write.
+
+    A notebook takes some ten seconds to start and mostly computes with one thread, so that two at a time take little
+    more than half of the time. Those that need the same data or the same run wait for whoever makes it first.
 
     Args:
         root: the project.
         given: parameters; a notebook gets those that it has.
+        jobs: how many at a time; by default one per core, at most `MOST`.
 
     Returns:
-        The names of those that were executed.
+        The names of those that were executed, in the order of the book.
 
     Raises:
-        DidError: If a parameter is unknown to every notebook, or a notebook fails. What was executed before stays.
+        DidError: If a parameter is unknown to every notebook, or a notebook fails: then no further one is begun, and
+            what was executed stays.
     """
     names = sorted(chapters(root), key=READS.__contains__)
     known = {key for name in names for key in PARAMETERS[name]}
     for key in given:
         if key not in known:
             raise DidError(f"no notebook of the book has a parameter '{key}': {nearest(key, known)}")
-    done = []
-    for number, name in enumerate(names, 1):
-        parameters = parameters_of(name, given)
-        if _state(_cached(root, name)) == digest(root, name, parameters):
-            continue
-        print(f"[{number}/{len(names)}] {name}", flush=True)
-        _execute(root, name, parameters)
-        done.append(name)
-    return done
+    many = jobs or min(cores(), MOST)
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // many)))
+    with _set("OMP_NUM_THREADS", threads):
+        return [
+            name for late in (False, True)
+            for name in _stale(root, [each for each in names if (each in READS) == late], given, many)
+        ]  # fmt: skip
+
+
+def _stale(root: Path, names: Sequence[str], given: Mapping[str, Any], many: int) -> list[str]:
+    """Execute those that are stale, so many at a time, and return them."""
+    parameters = {name: parameters_of(name, given) for name in names}
+    stale = [name for name in names if _state(_cached(root, name)) != digest(root, name, parameters[name])]
+    with (
+        ThreadPoolExecutor(many) as pool,
+        tqdm(total=len(stale), desc="notebooks", unit="notebook", disable=not stale) as bar,
+    ):
+        running = {pool.submit(_execute, root, name, parameters[name]): name for name in stale}
+        try:
+            for each in as_completed(running):
+                each.result()
+                bar.update()
+                bar.set_postfix_str(running[each])
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return stale
 
 
 def _cached(root: Path, name: str) -> Path:
@@ -146,7 +174,7 @@ def _execute(root: Path, name: str, parameters: dict[str, Any]) -> None:
     failed = cached.with_name(f"{name}-failed.ipynb")
     cached.parent.mkdir(parents=True, exist_ok=True)
     cached.unlink(missing_ok=True)
-    nb = _papermill(root, name, parameters, failed)
+    nb = _papermill(root, name, parameters, failed, bar=False)
     lean(nb)
     # After it: what it reads, it may have written.
     nb.metadata["did"] = {"digest": digest(root, name, parameters)}
@@ -154,10 +182,12 @@ def _execute(root: Path, name: str, parameters: dict[str, Any]) -> None:
     failed.unlink(missing_ok=True)
 
 
-def _papermill(root: Path, name: str, parameters: dict[str, Any], into: Path) -> nbformat.NotebookNode:
+def _papermill(
+    root: Path, name: str, parameters: dict[str, Any], into: Path, bar: bool = True
+) -> nbformat.NotebookNode:
     source = root / SHOWN / f"{name}.ipynb"
     try:
-        return papermill.execute_notebook(source, into, parameters, cwd=source.parent)
+        return papermill.execute_notebook(source, into, parameters, cwd=source.parent, progress_bar=bar)
     except PapermillExecutionError as error:
         raise DidError(
             f"the notebook {name} failed in its cell {error.exec_count} ({error.ename}: {error.evalue}); see {into}"

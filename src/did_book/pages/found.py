@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from did.paper.beyond import SHARE, judged, shares
-from did.paper.records import Record, comparisons, frame, kind, part
-from did.paper.tables import gap
+from did.paper.heldout import differences, winner
+from did.paper.records import Record, comparisons, frame, kind, part, verdict
+from did.paper.tables import digits, gap
 from did.paper.verdicts import claims, unlearnt
 from did.sources import STANDIN
 
@@ -150,6 +151,22 @@ def _fails(of: dict[str, Record]) -> _Answer | None:
     numbers = [f"{row} on {test}: {_number(auc.loc[row, test])}" for row, test in shown if (row, test) in auc.index]
     question = "Does a detector fail on the next forgery?"
     return _Answer(question, said, numbers, "table1_intra_cross", _moving(of))
+
+
+_FALLS = {"ahead": "**Yes**", "behind": "**No, on the contrary**", "undecided": "**Not clearly**"}
+
+
+def _next_method(of: dict[str, Record]) -> _Answer | None:
+    if "start" not in of:
+        return None
+    drops = part(of["start"], "drops")
+    mean, each = drops[drops.train == "mean"].iloc[0], drops[drops.train != "mean"]
+    said = (
+        f"{_FALLS[verdict(mean.low, mean.high)]}: trained on one method of FF++, detectors have an AUC of "
+        f"{mean.own:.3f} on forgeries by that method and of {mean.others:.3f} on those by the other {len(each) - 1}."
+    )
+    numbers = [f"trained on {row.train}: a drop of {digits(row.drop, row.low, row.high)}" for row in drops.itertuples()]
+    return _Answer("And on the next method, of the same people and cameras?", said, numbers, "start")
 
 
 def _moving(of: dict[str, Record]) -> str:
@@ -380,5 +397,17 @@ def _weights(of: dict[str, Record]) -> _Answer | None:
     )
 
 
-_QUESTIONS = (_fails, _better, _control, _rivals, _photographs, _length, _ablation, _carries, _split, _independence,
-              _unlabelled, _weights, _alpha, _claims)  # fmt: skip
+def _held_out(of: dict[str, Record]) -> _Answer | None:
+    entry = of.get("leave_one_out", {})
+    if "candidates" not in entry.get("figures", {}):
+        return None
+    best, apart = winner(entry), differences(entry)
+    ahead = apart[(apart.a == best.candidate) & (apart.so == "ahead")]
+    lead = "; the interval of its lead over naming the methods alone lies above 0" if len(ahead) else ""
+    said = f"**{best.candidate}**, with an AUC of {digits(best.auc, best.low, best.high)}{lead}."
+    numbers = [*_absent(entry), *(f"{row.a} less {row.b}: {gap(row)}" for row in apart.itertuples())]
+    return _Answer("Which detector copes best with a method that it has not seen?", said, numbers, "leave_one_out")
+
+
+_QUESTIONS = (_fails, _next_method, _better, _control, _rivals, _photographs, _length, _ablation, _carries, _split,
+              _independence, _unlabelled, _weights, _held_out, _alpha, _claims)  # fmt: skip

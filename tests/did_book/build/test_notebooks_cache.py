@@ -109,6 +109,32 @@ def test_what_reads_records_is_executed_after_what_writes_them(project, monkeypa
     chapters.write_pages(project, GIVEN)
 
 
+def test_several_are_executed_at_a_time(project, monkeypatch):
+    """Each waits for what the other writes, so that one after the other would not do."""
+    monkeypatch.setattr(chapters, "READS", {})
+    wait = """
+import pathlib, time
+pathlib.Path("../{mine}").touch()
+for _ in range(600):
+    if pathlib.Path("../{other}").exists():
+        break
+    time.sleep(0.1)
+else:
+    raise TimeoutError
+"""
+    write(project, "first", wait.format(mine="a", other="b"))
+    write(project, "second", wait.format(mine="b", other="a"))
+    assert chapters.execute(project, GIVEN, jobs=2) == ["first", "second"]
+
+
+def test_after_a_failure_no_other_is_begun(project, monkeypatch):
+    monkeypatch.setattr(chapters, "READS", {})
+    write(project, "first", "1 / 0")
+    with pytest.raises(DidError, match="^the notebook first failed"):
+        chapters.execute(project, GIVEN, jobs=1)
+    assert not (project / "runs/book/second.ipynb").exists()
+
+
 def test_new_text_comes_into_the_book_without_a_new_execution(project):
     chapters.execute(project, GIVEN)
     file = project / "notebooks/first.ipynb"

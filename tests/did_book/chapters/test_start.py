@@ -1,13 +1,10 @@
 """Trained on one method, tested on each: what is drawn where, and said."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from did.errors import DidError
-from did.training import runs
 from did_book.chapters import start
 
 
@@ -69,45 +66,3 @@ def test_nothing_and_twice_the_same_are_refused():
         start.method_heatmap(across()[:0], "s")
     with pytest.raises(DidError, match="B on B twice"):
         start.method_heatmap(pd.concat([across(), across()]), "s")
-
-
-def test_each_detector_sees_its_own_method_and_is_tested_on_all(tiny_source, tiny_settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("DID_HOME", str(tmp_path))
-    short = dataclasses.replace(tiny_settings, iterations=4, validate_every=2)
-    on_each = start.train_on_each(short, *tiny_source, progress=False)
-    methods = ["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
-    assert list(on_each) == [*methods, "all"]
-    whole = tiny_source[1].manifest
-    for method in methods:
-        one, tested = on_each[method]
-        assert one.record["task"] == "bce" and one.record["domains"] == ["real", method]
-        # 6 training, 4 validation and 4 test people with 2 frames each, real and forged by the one method.
-        assert one.record["data"]["crops"] == {"train": 24, "val": 16, "test": 16}
-        assert one.record["data"]["label"] == f"bars on noise, {method} alone"
-        assert set(one.scores.method) == {"real", method}
-        assert tested.folder.parent == one.folder
-        assert tested.scores.face.tolist() == whole.face[whole.split == "test"].tolist()
-        own, again = (of.scores.set_index("face").score for of in (one, tested))
-        assert (again[own.index] - own).abs().max() < 1e-5
-    every, tested = on_each["all"]
-    assert every.record["domains"] == ["real", *methods] and tested.folder == every.folder
-    assert len({one.folder for one, _ in on_each.values()}) == 5
-    assert len({one.settings for one, _ in on_each.values()}) == 1
-
-
-def test_one_method_alone_is_no_question(tiny_source, tiny_settings):
-    source, store = tiny_source
-    with pytest.raises(DidError, match="bars on noise has 1 forgery method; name a source with two or more"):
-        start.train_on_each(tiny_settings, source, store.only("FaceSwap"))
-
-
-def test_the_validation_never_sees_another_method(tiny_source, tiny_settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("DID_HOME", str(tmp_path))
-    seen, fit = [], runs.fit
-    monkeypatch.setattr(runs, "fit", lambda task, *faces: seen.append(faces[:2]) or fit(task, *faces))
-    short = dataclasses.replace(tiny_settings, iterations=1, validate_every=1)
-    source, store = tiny_source
-    start.train_on_each(short, source, store.only("FaceSwap", "Deepfakes"), progress=False)
-    expected = [{"real", "Deepfakes"}, {"real", "FaceSwap"}, {"real", "Deepfakes", "FaceSwap"}]
-    assert [set(train.rows.method) for train, _ in seen] == expected
-    assert [set(validation.rows.method) for _, validation in seen] == expected
