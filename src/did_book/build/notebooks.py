@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -144,19 +145,28 @@ def _stale(root: Path, names: Sequence[str], given: Mapping[str, Any], many: int
     """Execute those that are stale, so many at a time, and return them."""
     parameters = {name: parameters_of(name, given) for name in names}
     stale = [name for name in names if _state(_cached(root, name)) != digest(root, name, parameters[name])]
+    stop = threading.Event()
+
+    def one(name: str) -> None:
+        if not stop.is_set():  # Asked for here: a worker takes up the next one before anybody could cancel it.
+            try:
+                _execute(root, name, parameters[name])
+            except BaseException:
+                stop.set()
+                raise
+
     with (
-        ThreadPoolExecutor(many) as pool,
         tqdm(total=len(stale), desc="notebooks", unit="notebook", disable=not stale) as bar,
+        ThreadPoolExecutor(many) as pool,
     ):
-        running = {pool.submit(_execute, root, name, parameters[name]): name for name in stale}
+        running = {pool.submit(one, name): name for name in stale}
         try:
             for each in as_completed(running):
                 each.result()
+                bar.set_postfix_str(running[each], refresh=False)
                 bar.update()
-                bar.set_postfix_str(running[each])
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        finally:
+            stop.set()
     return stale
 
 
