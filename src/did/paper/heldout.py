@@ -4,7 +4,13 @@ The rule, written before the first run: each candidate is trained on three of FF
 chosen on validation people forged by these three, and tested on the fourth. The candidate with the highest AUC on the
 method that it has not seen, on average over the four methods and two seeds, is the successor; candidates whose
 averages agree to three decimals are taken in the order of the list, which is from plain to elaborate. No other data
-set is looked at. Whether the successor is better is then decided elsewhere, on data that nobody has seen.
+set is looked at.
+
+Whether the successor is better is decided on data that nobody has seen, by a second rule, also written before: ten
+worlds (1 to 10; other people, forgeries, strengths and cameras), in each of which the successor, BCE, (k+1)-way CE and
+DID are trained once under the same settings (seed 0) and tested on Celeb-DF and DiFF. On a test the successor is better
+than another if the 95% t interval over worlds of its difference lies above 0. The aim is +.03 on Celeb-DF and +.05 on
+DiFF over the best of the other three. The numbers are looked at when all ten worlds are there.
 """
 
 import dataclasses
