@@ -17,7 +17,7 @@ from did.paper.definition import Row
 from did.paper.experiments import EXPERIMENTS
 from did.settings import Settings
 from did.task import Task, options_of, task_named
-from did.training.loop import optimizer_for
+from did.training.loop import MovingAverage, optimizer_for
 from did_book.pages.costs import row
 
 BATCH, CASE = 15, {False: "laptop", True: "smoke"}
@@ -44,12 +44,13 @@ def build(of: Row, preset: str) -> tuple[Task, dict[str, Tensor]]:
 
 def training(of: Row, preset: str) -> Call:
     task, batch = build(of, preset)
-    optimizer = optimizer_for(task)
+    optimizer, mean = optimizer_for(task), MovingAverage(task, task.settings.averaging)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         task(batch, 0.9, 0).total.backward()
         optimizer.step()
+        mean.update()
 
     return step
 
