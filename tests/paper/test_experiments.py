@@ -690,6 +690,20 @@ def test_the_detector_of_all_methods_is_table_1s(preset):
     assert row.settings(preset, 2, "ffpp") == train_settings(preset, seed=2, source="ffpp")
 
 
+def test_a_committed_record_can_have_runs_and_data_at_hand_for_pictures(ablation):
+    """Those of its first seed; nothing is written over the record."""
+    entry = ablation.record
+    shown = conduct_module.Recorded(ablation.experiment, "smoke", [0, 1], "drawn", {}, {}, ablation.table,
+                                    ablation.differences, 0.0, entry=entry)  # fmt: skip
+    saved = {file: file.read_bytes() for file in records.folder().glob("*.json")}
+    found = shown.at_hand()
+    assert found.seeds == [0] and list(found.runs) == ROWS
+    assert [one.folder for of in found.runs.values() for one in of] == [ablation.runs[row][0].folder for row in ROWS]
+    assert found.source("cdf2")[1].fingerprint == ablation.source("cdf2")[1].fingerprint
+    assert {file: file.read_bytes() for file in records.folder().glob("*.json")} == saved
+    assert ablation.at_hand() is ablation
+
+
 # --- a committed record in place of training --------------------------------------------------------------------------
 
 
