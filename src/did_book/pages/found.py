@@ -166,7 +166,7 @@ def _next_method(of: dict[str, Record]) -> _Answer | None:
         f"{mean.own:.3f} on forgeries by that method and of {mean.others:.3f} on those by the other {len(each) - 1}."
     )
     numbers = [f"trained on {row.train}: a drop of {digits(row.drop, row.low, row.high)}" for row in drops.itertuples()]
-    return _Answer("And on the next method, of the same people and cameras?", said, numbers, "start")
+    return _Answer("And on the next method, with the same cameras?", said, numbers, "start")
 
 
 def _moving(of: dict[str, Record]) -> str:
