@@ -295,7 +295,7 @@ def _data_set(
     if methods:
         options["methods"] = tuple(methods)
         title += _alone(methods)
-    root = None if edition == "stand-in" else _find(layout, edition if size else "licensed", data_root)
+    root = None if edition == "stand-in" else _find(layout, edition, data_root, needed=size is None)
     if root is not None and not (root / MARK).is_file():
         if faces is not None or world:
             what = f"faces={faces}" if faces is not None else f"world={world}"
@@ -359,7 +359,7 @@ def has_licensed(name: str) -> bool:
     return found is not None and not (found / MARK).is_file()
 
 
-def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | None:
+def _find(layout: Any, edition: str, data_root: str | Path | None, needed: bool = False) -> Path | None:
     name, title = layout.NAME, layout.TITLE
     if data_root is not None:
         root = given_path(data_root, "data_root")
@@ -377,10 +377,11 @@ def _find(layout: Any, edition: str, data_root: str | Path | None) -> Path | Non
     for place in places:
         if place.is_dir():
             return place
-    if edition == "licensed":
+    if needed or edition == "licensed":
+        asked = "edition=licensed, but there" if edition == "licensed" else "there"
         looked = " and ".join(str(place) for place in places)
         raise DidError(
-            f"edition=licensed, but there is no {title} (looked in {looked}): "
+            f"{asked} is no {title} (looked in {looked}): "
             f"{getattr(layout, 'HOW_TO_GET', 'put it there')}, then name its folder by data_root"
         )
     return None

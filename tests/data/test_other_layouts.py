@@ -171,5 +171,5 @@ def test_each_is_a_source_whose_counts_are_compared_and_which_has_no_stand_in(tm
         open_source(name, data_root=tmp_path / name, strict=True)
     with pytest.raises(DidError, match="there is no stand-in for"):
         open_source(name, edition="stand-in")
-    with pytest.raises(DidError, match=r"there is no .*looked in .*, then name its folder by data_root"):
+    with pytest.raises(DidError, match=r"^there is no .*looked in .*, then name its folder by data_root"):
         open_source(name)
