@@ -113,7 +113,7 @@ def execute(root: Path, given: Mapping[str, Any], jobs: int | None = None) -> li
     """Execute every chapter that is stale, several at a time; last those that read what others write.
 
     A notebook takes some ten seconds to start and mostly computes with one thread, so that two at a time take little
-    more than half of the time. Those that need the same data or the same run wait for whoever makes it first.
+    more than half of the time. If two need the same data or the same run, one makes it and the other waits.
 
     Args:
         root: the project.
