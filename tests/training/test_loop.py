@@ -363,3 +363,16 @@ def test_averaged_weights_are_kept_and_training_goes_on_with_its_own(tiny_settin
     trained(chosen, faces, tmp_path / "cut", stop_at=17)  # state was written at 10
     resumed, again = trained(chosen, faces, tmp_path / "cut")
     assert same(whole.state_dict(), resumed.state_dict()) and averaged.equals(again)
+
+
+def test_what_a_task_sets_before_training_is_not_averaged_with_what_was_there(tiny_settings, faces, tmp_path):
+    class Centred(DIDTask):
+        def __init__(self, *given):
+            super().__init__(*given)
+            self.register_buffer("centre", torch.tensor(float("nan")))
+
+        def begin(self, train):
+            self.centre.fill_(7.0)
+
+    chosen = dataclasses.replace(tiny_settings, averaging=0.9, iterations=5, validate_every=5)
+    assert trained(chosen, faces, tmp_path, task=Centred)[0].centre == 7

@@ -181,13 +181,12 @@ def fit(
     optimizer = optimizer_for(task.to(fabric.device), fused=fabric.device.type == "cuda")  # type: ignore[arg-type]
     module, optimizer = fabric.setup(task, optimizer)
     state: dict[str, Any] = {"iteration": 0, "best": -math.inf, "since": 0, "history": []}
-    if (folder / RESUME).is_file():
-        state = read_state(folder / RESUME, task, optimizer)
-    else:
+    resumed = (folder / RESUME).is_file()
+    if not resumed:
         task.begin(train)  # type: ignore[operator]
-    mean = MovingAverage(task, settings.averaging)
-    if (folder / RESUME).is_file():
-        mean.read(folder / RESUME)
+    mean = MovingAverage(task, settings.averaging)  # what `begin` has set must not be averaged with what was before
+    if resumed:
+        state = read_state(folder / RESUME, task, optimizer, mean)
     history = _History(folder / HISTORY, state["history"], log)
     log_every = max(1, settings.iterations // 100)
     drawn = batches(
@@ -232,7 +231,7 @@ def fit(
             late = details and time.monotonic() - written > 60 * MINUTES_BETWEEN_STATES
             if distributed.rank() == 0 and (due or late):
                 state["seconds"] = time.monotonic() - began
-                write_state(folder / RESUME, task, optimizer, state, mean.tensors)
+                write_state(folder / RESUME, task, optimizer, state, mean)
                 written = time.monotonic()
     distributed.wait()
     if state["iteration"] == settings.iterations or _ended(settings, state):
@@ -341,11 +340,10 @@ class MovingAverage:
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
         self.task.load_state_dict(tensors, strict=False)
 
-    def read(self, path: Path) -> None:
-        """Take the average from the state that `write_state` wrote."""
-        tensors, state = checkpoints.load(path, fix=STATE_MEND)
-        self.steps = state["iteration"]
-        for name, of in _part(tensors, "mean").items():
+    def resume(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Go on from the average after so many steps."""
+        self.steps = steps
+        for name, of in tensors.items():
             self.tensors[name].copy_(of)
 
 
@@ -355,7 +353,7 @@ def checkpoint_file(folder: Path, iteration: int) -> Path:
 
 
 def write_state(
-    path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any], mean: Mapping[str, Tensor] | None = None
+    path: Path, task: nn.Module, optimizer: Any, state: dict[str, Any], mean: MovingAverage | None = None
 ) -> None:
     """Write a checkpoint from which training resumes: the task's tensors, Adam's by parameter name, and `state`.
 
@@ -363,26 +361,28 @@ def write_state(
         path: of the checkpoint; see `did.utils.checkpoints.save`, also for what it raises.
         task, optimizer: as they are after an iteration.
         state: iteration, best, history and seconds, those that all sittings took up to here.
-        mean: the averaged weights, if there are some.
+        mean: the averaged weights, if there may be some.
     """
     names = {parameter: name for name, parameter in task.named_parameters()}
     tensors = {f"task.{name}": tensor for name, tensor in task.state_dict().items()}
-    tensors |= {f"mean.{name}": tensor for name, tensor in (mean or {}).items()}
+    tensors |= {f"mean.{name}": tensor for name, tensor in (mean.tensors if mean else {}).items()}
     for parameter, moments in optimizer.state.items():
         tensors |= {f"adam.{names[parameter]}.{key}": value for key, value in moments.items()}
     checkpoints.save(path, tensors, state)
 
 
-def read_state(path: Path, task: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """Read a checkpoint of `write_state` into a task and its optimiser, and return `state`.
+def read_state(path: Path, task: nn.Module, optimizer: Any, mean: MovingAverage | None = None) -> dict[str, Any]:
+    """Read a checkpoint of `write_state` into a task, its optimiser and its average, and return `state`.
 
     Raises:
         DidError: If the file is not a checkpoint of this task.
     """
     tensors, state = checkpoints.load(path, fix=STATE_MEND)
     # Settings may differ between versions; the rates are set anew at each iteration.
-    parts = {name: _part(tensors, name) for name in ("task", "adam")}
+    parts = {name: _part(tensors, name) for name in ("task", "adam", "mean")}
     checkpoints.put(task, parts["task"], path, STATE_MEND)
+    if mean:
+        mean.resume(parts["mean"], state["iteration"])
     names = {parameter: name for name, parameter in task.named_parameters()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
