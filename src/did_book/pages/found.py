@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from did.paper.beyond import SHARE, judged, shares
-from did.paper.heldout import differences, winner
+from did.paper.heldout import CONTROL, differences, winner
 from did.paper.records import Record, comparisons, frame, kind, part, verdict
 from did.paper.tables import digits, gap
 from did.paper.verdicts import claims, unlearnt
@@ -402,9 +402,14 @@ def _held_out(of: dict[str, Record]) -> _Answer | None:
     if "candidates" not in entry.get("figures", {}):
         return None
     best, apart = winner(entry), differences(entry)
-    ahead = apart[(apart.a == best.candidate) & (apart.so == "ahead")]
-    lead = "; the interval of its lead over naming the methods alone lies above 0" if len(ahead) else ""
-    said = f"**{best.candidate}**, with an AUC of {digits(best.auc, best.low, best.high)}{lead}."
+    said = f"**{best.candidate}**, with an AUC of {digits(best.auc, best.low, best.high)}."
+    if best.candidate == CONTROL:
+        behind = list(apart[apart.so == "behind"].a)
+        said += " It names the methods and does nothing else. Nothing that was added to it helps"
+        said += f", and its lead over {_listed(behind)} has an interval above 0." if behind else "."
+    else:
+        mine = apart[apart.a == best.candidate].iloc[0]
+        said += f" Its lead over naming the methods alone is {gap(mine)}."
     numbers = [*_absent(entry), *(f"{row.a} less {row.b}: {gap(row)}" for row in apart.itertuples())]
     return _Answer("Which detector copes best with a method that it has not seen?", said, numbers, "leave_one_out")
 

@@ -126,6 +126,26 @@ def test_what_groups_bring_is_a_share_of_what_names_bring():
     assert "names bring nothing" in short_of(found_page([entry]), "Does it work without")
 
 
+def test_the_best_on_unseen_methods_is_named_with_what_its_lead_is_worth():
+    entry = of("leave_one_out")
+    table = entry["figures"]["candidates"]
+    at = table["candidate"].index
+    for name, auc, low, high in (("(k+1)-way CE", 0.9, None, None), ("DID", 0.8, -0.2, -0.05), ("BCE", 0.7, -0.3, 0.1)):
+        table["auc"][at(name)], table["difference_low"][at(name)], table["difference_high"][at(name)] = auc, low, high
+    for name in set(table["candidate"]) - {"(k+1)-way CE", "DID", "BCE"}:
+        table["auc"][at(name)], table["difference_low"][at(name)], table["difference_high"][at(name)] = 0.6, -0.1, 0.1
+    said = short_of(found_page([entry]), "Which detector copes best")
+    assert "**(k+1)-way CE**, with an AUC of 0.900" in said and "its lead over DID has an interval above 0." in said
+    table["auc"][at("DID")] = 0.95
+    table["difference"][at("DID")], table["difference_low"][at("DID")], table["difference_high"][at("DID")] = (
+        0.05,
+        -0.1,
+        0.2,
+    )
+    said = short_of(found_page([entry]), "Which detector copes best")
+    assert "**DID**, with" in said and "Its lead over naming the methods alone is +0.050 [-0.100, +0.200]." in said
+
+
 def test_rivals_that_learnt_nothing_are_named_beside_the_lead_over_them():
     entry = of("table1_intra_cross")
 
