@@ -690,6 +690,15 @@ def test_the_detector_of_all_methods_is_table_1s(preset):
     assert row.settings(preset, 2, "ffpp") == train_settings(preset, seed=2, source="ffpp")
 
 
+def test_a_long_list_of_protocols_is_left_to_the_rows():
+    runs = [f"a; {n} iterations of 15; seed 0" for n in (1, 2)]
+    assert conduct_module._protocol(runs) == "a; 1 iterations of 15 or 2 iterations of 15"
+    runs = [f"a; 200 iterations of 15, forgeries by {name} alone; seed 0" for name in "ABCD"]
+    assert conduct_module._protocol(runs) == "a; 200 iterations of 15, and what each row changes"
+    runs = [f"a; {n} iterations of 15; seed 0" for n in range(1, 5)]
+    assert conduct_module._protocol(runs).count(" or ") == 3
+
+
 def test_a_committed_record_can_have_runs_and_data_at_hand_for_pictures(ablation):
     """Those of its first seed; nothing is written over the record."""
     entry = ablation.record

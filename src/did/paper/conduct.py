@@ -342,9 +342,20 @@ def _scores(of: Run, source: Source, progress: bool) -> pd.DataFrame:
 
 
 def _protocol(runs: Sequence[str]) -> str:
-    """Join the protocols of the rows' runs, without the seed: what differs between rows is given for all of them."""
+    """Join the protocols of the rows' runs, without the seed.
+
+    What differs between rows is given for all of them, or, where that would be a long list, left to the rows' setup.
+    """
     parts = zip(*(text.rsplit("; seed ", 1)[0].split("; ") for text in runs), strict=True)
-    return "; ".join(" or ".join(dict.fromkeys(part)) for part in parts)
+    return "; ".join(_either(list(dict.fromkeys(part))) for part in parts)
+
+
+def _either(variants: list[str]) -> str:
+    """Join alternatives; of many that have something in common, say that and that the rest is by row."""
+    common = [piece for piece in variants[0].split(", ") if all(piece in each.split(", ") for each in variants)]
+    if len(variants) <= 3 or not common:
+        return " or ".join(variants)
+    return f"{', '.join(common)}, and what each row changes"
 
 
 def _open(

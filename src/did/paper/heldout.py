@@ -104,7 +104,7 @@ def chosen(record: Record) -> list[str]:
     table, best = part(record, "candidates"), winner(record)
     said = [
         f"On the method that they have not seen, the candidates have an AUC of {table.auc.min():.3f} to "
-        f"{table.auc.max():.3f} on average. The rule chooses **{best.candidate}**, with "
+        f"{table.auc.max():.3f} on average. The rule chooses {best.candidate}, with "
         f"{digits(best.auc, best.low, best.high)}."
     ]
     others = differences(record)
