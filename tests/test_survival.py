@@ -78,7 +78,7 @@ def test_between_validations_the_state_is_written_when_time_has_passed(tiny_sett
     now, written = [0.0], []
     monkeypatch.setattr(loop.time, "monotonic", lambda: now.__setitem__(0, now[0] + 100) or now[0])
     monkeypatch.setattr(
-        training, "write_state", lambda path, task, optimizer, state: written.append(state["iteration"])
+        training, "write_state", lambda path, task, optimizer, state, mean: written.append(state["iteration"])
     )
     trained(tiny_settings, faces, tmp_path)
     assert loop.MINUTES_BETWEEN_STATES == 10
