@@ -45,6 +45,8 @@ def test_defaults_are_section_4_1_3():
         ("seed", 2**64, "'seed' must lie between 0 and 18446744073709551615, got 18446744073709551616"),
         ("domain_attention", 1, "takes bool"),
         ("wiring", "paralel", "did you mean 'parallel'"),
+        ("averaging", 1.0, r"'averaging' must lie in \[0, 1\)"),
+        ("methods", "Deepfakes,", "'methods' must be all, or names with commas between"),
         ("sampler", "x", "valid: balanced, pairs, uniform"),
     ],
 )

@@ -614,6 +614,8 @@ def test_the_matrix_over_methods_is_that_of_the_scores():
         scores = outcome.runs[line.train][0]
         part = scores[scores.method.isin(["real", line.test])]
         assert line.auc == pytest.approx(roc_auc_score(part.label, part.score), abs=1e-6)  # as a record rounds
+        ends = evaluation.interval(part.label, part.score, part.identity)
+        assert (line.low, line.high) == pytest.approx(ends, abs=1e-6)
     wide = start_module.method_matrix(table)
     assert wide.shape == (3, 2) and wide.index.tolist() == ["A", "B", "all"]
     own, other = table.iloc[0], table.iloc[2]
@@ -642,6 +644,9 @@ def test_drops_over_methods_are_paired(seeds):
     both = evaluation.Drawn.average(gaps)
     assert (drops.low["mean"], drops.high["mean"]) == pytest.approx(evaluation.ends(both))
     assert (drops.low["A"], drops.high["A"]) == pytest.approx(evaluation.ends(gaps[0]))
+    # Two detectors are steadier than one.
+    width = drops.high - drops.low
+    assert width["mean"] < min(width["A"], width["B"])
     shown = start_module.drop_table(drops.reset_index())
     assert shown.index.tolist() == ["A", "B", "mean"] and shown.so["mean"] == "drops"
 

@@ -57,7 +57,7 @@ def clips(home):
 @pytest.fixture(scope="module")
 def settings():
     """Trained for long enough that faces have scores of their own."""
-    return Settings.preset("smoke", iterations=12, validate_every=6, batch_size=5, lr=0.003, frames=3)
+    return Settings.preset("smoke", iterations=24, validate_every=12, batch_size=5, lr=0.003, frames=3)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def portrait() -> np.ndarray:
 
 
 def check_scores(loaded: Detector, recorded: pd.DataFrame, root: Path) -> None:
-    assert recorded.score.std() > 5e-4, "scores that are all alike would prove nothing"
+    assert recorded.score.std() > 1e-3, "scores that are all alike would prove nothing"
     for path, part in recorded.groupby("path"):
         answer = loaded.predict_file(root / path)
         assert (answer.kind, answer.status) == ("video", "scored")
@@ -407,7 +407,7 @@ def test_onnx_gives_the_same_scores_on_crops_and_noise_in_any_batch(detector, st
     noise = torch.rand(9, 1, settings.image_size, settings.image_size)
     module = detector.module.cpu()
     with torch.inference_mode():
-        assert module(crops).std() > 5e-4
+        assert module(crops).std() > 1e-3
     for images in (crops[:1], crops[:7], crops, noise[:3], noise):
         assert exporting.difference(module, file, images) < exporting.TOLERANCE
     wrong = copy.deepcopy(module)

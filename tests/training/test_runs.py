@@ -332,7 +332,9 @@ def test_a_rival_has_a_record_too(tiny_source, tiny_settings, tmp_path, task):
     assert isinstance(done, Run)
 
 
-def test_training_sees_the_methods_of_the_settings_and_the_test_all(tiny_source, tiny_settings, tmp_path):
+def test_training_sees_the_methods_of_the_settings_and_the_test_all(tiny_source, tiny_settings, tmp_path, monkeypatch):
+    seen, fit = [], runs.fit
+    monkeypatch.setattr(runs, "fit", lambda task, *given: seen.append(given[:2]) or fit(task, *given))
     source, store = tiny_source
     every = domain_names(store.manifest)
     some = dataclasses.replace(tiny_settings, methods=f"{every[3]}, {every[1]}", iterations=5, validate_every=5)
@@ -343,6 +345,7 @@ def test_training_sees_the_methods_of_the_settings_and_the_test_all(tiny_source,
     assert set(faces["test"].rows.method) == set(every)
     assert faces["test"].domain_names == ["real", every[1], every[3], every[2], every[4]]
     done = run(source, some, store=store, runs=tmp_path, progress=False)
+    assert [set(part.rows.method) for part in seen[0]] == 2 * [{"real", every[1], every[3]}]
     assert done.record["domains"] == ["real", every[1], every[3]]
     assert set(done.scores.method) == set(every)
     assert f"forgeries by {every[3]} and {every[1]} alone" in done.record["protocol"]

@@ -22,7 +22,7 @@ from did import evaluation
 from did.data.ffpp import METHODS
 from did.evaluation import Drawn
 from did.paper.definition import Experiment, Row
-from did.paper.measures import Tables, Tested
+from did.paper.measures import Tables, Tested, on_method
 from did.paper.records import Record, kind, part, verdict
 from did.paper.tables import digits, gap
 
@@ -58,11 +58,9 @@ def unseen(outcome: Tested) -> Tables:
     for candidate in CANDIDATES:
         for method in METHODS:
             runs = outcome.runs.get(_without(candidate, method).name, [])
-            parts = [scores[scores.label.eq(0) | scores.method.eq(method)]
-                     for scores in (outcome.scores(one, source) for one in runs)]  # fmt: skip
-            if parts:
-                among = evaluation.people(outcome.scores(runs[0], source))
-                drawn.setdefault(candidate.name, {})[method] = evaluation.draws(parts, "auc", among=among)
+            if runs:
+                scores = [outcome.scores(one, source) for one in runs]
+                drawn.setdefault(candidate.name, {})[method] = on_method(scores, method)
     averages = {name: Drawn.average(list(of.values())) for name, of in drawn.items()}
     rows = []
     for name, average in averages.items():

@@ -183,7 +183,7 @@ def drops(outcome: Tested) -> Tables:
     rows, found = [], {}
     for train in tests:
         scores = {source: [outcome.scores(one, source) for one in outcome.runs[train]] for source in sources}
-        drawn = {test: _alone(scores[source], method) for test, (source, method) in tests.items()}
+        drawn = {test: on_method(scores[source], method) for test, (source, method) in tests.items()}
         own = drawn.pop(train)
         found[train] = own, own - evaluation.Drawn.average(list(drawn.values()))
     average = evaluation.Drawn.average
@@ -195,8 +195,13 @@ def drops(outcome: Tested) -> Tables:
     return {"drops": pd.DataFrame(rows)}
 
 
-def _alone(scores: Sequence[pd.DataFrame], method: str) -> evaluation.Drawn:
-    """Draw the AUC on one method's forgeries from all people of the test."""
+def on_method(scores: Sequence[pd.DataFrame], method: str) -> evaluation.Drawn:
+    """Draw the AUC on real faces and one method's forgeries, from all people of the test.
+
+    Args:
+        scores: of each run, one row per frame of the whole test split.
+        method: its forgeries.
+    """
     parts = [table[(table.label == 0) | (table.method == method)] for table in scores]
     return evaluation.draws(parts, "auc", among=evaluation.people(scores[0]))
 

@@ -405,8 +405,8 @@ def _held_out(of: dict[str, Record]) -> _Answer | None:
     said = f"**{best.candidate}**, with an AUC of {digits(best.auc, best.low, best.high)}."
     if best.candidate == CONTROL:
         behind = list(apart[apart.so == "behind"].a)
-        said += " It names the methods and does nothing else. Nothing that was added to it helps"
-        said += f", and its lead over {_listed(behind)} has an interval above 0." if behind else "."
+        said += " It names the methods and does nothing else; no addition comes out above it."
+        said += f" The interval of its lead over {_listed(behind)} lies above 0." if behind else ""
     else:
         mine = apart[apart.a == best.candidate].iloc[0]
         said += f" Its lead over naming the methods alone is {gap(mine)}."

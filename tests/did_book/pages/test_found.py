@@ -135,7 +135,9 @@ def test_the_best_on_unseen_methods_is_named_with_what_its_lead_is_worth():
     for name in set(table["candidate"]) - {"(k+1)-way CE", "DID", "BCE"}:
         table["auc"][at(name)], table["difference_low"][at(name)], table["difference_high"][at(name)] = 0.6, -0.1, 0.1
     said = short_of(found_page([entry]), "Which detector copes best")
-    assert "**(k+1)-way CE**, with an AUC of 0.900" in said and "its lead over DID has an interval above 0." in said
+    assert (
+        "**(k+1)-way CE**, with an AUC of 0.900" in said and "The interval of its lead over DID lies above 0." in said
+    )
     table["auc"][at("DID")] = 0.95
     table["difference"][at("DID")], table["difference_low"][at("DID")], table["difference_high"][at("DID")] = (
         0.05,
