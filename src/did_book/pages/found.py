@@ -166,7 +166,7 @@ def _next_method(of: dict[str, Record]) -> _Answer | None:
         f"{mean.own:.3f} on forgeries by that method and of {mean.others:.3f} on those by the other {len(each) - 1}."
     )
     numbers = [f"trained on {row.train}: a drop of {digits(row.drop, row.low, row.high)}" for row in drops.itertuples()]
-    return _Answer("And on the next method, with the same cameras?", said, numbers, "start")
+    return _Answer("Does a detector fail on a method that it has not seen?", said, numbers, "start")
 
 
 def _moving(of: dict[str, Record]) -> str:
@@ -406,7 +406,8 @@ def _held_out(of: dict[str, Record]) -> _Answer | None:
     if best.candidate == CONTROL:
         behind = list(apart[apart.so == "behind"].a)
         said += " It names the methods and does nothing else; no addition comes out above it."
-        said += f" The interval of its lead over {_listed(behind)} lies above 0." if behind else ""
+        lead = "interval of its lead over {} lies" if len(behind) == 1 else "intervals of its leads over {} lie"
+        said += f" The {lead.format(_listed(behind))} above 0." if behind else ""
     else:
         mine = apart[apart.a == best.candidate].iloc[0]
         said += f" Its lead over naming the methods alone is {gap(mine)}."
