@@ -50,7 +50,7 @@ def test_every_question_has_a_short_answer_its_numbers_and_a_page():
 
 
 def test_the_figure_that_moves_has_every_systems_numbers():
-    part = part_of(found_page(records()), "Does a detector fail")
+    part = part_of(found_page(records()), "Does a detector fail on the next forgery")
     values = json.loads(html.unescape(re.search(r'data-values="(.*?)"', part)[1]))
     rows = [row for name in ("table1_intra_cross", "table2_diffusion") for row in of(name)["rows"]
             if (row["row"], row["level"], row["metric"]) == ("DID", "frame", "auc")]  # fmt: skip
