@@ -103,3 +103,40 @@ def test_of_equal_averages_the_plainer_one_is_taken():
     table = of["figures"]["candidates"]
     table["auc"] = [0.80041, 0.80049]
     assert heldout.winner(of).candidate == CONTROL
+
+
+def worlds(**of):
+    """A record over worlds by hand: (rival, test) -> its AUC and the interval of the chosen detector's lead over it."""
+    rows, apart = [], []
+    for (rival, test), (auc, low, high) in of["leads"].items():
+        rows.append({"row": rival, "test": test, "level": "frame", "metric": "auc", "ours": auc})
+        apart.append({"a": CONTROL, "b": rival, "test": test, "level": "frame", "difference": (low + high) / 2,
+                      "low": low, "high": high})  # fmt: skip
+    return {"experiment": "ten_worlds", "title": "Ten worlds: x", "edition": "stand-in", "bank": "drawn",
+            "preset": "laptop", "rows": rows, "differences": apart}  # fmt: skip
+
+
+def test_the_aim_is_a_lead_over_the_best_of_the_others():
+    of = worlds(leads={("BCE", "CDF2"): (0.7, 0.05, 0.15), ("DID", "CDF2"): (0.75, 0.01, 0.05),
+                       ("BCE", "DiFF"): (0.8, 0.02, 0.06), ("DID", "DiFF"): (0.6, 0.2, 0.3)})  # fmt: skip
+    found = heldout.leads(of).set_index("test")
+    assert list(found.b) == ["DID", "BCE"]  # the smaller lead on each
+    assert list(found.difference) == pytest.approx([0.03, 0.04]) and list(found.aim) == [0.03, 0.05]
+    said = " ".join(heldout.confirmed(of))
+    assert "On CDF2 the best other one is DID; the aim, +0.03 over it with the interval above 0, is met" in said
+    assert "On DiFF the best other one is BCE; the aim, +0.05 over it with the interval above 0, is missed" in said
+    assert f"{CONTROL} less DID: CDF2 +0.030 [+0.010, +0.050], ahead, DiFF +0.250 [+0.200, +0.300], ahead." in said
+    assert "Of the 4 intervals, 4 lie off 0; about 0.2 would by chance." in said
+
+
+def test_a_lead_that_is_large_enough_but_not_above_zero_misses_the_aim():
+    of = worlds(leads={("BCE", "CDF2"): (0.7, -0.1, 0.3), ("DID", "CDF2"): (0.6, 0.1, 0.3)})
+    said = " ".join(heldout.confirmed(of))
+    assert "is missed: +0.100 [-0.100, +0.300]" in said and "undecided" in said and "DiFF" not in said
+
+
+def test_the_confirmation_takes_the_chosen_detector_in_ten_worlds_with_the_same_settings():
+    of = heldout.CONFIRMATION
+    assert of.worlds == tuple(range(1, 11)) and of.seeds == 1 and set(of.tests) == set(heldout.AIM)
+    found = {row.settings("laptop", 0, of.train) for row in of.rows}
+    assert len(found) == 1 and {row.name for row in of.rows} == {CONTROL, "BCE", "DID"}

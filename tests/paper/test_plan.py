@@ -36,6 +36,20 @@ def test_tables_that_share_runs_need_them_once():
     assert len(of.plan(TABLES, "laptop", seeds="3")) == 4 + fewer
 
 
+def test_an_experiment_with_worlds_needs_its_runs_in_each_and_on_licensed_data_once():
+    jobs = of.plan(["ten_worlds"], "laptop", edition="stand-in")
+    assert len(jobs) == len(set(jobs)) == 30
+    assert {dict(job.open)["world"] for job in jobs} == set(range(1, 11))
+    (alone,) = {dict(job.open)["world"] for job in of.plan(["ten_worlds"], "laptop", edition="stand-in", world=3)}
+    assert alone == 3
+    for preset, edition in (("smoke", "stand-in"), ("paper", "licensed")):
+        assert [dict(job.open)["world"] for job in of.plan(["ten_worlds"], preset, edition=edition)] == [0, 0, 0]
+    # Their runs are those of the tables in these worlds.
+    shared = {(job.task, job.settings, job.open) for job in of.plan(TABLES[:1], "laptop", edition="stand-in", world=3)}
+    mine = of.plan(["ten_worlds"], "laptop", edition="stand-in", world=3)
+    assert {(job.task, job.settings, job.open) for job in mine} <= shared
+
+
 def test_a_job_survives_the_way_to_another_process():
     for job in of.plan(["open_choices", "table4_ablation"], "smoke", faces="london"):
         assert of.Job.of(job.as_json()) == job

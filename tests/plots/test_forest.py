@@ -38,3 +38,30 @@ def test_each_difference_has_a_line_below_its_groups_name(whole):
     assert "Table 1, DID − BCE on FF++, licensed: 0.000 [-0.100, 0.100], undecided, published 0.070" in plot.alt
     with pytest.raises(DidError, match="no comparison to draw"):
         plots.forest(pd.DataFrame(columns=columns), "the stamp")
+
+
+def test_each_world_is_a_dot_and_their_mean_has_the_interval(whole):
+    each = pd.DataFrame(
+        [("CE", "BCE", "CDF2", 1, 0.1), ("CE", "BCE", "CDF2", 2, 0.3), ("CE", "DID", "CDF2", 1, -0.2),
+         ("CE", "DID", "CDF2", 2, 0.1), ("CE", "BCE", "DiFF", 1, 0.0), ("CE", "BCE", "DiFF", 2, 0.2),
+         ("CE", "DID", "DiFF", 1, -0.1), ("CE", "DID", "DiFF", 2, -0.3)],
+        columns=["a", "b", "test", "world", "difference"],
+    )  # fmt: skip
+    over = pd.DataFrame(
+        [("CE", "BCE", "CDF2", 0.2, 0.1, 0.3, "ahead"), ("CE", "BCE", "DiFF", 0.1, -0.1, 0.3, "undecided"),
+         ("CE", "DID", "CDF2", -0.05, -0.2, 0.1, "undecided"), ("CE", "DID", "DiFF", -0.2, -0.3, -0.1, "behind")],
+        columns=["a", "b", "test", "difference", "low", "high", "so"],
+    )  # fmt: skip
+    plot = whole(plots.worlds(each, over, "the stamp"))
+    cdf2, diff = plot.figure.axes
+    assert [axis.get_title() for axis in (cdf2, diff)] == ["CDF2", "DiFF"]
+    dots = [line.get_xdata().tolist() for line in cdf2.get_lines() if line.get_marker() == "o"]
+    assert dots == [[0.1, 0.3], [-0.2, 0.1]]
+    means = [line.get_xdata().tolist() for line in diff.get_lines() if line.get_marker() == "D"]
+    assert means == [[0.1], [-0.2]]
+    segments = [one[:, 0].round(2).tolist() for lines in diff.collections for one in lines.get_segments()]
+    assert segments == [[-0.1, 0.3], [-0.3, -0.1]]
+    assert "CE − BCE on CDF2 0.200 [0.100, 0.300], above 0 in 2 of 2" in plot.alt
+    assert "CE − DID on CDF2 -0.050 [-0.200, 0.100], above 0 in 1 of 2" in plot.alt
+    with pytest.raises(DidError, match="no worlds to draw"):
+        plots.worlds(each[:0], over, "the stamp")

@@ -1,17 +1,25 @@
 """Worlds: drawn once and for all, apart from each other, and read by the same layouts."""
 
+import dataclasses
 import json
+import math
 import os
 from functools import partial
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
-from did import standin
+from did import presets, standin
 from did.data import cdf2, ffpp
 from did.data.video import read_frames
 from did.errors import DidError
-from did.paper.worlds import numbers, over_worlds
+from did.paper import conduct as conduct_module
+from did.paper import records
+from did.paper.conduct import conduct
+from did.paper.experiments import EXPERIMENTS
+from did.paper.heldout import CONFIRMATION
+from did.paper.worlds import combined, numbers, over_worlds
 from did.sources import open_source
 from did.standin.layouts import LAYOUTS
 from did.standin.worlds import CAMERA, CRF, POOL, STRENGTH, _at_strength, layout_in, world
@@ -105,8 +113,6 @@ def test_every_mechanism_forges_a_clip(mechanism, two):
 def test_a_source_of_a_world_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("DID_HOME", str(tmp_path))
     size = {"people": PEOPLE, "frames": 1}
-    from did import presets
-
     monkeypatch.setitem(presets.PRESETS["smoke"].standins, "cdf2", size)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     usual, other = (open_source("cdf2", "stand-in", preset="smoke", progress=False, world=n) for n in (0, 2))
@@ -134,10 +140,62 @@ def test_differences_over_worlds_by_hand():
     assert row["difference"] == pytest.approx(0.0225)
     assert (row["low"], row["high"]) == pytest.approx((0.0225 - half, 0.0225 + half), abs=1e-6)
     assert row["so"] == "undecided"
+    assert row["p"] == pytest.approx(2 * student.sf(0.0225 / (np.std(values, ddof=1) / 2), 3))
     alone = over_worlds([record(1, 0.5)]).iloc[0]
-    assert np.isnan(alone.low) and alone.so == "undecided"
+    assert np.isnan(alone.low) and np.isnan(alone.p) and alone.so == "undecided"
     with pytest.raises(DidError, match="one record of one experiment per world"):
         over_worlds([record(1, 0.1), record(1, 0.2)])
+
+
+def whole(number, auc):
+    """A record of a world in which A has this AUC and B one of .5."""
+    rows = [
+        {"row": row, "runs_on": "net", "test": "CDF2", "level": "frame", "metric": "auc", "ours": value, "std": 0.0,
+         "low": 0.0, "high": 1.0, "seeds": 1, "paper": None, "run_here": True}
+        for row, value in (("A", auc), ("B", 0.5))
+    ]  # fmt: skip
+    return {
+        **record(number, auc - 0.5), "data": {"cdf2": f"stand-in for Celeb-DF, world {number}"}, "seeds": [0],
+        "protocol": f"trained on stand-in, world {number}; 4 frames; seeds 0; 95% intervals over people and seeds",
+        "rows": rows, "runs": {"A": [f"a{number}"], "B": [f"b{number}"]},
+        "provenance": {"minutes": 1.0, "minutes_runs": 2.0, "commits": [f"c{number % 2}"], "stamp": "one world's"},
+    }  # fmt: skip
+
+
+def test_records_of_worlds_become_one_over_worlds():
+    entries = [whole(n, auc) for n, auc in ((1, 0.6), (2, 0.7), (3, 0.8))]
+    found = combined(entries, [lambda entry: [f"said of {len(entry['figures']['worlds']['world'])} worlds"]])
+    assert (found["bank"], found["data"]) == ("drawn", {"cdf2": "stand-in for Celeb-DF, worlds 1 to 3"})
+    assert found["protocol"] == ("trained on stand-in; 4 frames; seeds 0; worlds 1 to 3; 95% intervals over worlds")
+    first, second = found["rows"]
+    half = 4.302653 * 0.1 / math.sqrt(3)
+    assert (first["row"], first["ours"], first["seeds"]) == ("A", 0.7, 1)
+    assert (first["low"], first["high"]) == pytest.approx((0.7 - half, 0.7 + half), abs=2e-6)
+    assert (second["row"], second["ours"], second["low"], second["high"]) == ("B", 0.5, 0.5, 0.5)
+    (apart,) = found["differences"]
+    assert apart["difference"] == pytest.approx(0.2) and apart["so"] == "undecided" and apart["worlds"] == 3
+    assert found["figures"]["worlds"]["difference"] == pytest.approx([0.1, 0.2, 0.3])
+    assert found["runs"] == {"A": ["a1", "a2", "a3"], "B": ["b1", "b2", "b3"]}
+    made = found["provenance"]
+    assert (made["minutes"], made["minutes_runs"], made["commits"]) == (3.0, 6.0, ["c0", "c1"])
+    assert "STAND-IN" in made["stamp"] and "worlds 1 to 3" in made["stamp"] and "one world's" not in made["stamp"]
+    assert found["sentences"] == ["said of 3 worlds"]
+
+
+def test_an_experiment_with_worlds_is_run_in_each_and_has_one_record_over_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    of = dataclasses.replace(CONFIRMATION, tests={"FF++": ("ffpp", "all")}, rows=CONFIRMATION.rows[:2], worlds=(1, 2))
+    monkeypatch.setitem(EXPERIMENTS, of.name, of)
+    monkeypatch.setitem(presets.PRESETS["smoke"].standins, "ffpp", {"people": PEOPLE, "frames": 2})
+    monkeypatch.setattr(conduct_module, "worlds_of", lambda what, preset, edition, world: (world,) if world else (1, 2))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    found = conduct(of.name, "smoke", "stand-in", progress=False).record
+    each = [records.read(tmp_path / "results" / f"ten_worlds-smoke-drawn-world{number}.json") for number in (1, 2)]
+    assert records.read(tmp_path / "results/ten_worlds-smoke-drawn.json")["rows"] == found["rows"]
+    (row,) = [row for row in found["rows"] if (row["row"], row["level"]) == ("BCE", "frame")]
+    ours = [next(row["ours"] for row in one["rows"] if (row["row"], row["level"]) == ("BCE", "frame")) for one in each]
+    assert row["ours"] == pytest.approx(np.mean(ours), abs=1e-6) and len(set(found["runs"]["BCE"])) == 2
+    assert found["figures"]["worlds"]["world"] == [1, 2]
 
 
 def test_worlds_are_named_by_numbers():

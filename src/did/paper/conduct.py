@@ -19,6 +19,7 @@ from did.paper.definition import Experiment, Row
 from did.paper.experiments import EXPERIMENTS
 from did.paper.kept import Kept, find
 from did.paper.records import Record, columns, plain
+from did.paper.worlds import combined
 from did.sources import STANDIN, Source, face_store, for_testing, has_licensed, open_source, within
 from did.task import task_named
 from did.training.provenance import deciding, provenance, stamp
@@ -128,7 +129,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded(Outcome):
-    """The outcome of runs that are not at hand: what their committed record says. It has no sources and no runs.
+    """The outcome of which the record is at hand and the runs are not. It has no sources and no runs.
 
     Attributes:
         entry: the record.
@@ -138,16 +139,8 @@ class Recorded(Outcome):
 
     @functools.cached_property
     def record(self) -> Record:
-        """The committed record; its stamp says if the code that decides its numbers has changed since."""
-        made = self.entry["provenance"]
-        now = deciding(_modules(self.entry))
-        before = made.get("code", {})
-        changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
-        words = "From the committed record. "
-        if changed:
-            named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-            words += f"Code that decides these numbers has changed since ({named if before else 'not recorded'}). "
-        return self.entry | {"provenance": {**made, "stamp": words + made["stamp"]}}
+        """The record."""
+        return self.entry
 
     @property
     def about(self) -> list[tuple[str, str]]:
@@ -157,8 +150,7 @@ class Recorded(Outcome):
     def at_hand(self) -> Outcome:
         """Return the runs of the first seed and the data, for pictures; what is missing is made now."""
         what = self.experiment
-        names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])
-        sources = {name: _open(name, "stand-in", None, None, self.preset, True, 0) for name in names}
+        sources = {name: _open(name, "stand-in", None, None, self.preset, True, 0) for name in what.data}
         runs = {
             row.name: [run(sources[what.train], row.settings(self.preset, self.seeds[0], what.train), row.task,
                            options=row.options_at(self.preset))]
@@ -169,22 +161,42 @@ class Recorded(Outcome):
         )
 
 
+def _committed(entry: Record) -> Record:
+    """Return a committed record whose stamp says so, and whether the code that decides its numbers has changed."""
+    made = entry["provenance"]
+    now, before = deciding(_modules(entry)), made.get("code", {})
+    changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
+    words = "From the committed record. "
+    if changed:
+        named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        words += f"Code that decides these numbers has changed since ({named if before else 'not recorded'}). "
+    return entry | {"provenance": {**made, "stamp": words + made["stamp"]}}
+
+
 def _modules(entry: Record) -> list[str]:
     return sorted({task_named(of["task"]).__module__ for of in entry["setup"].values()})
 
 
 def _recorded(what: Experiment, preset: str, edition: str, seeds: list[int], rows: Sequence[Row]) -> Recorded | None:
     """Return the outcome in the record of these runs on drawn stand-ins, if there is one and nobody has other data."""
-    names = [what.train, *(source for source, _ in what.tests.values())]
     file = records.nearest() / f"{what.name}-{preset}-drawn.json"
-    if edition == "licensed" or not file.is_file() or (edition == "auto" and any(map(has_licensed, names))):
+    if edition == "licensed" or not file.is_file() or (edition == "auto" and any(map(has_licensed, what.data))):
         return None
     entry = records.read(file)
     older = what.measure is not None and not entry.get("figures")
     if older or entry["seeds"] != seeds or set(entry["setup"]) - {row.name for row in rows if row.task}:
         return None
     table, apart = (records.frame(entry[part]) for part in ("rows", "differences"))
-    return Recorded(what, preset, seeds, "drawn", {}, {}, table, apart, time.monotonic(), entry=entry)
+    return Recorded(what, preset, seeds, "drawn", {}, {}, table, apart, time.monotonic(), entry=_committed(entry))
+
+
+def worlds_of(what: Experiment, preset: str, edition: str = "auto", world: int = 0) -> tuple[int, ...]:
+    """Return the worlds in which an experiment is run: the one that is named, or its own where stand-ins are made.
+
+    At preset smoke it is the usual one, which other experiments draw too.
+    """
+    licensed = edition == "licensed" or (edition == "auto" and any(map(has_licensed, what.data)))
+    return (world,) if world or licensed or preset == records.SMOKE or not what.worlds else what.worlds
 
 
 def seed_list(seeds: Any, default: int) -> list[int]:
@@ -279,7 +291,8 @@ def conduct(
         kept: take the runs that the repository keeps (`did.paper.kept`), and train nothing. A row of which one is
             missing shows its published numbers alone. Kept runs have no weights: an experiment that looks into the
             networks refuses them.
-        world: for stand-ins, see `did.sources.open_source`.
+        world: for stand-ins, see `did.sources.open_source`. An experiment that has worlds of its own is run in each of
+            them, and its record is over worlds, where none is named.
         options: of the experiment's own measure, such as `people` of Fig. 6.
 
     Raises:
@@ -299,8 +312,15 @@ def conduct(
         known_outcome = _recorded(what, preset, edition, numbers, chosen)
         if known_outcome is not None:
             return known_outcome
-    names = dict.fromkeys([what.train, *(source for source, _ in what.tests.values())])
-    sources = {each: _open(each, edition, faces, data_root, preset, progress, world) for each in names}
+    worlds = worlds_of(what, preset, edition, world)
+    if len(worlds) > 1:
+        each = [conduct(name, preset, edition, faces, data_root, numbers, rows, progress, fresh, kept, one, **options)
+                for one in worlds]  # fmt: skip
+        entry = combined([one.record for one in each], (*what.sentences, lambda _: each[0]._left_out()))
+        records.save(entry)
+        table, apart = (records.frame(entry[part]) for part in ("rows", "differences"))
+        return Recorded(what, preset, numbers, entry["bank"], {}, {}, table, apart, started, entry=entry)
+    sources = {each: _open(each, edition, faces, data_root, preset, progress, world) for each in what.data}
     if len(editions := {source.edition for source in sources.values()}) > 1:
         which = ", ".join(f"{source.name} is {source.edition}" for source in sources.values())
         raise DidError(

@@ -78,6 +78,7 @@ class Experiment:
         sentences: what is said of the result, in this order, see `did.paper.verdicts`.
         decide: whether the claim holds.
         smoke: the rows that preset smoke runs, which shows that it runs and no more; all by default.
+        worlds: on stand-ins it is run in each of these (`did.standin.worlds`), and decided over them.
     """
 
     name: str
@@ -95,6 +96,12 @@ class Experiment:
     sentences: tuple[Callable[[Record], list[str]], ...] = (verdicts.compared, verdicts.backbones)
     decide: Callable[[Record], str] = verdicts.ahead
     smoke: tuple[str, ...] = ()
+    worlds: tuple[int, ...] = ()
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Names of the sources that it is trained and tested on, once each."""
+        return tuple(dict.fromkeys([self.train, *(source for source, _ in self.tests.values())]))
 
     @property
     def published(self) -> dict[tuple[str, str, str], float]:

@@ -267,5 +267,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         ),
         *beyond.EXPERIMENTS,
         heldout.EXPERIMENT,
+        heldout.CONFIRMATION,
     )
 }  # fmt: skip

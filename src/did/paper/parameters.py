@@ -40,6 +40,7 @@ PARAMETERS = {
     "without_labels": (*_RESULT, "rows"),
     "loss_weights": (*_RESULT, "rows"),
     "leave_one_out": (*_RESULT, "rows"),
+    "ten_worlds": _RESULT,
     "paper_against_ours": ("preset", "records"),
     "speed": ("preset", "records"),
 }

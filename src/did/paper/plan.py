@@ -19,7 +19,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from did.errors import DidError
-from did.paper.conduct import experiment, rows_of, seed_list, seeds_of
+from did.paper.conduct import experiment, rows_of, seed_list, seeds_of, worlds_of
 from did.paper.kept import Kept, find
 from did.settings import Settings
 from did.sources import face_store, for_testing, open_source, within
@@ -110,23 +110,22 @@ def plan(
         16
     """
     known = {"preset": preset, "edition": edition, "faces": faces, "world": world, "data_root": data_root}
-    opened = tuple(known.items())
     found: dict[tuple[Any, ...], set[str]] = {}
     for name in names:
         what = experiment(name)
         tests = {source for source, _ in what.tests.values()}
+        worlds = worlds_of(what, preset, edition, world)
         numbers = seed_list(seeds, 1 if preset == "smoke" else what.seeds)
         for row in rows_of(what, preset):
             for seed in seeds_of(row, numbers):
                 if row.task:
-                    key = (
-                        row.task,
-                        row.settings(preset, seed, what.train),
-                        tuple(sorted(row.options_at(preset).items())),
-                    )
-                    found.setdefault(key, set()).update(tests)
+                    settings, options = row.settings(preset, seed, what.train), row.options_at(preset)
+                    for each in worlds:
+                        opened = tuple({**known, "world": each}.items())
+                        key = (row.task, settings, tuple(sorted(options.items())), opened)
+                        found.setdefault(key, set()).update(tests)
     return [Job(task, settings, options, tuple(sorted(tests)), opened)
-            for (task, settings, options), tests in found.items()]  # fmt: skip
+            for (task, settings, options, opened), tests in found.items()]  # fmt: skip
 
 
 def firsts(jobs: Sequence[Job]) -> list[Job]:
@@ -179,7 +178,7 @@ def train(jobs: Sequence[Job], many: int | None = None, progress: bool = True, c
     Raises:
         DidError: If a run fails, after the others that have begun are finished; the sentence is the run's.
     """
-    crops = {(name, s.frames, s.image_size, s.crop_margin): job for job in jobs for s in (job.settings,)
+    crops = {(name, s.frames, s.image_size, s.crop_margin, job.open): job for job in jobs for s in (job.settings,)
              for name in (s.source, *job.tests)}  # fmt: skip
     trained = {job.settings.source for job in jobs}
     for (name, *_), job in crops.items():

@@ -2,14 +2,16 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t
 
 from did.errors import DidError
-from did.paper.records import Record, comparisons, verdict
+from did.paper.records import Record, columns, comparisons, frame, plain, verdict
+from did.sources import STANDIN
+from did.training.provenance import stamp
 
 
 def numbers(text: str) -> list[int]:
@@ -43,8 +45,8 @@ def over_worlds(entries: Sequence[Record]) -> pd.DataFrame:
         entries: one record of an experiment per world.
 
     Returns:
-        a, b, test, difference, low, high, worlds, above (in how many it is above 0), so; one row per pair and test. One
-        world has no interval.
+        a, b, test, difference, low, high, p, worlds, above (in how many it is above 0), so; one row per pair and test.
+        One world has neither interval nor p.
 
     Raises:
         DidError: If two records are of one world, or of two experiments.
@@ -53,9 +55,77 @@ def over_worlds(entries: Sequence[Record]) -> pd.DataFrame:
         raise DidError("differences over worlds need one record of one experiment per world")
     rows = []
     for (a, b, test), of in comparisons(entries).groupby(["a", "b", "test"], sort=False):
-        mean, n = float(of.difference.mean()), len(of)
-        half = float(t.ppf(0.975, n - 1) * of.difference.std() / math.sqrt(n)) if n > 1 else math.nan
-        so = verdict(mean - half, mean + half) if n > 1 else "undecided"
-        rows.append({"a": a, "b": b, "test": test, "difference": mean, "low": mean - half, "high": mean + half,
-                     "worlds": n, "above": int(np.sum(of.difference > 0)), "so": so})  # fmt: skip
+        over = _over(of.difference)
+        so = verdict(over["low"], over["high"]) if len(of) > 1 else "undecided"
+        rows.append({"a": a, "b": b, "test": test, "difference": over["mean"],
+                     **{name: over[name] for name in ("low", "high", "p")},
+                     "worlds": len(of), "above": int(np.sum(of.difference > 0)), "so": so})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _over(values: pd.Series) -> dict[str, float]:
+    """Return mean, std, the ends of the 95% t interval, and the p of a mean of 0, over worlds."""
+    mean, std, n = float(values.mean()), float(values.std()), len(values)
+    if n < 2:
+        return {"mean": mean, "std": math.nan, "low": math.nan, "high": math.nan, "p": math.nan}
+    error = std / math.sqrt(n)
+    half = float(t.ppf(0.975, n - 1)) * error
+    p = 2 * float(t.sf(abs(mean) / error, n - 1)) if error else float(not mean)
+    return {"mean": mean, "std": std, "low": mean - half, "high": mean + half, "p": p}
+
+
+def combined(entries: Sequence[Record], sentences: Sequence[Callable[[Record], list[str]]] = ()) -> Record:
+    """Combine the records that an experiment has in several worlds: means over worlds, with t intervals over them.
+
+    Args:
+        entries: one record per world, in the order of the worlds.
+        sentences: what is said of the whole.
+
+    Returns:
+        A record whose `rows` and `differences` are over worlds; the figure `worlds` keeps each world's difference: a,
+        b, test, world, difference, low, high (over people and seeds, within the world).
+
+    Raises:
+        DidError: See `over_worlds`.
+    """
+    first, apart = entries[0], over_worlds(entries)
+    named = [int(entry["bank"].rpartition("world")[2]) for entry in entries]
+    said = f"worlds {named[0]} to {named[-1]}" if len(named) > 1 else f"world {named[0]}"
+
+    def without(text: str) -> str:
+        return re.sub(r", world \d+", "", text)
+
+    keys = ["row", "runs_on", "test", "level", "metric"]
+    whole = pd.concat([frame(entry["rows"]) for entry in entries])
+    rows = [
+        {**dict(zip(keys, place, strict=True)), "ours": (over := _over(of.ours))["mean"],
+         **{name: over[name] for name in ("std", "low", "high")},
+         "seeds": int(of.seeds.min()), "paper": math.nan, "run_here": True}
+        for place, of in whole.groupby(keys, sort=False)
+    ]  # fmt: skip
+    each = [comparisons([entry]).assign(world=number) for entry, number in zip(entries, named, strict=True)]
+    worlds = pd.concat(each, ignore_index=True)[["a", "b", "test", "world", "difference", "low", "high"]]
+    data = {name: f"{without(label)}, {said}" for name, label in first["data"].items()}
+    made = [entry["provenance"] for entry in entries]
+    minutes, before = (sum(one[name] for one in made) for name in ("minutes", "minutes_runs"))
+    what = f"{STANDIN}, no reproduction of a published number. {'; '.join(data.values())}"
+    took = f"{minutes:.1f} min (training its runs, now or before: {before:.1f} min)"
+    protocol = without(first["protocol"]).rpartition("; ")[0]
+    entry: Record = {
+        **first,
+        "bank": first["bank"].partition("-world")[0],
+        "data": data,
+        "protocol": f"{protocol}; {said}; 95% intervals over worlds",
+        "rows": plain(pd.DataFrame(rows)),
+        "differences": plain(apart.assign(level="frame", seeds=len(first["seeds"]), paper=math.nan)),
+        "figures": {"worlds": columns(worlds)},
+        "runs": {row: [name for entry in entries for name in entry["runs"][row]] for row in first["runs"]},
+        "provenance": {
+            **made[0],
+            "minutes": minutes,
+            "minutes_runs": before,
+            "commits": sorted({commit for one in made for commit in one["commits"]}),
+            "stamp": stamp(what, first["preset"], first["seeds"], took),
+        },
+    }
+    return entry | {"sentences": [sentence for say in sentences for sentence in say(entry)]}

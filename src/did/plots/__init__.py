@@ -16,6 +16,7 @@ from did.plots.scores import (
     reliability_diagram,
     roc_curves,
     score_histograms,
+    worlds,
 )
 from did.plots.training import compare_histories, loss_curves, map_curves, weight_paths
 
@@ -43,4 +44,5 @@ __all__ = [
     "saliency_sheet",
     "score_histograms",
     "weight_paths",
+    "worlds",
 ]

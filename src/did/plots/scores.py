@@ -374,3 +374,42 @@ def effects(table: pd.DataFrame, stamp: str) -> Plot:
         f"{row.part} on {row.test} {in_words(row.difference, row.low, row.high)}" for row in table.itertuples()
     )
     return Plot(figure, table.reset_index(drop=True), f"What each part adds to the AUC: {said}.")
+
+
+def worlds(each: pd.DataFrame, over: pd.DataFrame, stamp: str) -> Plot:
+    """Draw how far one detector is ahead of another in each world, and on average over worlds, one panel per test.
+
+    Args:
+        each: a, b, test, world, difference, as the figure `worlds` of a record of several worlds has.
+        over: a, b, test, difference, low, high, so, as `did.paper.worlds.over_worlds` gives.
+        stamp: where the numbers come from.
+
+    Raises:
+        DidError: If there is nothing to draw.
+    """
+    if not len(each):
+        raise DidError("there are no worlds to draw: the record is of one world")
+    tests, pairs = in_order(over.test), in_order(over.a + " − " + over.b)
+    figure, axes = canvas(3.4 * len(tests) + 1.4, 1.1 + 0.5 * len(pairs), 1, len(tests), sharey=True)
+    for axis, test in zip(axes[0], tests, strict=True):
+        for at, pair in enumerate(pairs):
+            dots = each[(each.test == test) & (each.a + " − " + each.b == pair)]
+            axis.plot(dots.difference, [at + 0.17] * len(dots), "o", color=GRAY, alpha=0.6, ms=5, label="a world")
+            row = over[(over.test == test) & (over.a + " − " + over.b == pair)].iloc[0]
+            colour = _SIDES[row.so]
+            axis.hlines(at - 0.12, row.low, row.high, color=colour, lw=2)
+            face = "white" if row.so == "undecided" else colour
+            axis.plot(row.difference, at - 0.12, "D", color=colour, mfc=face, ms=7, label=f"mean, {row.so}")
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set(title=test, xlabel="difference of AUCs", yticks=range(len(pairs)), yticklabels=pairs)
+        axis.locator_params(axis="x", nbins=4)
+        axis.set_ylim(len(pairs) - 0.5, -0.5)
+        sns.despine(ax=axis)
+    legend_above(figure, axes, 3)
+    put_stamp(figure, stamp)
+    said = []
+    for row in over.itertuples():
+        dots = each[(each.test == row.test) & (each.a == row.a) & (each.b == row.b)].difference
+        said.append(f"{row.a} − {row.b} on {row.test} {in_words(row.difference, row.low, row.high)}, above 0 in "
+                    f"{int((dots > 0).sum())} of {len(dots)}")  # fmt: skip
+    return Plot(figure, each.reset_index(drop=True), f"Differences of AUCs over worlds: {'; '.join(said)}.")
