@@ -113,7 +113,7 @@ results: $(STAMP) ## every table and figure of the paper at PRESET: notebooks in
 
 # LibAUC alone: what it asks for would put another OpenCV over ours and needs some gigabytes.
 # PEAK: TFLOP/s of a GPU in fp32, for the share of it that is reached. ARGS=--quick is a trial of the scripts.
-bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/results/: 20 minutes on 2 cores
+bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/results/: 25 minutes on 2 cores
 	$(PY) -m pip install --quiet --no-deps libauc==2.0.1
 	$(PY) benchmarks/step.py --json $(if $(PEAK),--peak $(PEAK)) $(ARGS)
 	$(PY) benchmarks/loader.py --json $(ARGS)
@@ -126,6 +126,7 @@ bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/resu
 	$(PY) benchmarks/store.py --json $(ARGS)
 	$(PY) benchmarks/scale.py --json $(ARGS)
 	$(PY) benchmarks/plan.py --json $(ARGS)
+	$(PY) benchmarks/standins.py --json $(ARGS)
 
 lock: $(STAMP) ## renew requirements.lock (Linux and macOS, Python 3.10 and newer)
 	$(PY) -m uv pip compile --universal --upgrade --python-version 3.10 --extra test --extra dev --no-annotate \
