@@ -553,15 +553,22 @@ def test_lengths_say_both_ends_and_each_plateau():
         "+0.010 [-0.040, +0.060] after 200 iterations."
     )
     assert said[1].endswith("to the validation AUC: DID, light: 100; BCE, light: not by 200.")
-    assert said[2].startswith("Of the 3 differences, 1 lie above 0, 0 below, and 2 contain 0; about 0.2")
+    assert said[2].startswith("Preset laptop stops 2 of these 2 before their plateau (DID, light; BCE, light), so")
+    assert said[3].startswith("Of the 3 differences, 1 lie above 0, 0 below, and 2 contain 0; about 0.2")
     short = [row for row in table if row["row"].endswith("×1")]
     said = told("training_length", differences=differences[1:2], lengths=short)
     assert said[0].endswith("on CDF2 +0.100 [+0.050, +0.150] after 50 iterations.") and "not by 50" in said[1]
 
 
 def test_lengths_without_a_compared_pair_say_the_plateau_alone():
-    (said,) = told("training_length", lengths=the_lengths()[0])
+    table = the_lengths()[0]
+    said, stopped = told("training_length", lengths=table)
     assert said.startswith("Iterations after which a doubling adds less than 0.005")
+    assert stopped.startswith("Preset laptop stops 2 of these 2")
+    table[1]["validation AUC"] = 0.904  # DID is at its plateau at once
+    stopped = told("training_length", lengths=table)[1]
+    assert stopped.startswith("Preset laptop stops 1 of these 2 before their plateau (BCE, light),")
+    assert len(told("training_length", lengths=table[:3])) == 1
 
 
 def test_rows_on_other_backbones_say_which():

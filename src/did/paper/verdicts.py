@@ -150,15 +150,22 @@ def lengths(record: Record) -> list[str]:
             parts.append(f"on {test} {' and '.join(at)}")
         kind = "without augmentation" if augmentation == "none" else f"with {augmentation} augmentation"
         said.append(f"DID − {other}, {kind}: {'; '.join(parts)}.")
-    levels = []
+    levels, early = [], []
     for (system, augmentation), each in of.groupby(["system", "augmentation"], sort=False):
         curve = each.sort_values("iterations").set_index("iterations")["validation AUC"]
         flat = curve.index[:-1][(curve.diff().shift(-1).iloc[:-1] < PLATEAU).to_numpy()]
-        kind = "" if augmentation == "none" else f", {augmentation}"
-        levels.append(f"{system}{kind}: " + (f"{flat[0]}" if len(flat) else f"not by {curve.index[-1]}"))
+        name = system if augmentation == "none" else f"{system}, {augmentation}"
+        levels.append(f"{name}: " + (f"{flat[0]}" if len(flat) else f"not by {curve.index[-1]}"))
+        usual = each.iterations[each.index.str.contains(" ×1$| ×1,")]
+        early += [name] if len(usual) and not (len(flat) and flat[0] <= usual.iloc[0]) else []
     said.append(
         f"Iterations after which a doubling adds less than {PLATEAU:g} to the validation AUC: {'; '.join(levels)}."
     )
+    if early:
+        said.append(
+            f"Preset {record['preset']} stops {len(early)} of these {len(levels)} before their plateau "
+            f"({'; '.join(early)}), so that its tables compare how far detectors have come by then."
+        )
     if so := found.so.tolist():
         said.append(
             f"Of the {len(so)} differences, {so.count('ahead')} lie above 0, {so.count('behind')} below, and "
