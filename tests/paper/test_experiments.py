@@ -168,6 +168,7 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         "independence": {"decorrelation", "estimator_input", "lambda_dec"},
         "without_labels": {"domain_attention", "domain_branch"},
         "start": {"methods"},
+        "better_data": {"augment", "averaging", "sampler", "batch_size"},
         "leave_one_out": {"methods", "averaging", "sampler", "alpha"},
     }.get(what.name, set())
     if what.name == "adversary":  # a preset has one of the readings itself

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from did.data.ffpp import METHODS
-from did.paper import beyond, heldout, measures, published, tables, verdicts
+from did.paper import better_data, beyond, heldout, measures, published, tables, verdicts
 from did.paper.definition import Experiment, Row
 from did.settings import Settings
 
@@ -266,6 +266,7 @@ EXPERIMENTS: dict[str, Experiment] = {
             smoke=("default", "literal", "Eq. 12 as printed", "without T"),
         ),
         *beyond.EXPERIMENTS,
+        better_data.EXPERIMENT,
         heldout.EXPERIMENT,
         heldout.CONFIRMATION,
     )
