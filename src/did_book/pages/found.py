@@ -11,7 +11,7 @@ from did.paper.beyond import SHARE, judged, shares
 from did.paper.heldout import CONTROL, differences, leads, winner
 from did.paper.records import Record, comparisons, frame, kind, part, verdict
 from did.paper.tables import digits, gap
-from did.paper.verdicts import claims, unlearnt
+from did.paper.verdicts import claims, holm, unlearnt
 from did.sources import STANDIN
 
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
@@ -397,6 +397,22 @@ def _weights(of: dict[str, Record]) -> _Answer | None:
     )
 
 
+def _fed(of: dict[str, Record]) -> _Answer | None:
+    """Say which choices of training data help, by Holm's correction over all of them."""
+    if "better_data" not in of:
+        return None
+    pairs = comparisons([of["better_data"]])
+    sure = holm(pairs.p) <= 0.05
+    told = []
+    for words, side in (("helps", pairs.difference > 0), ("costs something", pairs.difference < 0)):
+        of_side = pairs[sure & side]
+        told += [f"**{name}** {words} on {_listed(each.test)}" for name, each in of_side.groupby("a", sort=False)]
+    said = f"Corrected for {len(pairs)} comparisons, {'; '.join(told) or 'no choice is told from what it is beside'}."
+    numbers = [*_absent(of["better_data"]), *(f"{row.a} less {row.b} on {row.test}: {gap(row)}, {_SO[row.so]}"
+                                              for row in pairs.itertuples())]  # fmt: skip
+    return _Answer("Does better training data help?", said, numbers, "better_data")
+
+
 def _held_out(of: dict[str, Record]) -> _Answer | None:
     entry = of.get("leave_one_out", {})
     if "candidates" not in entry.get("figures", {}):
@@ -439,4 +455,4 @@ def _confirmed(of: dict[str, Record]) -> _Answer | None:
 
 
 _QUESTIONS = (_fails, _next_method, _better, _control, _rivals, _photographs, _length, _ablation, _carries, _split,
-              _independence, _unlabelled, _weights, _held_out, _confirmed, _alpha, _claims)  # fmt: skip
+              _independence, _unlabelled, _weights, _fed, _held_out, _confirmed, _alpha, _claims)  # fmt: skip
