@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from did.paper.records import load
 from did_book.pages.found import answers, bullets, found_page, of_pages
 
@@ -146,6 +148,53 @@ def test_the_best_on_unseen_methods_is_named_with_what_its_lead_is_worth():
     )
     said = short_of(found_page([entry]), "Which detector copes best")
     assert "**DID**, with" in said and "Its lead over naming the methods alone is +0.050 [-0.100, +0.200]." in said
+
+
+def by_hand(experiment, aucs, differences, **figures):
+    """A record with these frame AUCs, (row, test) -> auc, and differences (a, b, test, difference, half, p)."""
+    rows = [{"row": row, "test": test, "level": "frame", "metric": "auc", "ours": auc}
+            for (row, test), auc in aucs.items()]  # fmt: skip
+    apart = [{"a": a, "b": b, "test": test, "level": "frame", "difference": by, "low": by - half, "high": by + half,
+              "p": p} for a, b, test, by, half, p in differences]  # fmt: skip
+    return {"experiment": experiment, "title": f"{experiment}: x", "edition": "stand-in", "bank": "drawn",
+            "preset": "laptop", "claim": {"quote": "", "where": ""}, "sentences": [], "verdict": [], "rows": rows,
+            "differences": apart, "figures": figures}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cdf2", "diff", "aim"),
+    [
+        (0.04, 0.06, "The aim is met:"),
+        (0.04, 0.04, "The aim is met on CDF2 alone:"),
+        (0.01, 0.04, "The aim is missed:"),
+    ],
+)
+def test_ten_worlds_say_where_the_chosen_detector_is_better_and_whether_the_aim_is_met(cdf2, diff, aim):
+    chosen = "(k+1)-way CE"
+    entry = by_hand(
+        "ten_worlds", {(row, test): auc for row, auc in (("BCE", 0.6), ("DID", 0.7)) for test in ("CDF2", "DiFF")},
+        [(chosen, "BCE", "CDF2", 0.2, 0.01, 0.01), (chosen, "BCE", "DiFF", -0.2, 0.01, 0.01),
+         (chosen, "DID", "CDF2", cdf2, 0.005, 0.01), (chosen, "DID", "DiFF", diff, 0.005, 0.01)],
+        worlds={"a": [chosen] * 3, "world": [1, 2, 3]},
+    )  # fmt: skip
+    said = short_of(found_page([entry]), "Does that detector prove itself")
+    assert said.startswith(
+        "Over 3 worlds, (k+1)-way CE is **better than** BCE on CDF2; **better than** DID on CDF2 and"
+    )
+    assert "**worse than** BCE on DiFF" in said and aim in said
+    assert f"its lead is {cdf2:+.3f} [{cdf2 - 0.005:+.3f}, {cdf2 + 0.005:+.3f}] over DID on CDF2" in said
+
+
+def test_better_data_names_what_survives_the_correction():
+    entry = by_hand("better_data", {}, [("light", "usual", "DiFF", 0.1, 0.05, 0.001), ("pairs", "usual", "CDF2", -0.1,
+                                        0.05, 0.001), ("averaged", "usual", "DiFF", 0.1, 0.05, 0.04)])  # fmt: skip
+    said = short_of(found_page([entry]), "Does better training data help")
+    assert "for 3 comparisons, **light** helps on DiFF; **averaged** helps on DiFF; **pairs** costs" in said
+    entry["differences"][2]["p"] = 0.06
+    assert "averaged" not in short_of(found_page([entry]), "Does better training data help").split("```")[0]
+    for row in entry["differences"]:
+        row["p"] = 0.5
+    assert "no choice is told from" in short_of(found_page([entry]), "Does better training data help")
 
 
 def test_rivals_that_learnt_nothing_are_named_beside_the_lead_over_them():
