@@ -50,6 +50,16 @@ def test_an_experiment_with_worlds_needs_its_runs_in_each_and_on_licensed_data_o
     assert {(job.task, job.settings, job.open) for job in mine} <= shared
 
 
+def test_the_data_of_each_world_is_prepared_before_the_runs(monkeypatch):
+    prepared = []
+    monkeypatch.setattr(of.Job, "source", lambda job, name: (name, dict(job.open)["world"]))
+    monkeypatch.setattr(of, "for_testing", lambda source, settings: source)
+    monkeypatch.setattr(of, "face_store", lambda source, settings, progress: prepared.append(source))
+    monkeypatch.setattr(of, "_train_on", lambda cluster, jobs, progress: None)
+    of.train(of.plan(["ten_worlds"], "laptop", edition="stand-in"), progress=False, cluster="tcp://nowhere:1")
+    assert sorted(prepared) == sorted((name, world) for name in ("ffpp", "cdf2", "diff") for world in range(1, 11))
+
+
 def test_a_job_survives_the_way_to_another_process():
     for job in of.plan(["open_choices", "table4_ablation"], "smoke", faces="london"):
         assert of.Job.of(job.as_json()) == job

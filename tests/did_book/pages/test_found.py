@@ -162,25 +162,31 @@ def by_hand(experiment, aucs, differences, **figures):
 
 
 @pytest.mark.parametrize(
-    ("cdf2", "diff", "aim"),
+    ("cdf2", "diff", "half", "aim"),
     [
-        (0.04, 0.06, "The aim is met:"),
-        (0.04, 0.04, "The aim is met on CDF2 alone:"),
-        (0.01, 0.04, "The aim is missed:"),
+        (0.04, 0.06, 0.005, "The aim is met:"),
+        (0.04, 0.04, 0.005, "The aim is met on CDF2 alone:"),
+        (0.01, 0.04, 0.005, "The aim is missed:"),
+        (0.04, 0.06, 0.1, "The aim is missed:"),
     ],
 )
-def test_ten_worlds_say_where_the_chosen_detector_is_better_and_whether_the_aim_is_met(cdf2, diff, aim):
+def test_ten_worlds_say_where_the_chosen_detector_is_better_and_whether_the_aim_is_met(cdf2, diff, half, aim):
     chosen = "(k+1)-way CE"
     entry = by_hand(
         "ten_worlds", {(row, test): auc for row, auc in (("BCE", 0.6), ("DID", 0.7)) for test in ("CDF2", "DiFF")},
         [(chosen, "BCE", "CDF2", 0.2, 0.01, 0.01), (chosen, "BCE", "DiFF", -0.2, 0.01, 0.01),
-         (chosen, "DID", "CDF2", cdf2, 0.005, 0.01), (chosen, "DID", "DiFF", diff, 0.005, 0.01)],
+         (chosen, "DID", "CDF2", cdf2, half, 0.01), (chosen, "DID", "DiFF", diff, half, 0.01)],
         worlds={"a": [chosen] * 3, "world": [1, 2, 3]},
     )  # fmt: skip
     said = short_of(found_page([entry]), "Does that detector prove itself")
-    assert "Over 3 worlds, (k+1)-way CE is **better than** BCE on CDF2; **better than** DID on CDF2 and" in said
+    told = (
+        "**better than** DID on CDF2 and DiFF"
+        if half < 0.1
+        else "**worse than** BCE on DiFF; not told from DID on CDF2"
+    )
+    assert "Over 3 worlds, (k+1)-way CE is **better than** BCE on CDF2;" in said and told in said
     assert "**worse than** BCE on DiFF" in said and aim in said
-    assert f"its lead is {cdf2:+.3f} [{cdf2 - 0.005:+.3f}, {cdf2 + 0.005:+.3f}] over DID on CDF2" in said
+    assert f"its lead is {cdf2:+.3f} [{cdf2 - half:+.3f}, {cdf2 + half:+.3f}] over DID on CDF2" in said
 
 
 def test_better_data_names_what_survives_the_correction():
@@ -189,9 +195,9 @@ def test_better_data_names_what_survives_the_correction():
     said = short_of(found_page([entry]), "Does better training data help")
     assert "for 3 comparisons, **light** helps on DiFF; **averaged** helps on DiFF; **pairs** costs" in said
     entry["differences"][2]["p"] = 0.06
-    assert "averaged" not in short_of(found_page([entry]), "Does better training data help").split("```")[0]
+    assert "averaged" not in short_of(found_page([entry]), "Does better training data help")
     for row in entry["differences"]:
-        row["p"] = 0.5
+        row["p"] = 0.03  # each of them alone is below .05
     assert "no choice is told from" in short_of(found_page([entry]), "Does better training data help")
 
 
