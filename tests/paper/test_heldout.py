@@ -113,7 +113,23 @@ def worlds(**of):
         apart.append({"a": CONTROL, "b": rival, "test": test, "level": "frame", "difference": (low + high) / 2,
                       "low": low, "high": high})  # fmt: skip
     return {"experiment": "ten_worlds", "title": "Ten worlds: x", "edition": "stand-in", "bank": "drawn",
-            "preset": "laptop", "rows": rows, "differences": apart}  # fmt: skip
+            "preset": "laptop", "rows": rows, "differences": apart, "figures": of.get("figures", {})}  # fmt: skip
+
+
+def test_the_smallest_difference_that_ten_worlds_find_in_four_of_five_cases():
+    """The smallest is found by the interval's t in 80% of simulated cases."""
+    half, n = 0.02, 10
+    error = half / 2.262157
+    of = worlds(leads={("BCE", "CDF2"): (0.7, 0.0, 2 * half)}, figures={"worlds": {"world": list(range(n))}})
+    *_, said = heldout.confirmed(of)
+    smallest = float(said.split("difference of ")[1].split(" ")[0])
+    assert (
+        said
+        == f"With 10 worlds, a difference of {smallest:.3f} to {smallest:.3f} would have been found in 80% of cases."
+    )
+    drawn = np.random.default_rng(0).normal(smallest, error * np.sqrt(n), size=(20000, n))
+    reach = 2.262157 * drawn.std(1, ddof=1) / np.sqrt(n)
+    assert np.mean(drawn.mean(1) - reach > 0) == pytest.approx(0.8, abs=0.02)
 
 
 def test_the_aim_is_a_lead_over_the_best_of_the_others():

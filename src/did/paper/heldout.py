@@ -17,6 +17,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from did import evaluation
 from did.data.ffpp import METHODS
@@ -164,6 +165,13 @@ def confirmed(record: Record) -> list[str]:
         )
     off = int(pairs.so.ne("undecided").sum())
     said.append(f"Of the {len(pairs)} intervals, {off} lie off 0; about {0.05 * len(pairs):.1f} would by chance.")
+    if "worlds" in record.get("figures", {}):
+        worlds = part(record, "worlds").world.nunique()
+        errors = (pairs.high - pairs.low) / 2 / t.ppf(0.975, worlds - 1)
+        low, high = errors.agg(["min", "max"]) * (t.ppf(0.975, worlds - 1) + t.ppf(0.8, worlds - 1))
+        said.append(
+            f"With {worlds} worlds, a difference of {low:.3f} to {high:.3f} would have been found in 80% of cases."
+        )
     return said
 
 
