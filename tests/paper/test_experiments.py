@@ -165,6 +165,7 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         "training_length": {"iterations", "validate_every", "augment", "backbone"},
         "open_choices": tried,
         "what_carries": {"domain_attention", "domain_branch", "decorrelation", "alpha", "augment", "lambda_dom"},
+        "what_carries_later": {"domain_attention", "domain_branch", "decorrelation", "alpha", "lambda_dom"},
         "independence": {"decorrelation", "estimator_input", "lambda_dec"},
         "without_labels": {"domain_attention", "domain_branch"},
         "start": {"methods"},

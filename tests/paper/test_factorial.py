@@ -1,5 +1,6 @@
 """The factorial of DID's parts: its cells are the admissible ones, and its effects are means of differences."""
 
+import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 
 from did.method.task import DIDTask
 from did.paper import factorial
+from did.paper.experiments import EXPERIMENTS
 from did.paper.factorial import NOTHING, PARTS, cell_of, cells, effects, name_of, row_of
 from did.rivals.undivided import UndividedTask
 from did.task import options_of, task_named
@@ -41,6 +43,15 @@ def test_a_cell_has_its_parts_and_no_others(cell):
         assert isinstance(task, UndividedTask)
         assert (settings.lambda_dom > 0) == ("L_dom" in cell)
     assert (model.domain_attention is not None) == ("A_dom" in cell)
+
+
+def test_later_has_the_cells_with_augmentation_trained_four_times_as_long():
+    rows = {cell_of(row.name): row for row in EXPERIMENTS["what_carries_later"].rows}
+    assert set(rows) == {cell for cell in cells() if "augmentation" in cell} and len(rows) == 18
+    for cell, row in rows.items():
+        usual, longer = (each.settings("laptop", 0, "ffpp") for each in (row_of(cell), row))
+        assert longer.iterations == 4 * usual.iterations == 800 and row.task == row_of(cell).task
+        assert dataclasses.replace(longer, iterations=200, validate_every=usual.validate_every) == usual
 
 
 def scored(shift, seed=0):

@@ -3,7 +3,7 @@
 Their rules, written before the first run:
 
 - *What carries DID*: a part carries DID on a test if what it adds on average over all cells lies above 0 with its whole
-  95% interval.
+  95% interval. *Later*: the same over the cells with augmentation, trained four times as long.
 - *Independence that can be reached*: a measure reaches it if a permutation test within methods does not find it out
   (median p over seeds above .05), and a critic that is trained afresh tells true pairs of other people from shuffled
   ones in less than 55% of cases. It helps on a test if it is ahead of DID without T there, by Holm's correction over
@@ -26,7 +26,7 @@ from did.data.loading import Faces
 from did.evaluation import explain
 from did.paper import verdicts
 from did.paper.definition import Experiment, Row
-from did.paper.factorial import carried, cells, effects, row_of
+from did.paper.factorial import LATER, carried, cells, effects, row_of
 from did.paper.measures import Tables, Tested
 from did.paper.records import Record, comparisons, part
 from did.paper.tables import by_test, gap
@@ -333,6 +333,12 @@ EXPERIMENTS = (
         "what_carries", "What carries DID: every combination of its parts", "ffpp", _TESTS,
         tuple(map(row_of, cells())), measure=effects, sentences=(carried,), decide=verdicts.ahead,
         smoke=("none of them", "L_dom", "L_auc", "L_dom + L_auc", "A_df", "A_df + L_dom", "A_df + T"),
+    ),
+    Experiment(
+        "what_carries_later", "What carries DID later: with augmentation, four times as long", "ffpp", _TESTS,
+        tuple(row_of(cell, LATER) for cell in cells() if "augmentation" in cell),
+        measure=effects, sentences=(carried,),
+        smoke=("augmentation", "L_dom + augmentation", "A_df + augmentation", "A_df + L_dom + augmentation"),
     ),
     Experiment(
         "independence", "Independence that can be reached: other measures in T's place", "ffpp", _TESTS, _INDEPENDENCE,

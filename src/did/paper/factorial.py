@@ -25,6 +25,8 @@ from did.paper.tables import by_test, gap
 PARTS = ("A_df", "L_dom", "A_dom", "T", "L_auc", "augmentation")
 #: The cell without any: BCE through DID's head, on a plain backbone.
 NOTHING = "none of them"
+#: How many times as long the cells with augmentation are trained for what the parts add later.
+LATER = 4.0
 #: Part -> what it cannot be without.
 NEEDS = {"A_dom": "L_dom", "T": "A_df"}
 
@@ -52,19 +54,24 @@ def cells() -> list[Cell]:
     return [frozenset(of) for of in subsets if all(NEEDS[each] in of for each in of if each in NEEDS)]
 
 
-def row_of(cell: Cell) -> Row:
-    """Return the row that trains a cell: `did` with the split, `undivided` without it."""
+def row_of(cell: Cell, length: float = 1.0) -> Row:
+    """Return the row that trains a cell: `did` with the split, `undivided` without it.
+
+    Args:
+        cell: its parts.
+        length: iterations over the preset's.
+    """
     changes: dict[str, Any] = {"alpha": 0.5 if "L_auc" in cell else 1.0}
     if "augmentation" in cell:
         changes["augment"] = "light"
     if "A_df" not in cell:
         if "L_dom" not in cell:
             changes["lambda_dom"] = 0.0
-        return Row(name_of(cell), "undivided", changes, options={"domain_attention": "A_dom" in cell})
+        return Row(name_of(cell), "undivided", changes, options={"domain_attention": "A_dom" in cell}, length=length)
     changes |= {"domain_attention": "A_dom" in cell, "decorrelation": "T" in cell}
     if "L_dom" not in cell:
         changes["domain_branch"] = "dropped"
-    return Row(name_of(cell), "did", changes)
+    return Row(name_of(cell), "did", changes, length=length)
 
 
 def effects(outcome: Tested) -> Tables:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from did.paper.beyond import SHARE, judged, shares
+from did.paper.factorial import LATER
 from did.paper.heldout import CONTROL, differences, leads, winner
 from did.paper.records import Record, comparisons, frame, kind, part, verdict
 from did.paper.tables import digits, gap
@@ -342,6 +343,13 @@ def _carries(of: dict[str, Record]) -> _Answer | None:
     said += f" Not told from 0: {_listed(others)}." if told and others else ""
     numbers = [*_absent(of["what_carries"]), *(f"{row.part} on {row.test}: {gap(row)}, {_SO[row.so]}"
                                                for row in found.itertuples())]  # fmt: skip
+    if "effects" in of.get("what_carries_later", {}).get("figures", {}):
+        later = part(of["what_carries_later"], "effects").query("test != 'FF++'")
+        clear = [f"{row.part} on {row.test} ({gap(row)})" for row in later[later.so != "undecided"].itertuples()]
+        said += (
+            f" With augmentation and {LATER:g} times as long, told from 0: {_listed(clear) if clear else 'nothing'}."
+        )
+        numbers += [f"later, {row.part} on {row.test}: {gap(row)}, {_SO[row.so]}" for row in later.itertuples()]
     return _Answer("Which part carries DID?", said, numbers, "what_carries")
 
 
