@@ -320,6 +320,9 @@ _LABELS = (
     _grouped(_TRUE, "true"),
     _grouped("groups by style", "style"),
     _grouped("groups by residual", "residual"),
+    Row("environments", "discovered", _UNIFORM, options={"labels": "environments"}),
+    Row("prototypes", "discovered", _UNIFORM, options={"labels": "prototypes"}),
+    Row("known corruptions", "corruptions", _UNIFORM),
     _grouped("random groups", "random"),
 )
 _RULES = (
