@@ -83,7 +83,7 @@ def balanced(scores: Tensor, iterations: int = ITERATIONS, epsilon: float = EPSI
     """
     found = torch.exp((scores - scores.max()) / epsilon)
     for _ in range(iterations):
-        found = found / found.sum(0, keepdim=True).clamp(min=1e-12) / found.shape[1]
+        found = found / found.sum(0, keepdim=True).clamp(min=1e-12)
         found = found / found.sum(1, keepdim=True).clamp(min=1e-12)
     return found
 
