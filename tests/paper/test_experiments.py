@@ -136,7 +136,8 @@ def test_an_experiment_names_rows_and_sources_that_are_there(what):
     assert {what.train, *(source for source, _ in what.tests.values())} <= set(LAYOUTS)
     assert set(what.metrics) <= set(evaluation.METRICS)
     # One may be shown in the notebook of another.
-    shown = (ROOT / "notebooks" / "what_carries.ipynb").read_text(encoding="utf-8")
+    shown = "".join((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+                    for name in ("what_carries", "loss_weights"))  # fmt: skip
     assert (what.name in PARAMETERS or f'conduct(\\"{what.name}\\"' in shown) and what.seeds >= 1
 
 
@@ -171,6 +172,7 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         "independence": {"decorrelation", "estimator_input", "lambda_dec"},
         "without_labels": {"domain_attention", "domain_branch"},
         "start": {"methods"},
+        "weight_search": {"methods", "lambda_dom", "lambda_dec"},
         "better_data": {"augment", "averaging", "sampler", "batch_size"},
         "leave_one_out": {"methods", "averaging", "sampler", "alpha"},
     }.get(what.name, set())

@@ -1,5 +1,6 @@
 """Leave one method out: each run is judged on the method it has not seen, and the rule chooses by that alone."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from did import evaluation
 from did.paper import heldout, records
-from did.paper.heldout import CANDIDATES, CONTROL, EXPERIMENT, METHODS
+from did.paper.heldout import CANDIDATES, CONTROL, EXPERIMENT, METHODS, SEARCH
+from did.settings import Settings
 
 NAMES = [row.name for row in CANDIDATES]
 
@@ -27,7 +29,7 @@ def scores(lift, seed):
     return pd.DataFrame(rows)
 
 
-def outcome(lifts, seeds=2):
+def outcome(lifts, seeds=2, what=EXPERIMENT):
     """An outcome by hand: candidate -> how much higher forged faces score on the method that it has not seen."""
     runs = {}
     for name, lift in lifts.items():
@@ -37,7 +39,7 @@ def outcome(lifts, seeds=2):
             runs[f"{name}, not {method}"] = [
                 scores({**seen, method: lift}, [len(name), number, seed]) for seed in range(seeds)
             ]
-    return SimpleNamespace(experiment=EXPERIMENT, runs=runs, scores=lambda run, source: run)
+    return SimpleNamespace(experiment=what, runs=runs, scores=lambda run, source: run)
 
 
 def record(lifts, **more):
@@ -103,6 +105,22 @@ def test_of_equal_averages_the_plainer_one_is_taken():
     table = of["figures"]["candidates"]
     table["auc"] = [0.80041, 0.80049]
     assert heldout.winner(of).candidate == CONTROL
+
+
+def test_the_search_compares_with_the_papers_weights_and_changes_one_weight_at_a_time():
+    usual = Settings.preset("laptop", source="ffpp")
+    for row in SEARCH.rows:
+        of = dataclasses.replace(row.settings("laptop", 0, "ffpp"), methods=usual.methods).as_dict()
+        changed = {name for name, value in of.items() if usual.as_dict()[name] != value}
+        assert changed <= {"lambda_dom", "lambda_dec"} and len(changed) <= 1
+        assert bool(changed) == (not row.name.startswith("the paper's weights"))
+    of = record({"the paper's weights": 1.0, "λ_dom = 3": 2.0, "λ_dec = 0.1": 0.0}, seeds=1, what=SEARCH)
+    assert heldout.winner(of).candidate == "λ_dom = 3"
+    apart = heldout.differences(of).set_index("a")
+    assert (
+        set(apart.b) == {"the paper's weights"} and apart.difference["λ_dom = 3"] > 0 > apart.difference["λ_dec = 0.1"]
+    )
+    assert "Less the AUC of the paper's weights: λ_dom = 3 +" in heldout.chosen(of)[1]
 
 
 def worlds(**of):

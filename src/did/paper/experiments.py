@@ -268,6 +268,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         *beyond.EXPERIMENTS,
         better_data.EXPERIMENT,
         heldout.EXPERIMENT,
+        heldout.SEARCH,
         heldout.CONFIRMATION,
     )
 }  # fmt: skip

@@ -6,6 +6,9 @@ method that it has not seen, on average over the four methods and two seeds, is 
 averages agree to three decimals are taken in the order of the list, which is from plain to elaborate. No other data
 set is looked at.
 
+DID's loss weights are searched for by the same rule, one weight at a time (`SEARCH`, one seed); the weights that it
+chooses then stand beside the rules of *Weights that find themselves*, trained on all four methods with three seeds.
+
 Whether the successor is better is decided on data that nobody has seen, by a second rule, also written before: ten
 worlds (1 to 10; other people, forgeries, strengths and cameras), in each of which the successor, BCE, (k+1)-way CE and
 DID are trained once under the same settings (seed 0) and tested on Celeb-DF and DiFF. On a test the successor is better
@@ -42,9 +45,13 @@ CANDIDATES = (
 )
 
 
+#: Between the name of a candidate and the method that its run does not see.
+_NOT = ", not "
+
+
 def _without(row: Row, method: str) -> Row:
     others = ",".join(each for each in METHODS if each != method)
-    return dataclasses.replace(row, name=f"{row.name}, not {method}", changes={**row.changes, "methods": others})
+    return dataclasses.replace(row, name=f"{row.name}{_NOT}{method}", changes={**row.changes, "methods": others})
 
 
 def unseen(outcome: Tested) -> Tables:
@@ -52,22 +59,24 @@ def unseen(outcome: Tested) -> Tables:
 
     Returns:
         candidates: one row per candidate: its name, AUC on average over methods, with its interval, the difference from
-        the control with its interval (NaN for the control), and a column per method.
+        the control with its interval (NaN for the control), and a column per method. The control is `CONTROL`, or the
+        first candidate where that is none.
     """
     source = outcome.experiment.train
     drawn: dict[str, dict[str, Drawn]] = {}
-    for candidate in CANDIDATES:
-        for method in METHODS:
-            runs = outcome.runs.get(_without(candidate, method).name, [])
-            if runs:
-                scores = [outcome.scores(one, source) for one in runs]
-                drawn.setdefault(candidate.name, {})[method] = on_method(scores, method)
-    averages = {name: Drawn.average(list(of.values())) for name, of in drawn.items()}
+    for of in outcome.experiment.rows:
+        candidate, _, method = of.name.rpartition(_NOT)
+        if runs := outcome.runs.get(of.name, []):
+            scores = [outcome.scores(one, source) for one in runs]
+            drawn.setdefault(candidate, {})[method] = on_method(scores, method)
+    averages = {name: Drawn.average(list(by.values())) for name, by in drawn.items()}
+    names = [row.name.rpartition(_NOT)[0] for row in outcome.experiment.rows]
+    control = CONTROL if CONTROL in names else names[0]
     rows = []
     for name, average in averages.items():
         low, high = evaluation.ends(average)
         row = {"candidate": name, "auc": average.mean, "low": low, "high": high}
-        apart = average - averages[CONTROL] if name != CONTROL and CONTROL in averages else None
+        apart = average - averages[control] if name != control and control in averages else None
         ends = evaluation.ends(apart) if apart else (np.nan, np.nan)
         row |= {"difference": apart.mean if apart else np.nan, "difference_low": ends[0], "difference_high": ends[1]}
         rows.append(row | {method: of.mean for method, of in drawn[name].items()})
@@ -84,12 +93,19 @@ def candidates(record: Record) -> pd.DataFrame:
 
 def differences(record: Record) -> pd.DataFrame:
     """Return how far each candidate's mean lies from the control's, as `did.plots.forest` takes it."""
-    table = part(record, "candidates").query("candidate != @CONTROL")
+    table, control = part(record, "candidates"), _control(record)
+    table = table[table.candidate != control]
     low, high = table.difference_low, table.difference_high
     so = [verdict(*ends) for ends in zip(low, high, strict=True)]
-    return pd.DataFrame({"of": "A method it has not seen", "a": table.candidate, "b": CONTROL, "test": "the fourth",
+    return pd.DataFrame({"of": "A method it has not seen", "a": table.candidate, "b": control, "test": "the fourth",
                          "difference": table.difference, "low": low, "high": high, "paper": np.nan,
                          "kind": kind(record), "so": so})  # fmt: skip
+
+
+def _control(record: Record) -> str:
+    """Return what the others are compared with: the candidate without a difference."""
+    table = part(record, "candidates")
+    return str(table.candidate[table.difference.isna()].iloc[0])
 
 
 def winner(record: Record) -> pd.Series:
@@ -110,8 +126,8 @@ def chosen(record: Record) -> list[str]:
     lies = [f"{row.a} {gap(row)}" for row in others.itertuples()]
     off = int(others.so.ne("undecided").sum())
     said.append(
-        f"Less the AUC of {CONTROL}: {', '.join(lies)}. Of the {len(others)} intervals, {off} lie off 0; about "
-        f"{0.05 * len(others):.1f} would by chance."
+        f"Less the AUC of {_control(record)}: {', '.join(lies)}. Of the {len(others)} intervals, {off} lie off 0; "
+        f"about {0.05 * len(others):.1f} would by chance."
     )
     return said
 
@@ -124,6 +140,22 @@ EXPERIMENT = Experiment(
     smoke=tuple(_without(row, method).name
                 for row in CANDIDATES if row.name in (CONTROL, "averaged weights", "batches of pairs", "mixtures")
                 for method in METHODS[:2]),
+)  # fmt: skip
+
+#: A plain search for the loss weights, one at a time: the control of the rules that find weights by themselves.
+SEARCHED = (
+    Row("the paper's weights", "did"),
+    Row("λ_dom = 0.3", "did", {"lambda_dom": 0.3}),
+    Row("λ_dom = 3", "did", {"lambda_dom": 3.0}),
+    Row("λ_dec = 0.001", "did", {"lambda_dec": 0.001}),
+    Row("λ_dec = 0.1", "did", {"lambda_dec": 0.1}),
+)
+SEARCH = Experiment(
+    "weight_search", "A plain search for the loss weights, on the method left out", "ffpp",
+    {method: ("ffpp", method) for method in METHODS},
+    tuple(_without(row, method) for row in SEARCHED for method in METHODS),
+    measure=unseen, sentences=(chosen,),
+    smoke=tuple(_without(row, method).name for row in SEARCHED[:2] for method in METHODS[:2]),
 )  # fmt: skip
 
 
