@@ -400,9 +400,14 @@ def _weights(of: dict[str, Record]) -> _Answer | None:
     told = "; ".join(f"**{words}**: {_listed(names)}" for words, names in groups.items() if names)
     numbers = [*_absent(of["loss_weights"]), *(f"{row.a} on {row.test}: {gap(row)}, {_SO[row.so]}"
                                                for row in found.itertuples())]  # fmt: skip
-    return _Answer(
-        "Can the loss weights find themselves?", f"Against the paper's weights, {told}.", numbers, "loss_weights"
-    )
+    said = f"Against the paper's weights, {told}."
+    if "candidates" in of.get("weight_search", {}).get("figures", {}):
+        best = winner(of["weight_search"])
+        said += f" A plain search on the method left out chooses **{best.candidate}**."
+        numbers += [
+            f"search, {row.a} less {row.b}: {gap(row)}" for row in differences(of["weight_search"]).itertuples()
+        ]
+    return _Answer("Can the loss weights find themselves?", said, numbers, "loss_weights")
 
 
 def _fed(of: dict[str, Record]) -> _Answer | None:

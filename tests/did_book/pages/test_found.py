@@ -150,6 +150,18 @@ def test_the_best_on_unseen_methods_is_named_with_what_its_lead_is_worth():
     assert "**DID**, with" in said and "Its lead over naming the methods alone is +0.050 [-0.100, +0.200]." in said
 
 
+def test_the_search_for_weights_stands_beside_the_rules():
+    entries = [of("loss_weights"), of("leave_one_out")]
+    alone = short_of(found_page(entries[:1]), "Can the loss weights")
+    search = {**entries[1], "experiment": "weight_search"}
+    both = part_of(found_page([entries[0], search]), "Can the loss weights")
+    best = max(zip(search["figures"]["candidates"]["auc"], search["figures"]["candidates"]["candidate"], strict=True))[
+        1
+    ]
+    assert f"A plain search on the method left out chooses **{best}**." in both and "search" not in alone
+    assert f"- search, DID less {best}: " in both
+
+
 def by_hand(experiment, aucs, differences, **figures):
     """A record with these frame AUCs, (row, test) -> auc, and differences (a, b, test, difference, half, p)."""
     rows = [{"row": row, "test": test, "level": "frame", "metric": "auc", "ours": auc}
