@@ -138,13 +138,17 @@ def test_the_smallest_difference_that_ten_worlds_find_in_four_of_five_cases():
     """The smallest is found by the interval's t in 80% of simulated cases."""
     half, n = 0.02, 10
     error = half / 2.262157
-    of = worlds(leads={("BCE", "CDF2"): (0.7, 0.0, 2 * half)}, figures={"worlds": {"world": list(range(n))}})
-    *_, said = heldout.confirmed(of)
+    of = worlds(
+        leads={("BCE", "CDF2"): (0.7, 0.0, 2 * half)},
+        figures={"worlds": {"world": list(range(n)), "low": [0.1, *[-0.1] * 9], "high": [0.2, *[0.1] * 8, -0.05]}},
+    )
+    *_, said, alone = heldout.confirmed(of)
     smallest = float(said.split("difference of ")[1].split(" ")[0])
     assert (
         said
         == f"With 10 worlds, a difference of {smallest:.3f} to {smallest:.3f} would have been found in 80% of cases."
     )
+    assert "1 of 10 intervals lie above 0 and 1 below: a verdict from one set" in alone
     drawn = np.random.default_rng(0).normal(smallest, error * np.sqrt(n), size=(20000, n))
     reach = 2.262157 * drawn.std(1, ddof=1) / np.sqrt(n)
     assert np.mean(drawn.mean(1) - reach > 0) == pytest.approx(0.8, abs=0.02)

@@ -198,11 +198,18 @@ def confirmed(record: Record) -> list[str]:
     off = int(pairs.so.ne("undecided").sum())
     said.append(f"Of the {len(pairs)} intervals, {off} lie off 0; about {0.05 * len(pairs):.1f} would by chance.")
     if "worlds" in record.get("figures", {}):
-        worlds = part(record, "worlds").world.nunique()
+        each = part(record, "worlds")
+        worlds, alone = each.world.nunique(), [verdict(*ends) for ends in zip(each.low, each.high, strict=True)]
         errors = (pairs.high - pairs.low) / 2 / t.ppf(0.975, worlds - 1)
         low, high = errors.agg(["min", "max"]) * (t.ppf(0.975, worlds - 1) + t.ppf(0.8, worlds - 1))
         said.append(
             f"With {worlds} worlds, a difference of {low:.3f} to {high:.3f} would have been found in 80% of cases."
+        )
+        above, below = alone.count("ahead"), alone.count("behind")
+        both = ": a verdict from one set of forgeries is one about that set" if above and below else ""
+        said.append(
+            f"One world at a time, over its people alone, {above} of {len(alone)} intervals lie above 0 and {below} "
+            f"below{both}."
         )
     return said
 
