@@ -450,11 +450,15 @@ def _elsewhere(of: dict[str, Record]) -> _Answer | None:
     if "worlds" not in entry.get("figures", {}):
         return None
     pairs, found, each = comparisons([entry]), leads(entry), part(entry, "worlds")
+    worlds = f"{each.world.nunique()} worlds, each with other people, forgeries and cameras"
     told = [_so(rows, a, b) for (a, b), rows in pairs.groupby(["a", "b"], sort=False)]
+    said = f"Over {worlds}, {'; '.join(told)}."
+    if pairs.so.eq("undecided").all():
+        names, tests = (_listed(dict.fromkeys(of)) for of in ([*pairs.b, *pairs.a], pairs.test))
+        said = f"**No lead does**: over {worlds}, no two of {names} are told apart on {tests}."
     alone = pd.Series([verdict(*ends) for ends in zip(each.low, each.high, strict=True)])
-    said = (
-        f"Over {each.world.nunique()} worlds, each with other people, forgeries and cameras, {'; '.join(told)}. One "
-        f"world at a time, {alone.eq('ahead').sum()} of these {len(each)} differences have intervals above 0 and "
+    said += (
+        f" One world at a time, {alone.eq('ahead').sum()} of these {len(each)} differences have intervals above 0 and "
         f"{alone.eq('behind').sum()} below."
     )
     met = found.difference.ge(found.aim) & found.low.gt(0)

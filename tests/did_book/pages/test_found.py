@@ -196,6 +196,13 @@ def test_worlds_say_what_holds_over_them_what_each_alone_says_and_whether_the_ai
     assert f"{chosen} is {to_did}. One world at a time, 2 of these 4 differences" in said and "and 1 below." in said
     assert f"The aim of the chosen detector, {chosen}, {aim}" in said
     assert f"its lead is {cdf2:+.3f} [{cdf2 - half:+.3f}, {cdf2 + half:+.3f}] over DID on CDF2" in said
+    for row in entry["differences"]:
+        row.update(low=-0.1, high=0.1)
+    said = part_of(found_page([entry]), "Does that hold for other people")
+    assert (
+        "**No lead does**: over 3 worlds" in said
+        and "no two of BCE, DID and (k+1)-way CE are told apart on CDF2" in said
+    )
 
 
 def test_better_data_names_what_survives_the_correction():
