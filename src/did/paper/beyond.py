@@ -29,7 +29,7 @@ from did.paper.definition import Experiment, Row
 from did.paper.factorial import LATER, carried, cells, effects, row_of
 from did.paper.measures import Tables, Tested
 from did.paper.records import Record, comparisons, part
-from did.paper.tables import by_test, gap
+from did.paper.tables import by_test, gap, percent
 from did.training.runs import split_faces
 
 _TESTS = {"FF++": ("ffpp", "all"), "CDF2": ("cdf2", "all"), "DiFF": ("diff", "all")}
@@ -241,7 +241,7 @@ def label_free(record: Record) -> list[str]:
     for name, value in means.drop(_TRUE).items():
         share = value / means[_TRUE] if means[_TRUE] > 0 else math.nan
         enough = "at least" if share >= SHARE else "less than"
-        said.append(f"{name}: {share:.0%} of what the names bring, on average over the tests: {enough} the {SHARE:.0%} "
+        said.append(f"{name}: {percent(share)} of what the names bring, on average over the tests: {enough} the {SHARE:.0%} "
                     "asked for.")  # fmt: skip
     return said
 

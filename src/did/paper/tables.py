@@ -27,6 +27,16 @@ def gap(row: Any) -> str:
     return f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
 
 
+def percent(share: float) -> str:
+    """Format a share as a whole number of per cent; what rounds to 0 has no sign.
+
+    Examples:
+        >>> percent(0.324), percent(-0.001)
+        ('32%', '0%')
+    """
+    return f"{round(share, 2) + 0.0:.0%}"
+
+
 def by_test(rows: pd.DataFrame) -> str:
     """Format the differences of a table, each after its test's name."""
     return ", ".join(f"{row.test} {gap(row)}" for row in rows.itertuples())

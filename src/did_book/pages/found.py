@@ -11,7 +11,7 @@ from did.paper.beyond import SHARE, judged, shares
 from did.paper.factorial import LATER
 from did.paper.heldout import CONTROL, differences, leads, winner
 from did.paper.records import Record, comparisons, frame, kind, part, verdict
-from did.paper.tables import digits, gap
+from did.paper.tables import digits, gap, percent
 from did.paper.verdicts import claims, holm, unlearnt
 from did.sources import STANDIN
 
@@ -378,7 +378,7 @@ def _unlabelled(of: dict[str, Record]) -> _Answer | None:
         return None
     means = found.groupby("row", sort=False).difference.mean()
     brought, others = means.iloc[0], means.iloc[1:]
-    told = _listed(f"{name} bring {value / brought:.0%}" for name, value in others.items()) if brought > 0 else ""
+    told = _listed(f"{name} bring {percent(value / brought)}" for name, value in others.items()) if brought > 0 else ""
     said = f"Of what the methods' names bring, on average over the tests, {told}; {SHARE:.0%} was the aim."
     if not told:
         said = "On average over the tests the methods' names bring nothing, so that nothing can take their place."
