@@ -241,8 +241,10 @@ def label_free(record: Record) -> list[str]:
     for name, value in means.drop(_TRUE).items():
         share = value / means[_TRUE] if means[_TRUE] > 0 else math.nan
         enough = "at least" if share >= SHARE else "less than"
-        said.append(f"{name}: {percent(share)} of what the names bring, on average over the tests: {enough} the {SHARE:.0%} "
-                    "asked for.")  # fmt: skip
+        said.append(
+            f"{name}: {percent(share)} of what the names bring, on average over the tests: {enough} the {SHARE:.0%} "
+            "asked for."
+        )
     return said
 
 
