@@ -174,6 +174,7 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         "independence": {"decorrelation", "estimator_input", "lambda_dec"},
         "without_labels": {"domain_attention", "domain_branch"},
         "start": {"methods"},
+        "loss_weights": {"lambda_dec"},
         "weight_search": {"methods", "lambda_dom", "lambda_dec"},
         "better_data": {"augment", "averaging", "sampler", "batch_size"},
         "leave_one_out": {"methods", "averaging", "sampler", "alpha"},

@@ -331,6 +331,8 @@ _RULES = (
     Row(_PAPER, "did"),
     *(Row(rule, "weights", options={"rule": rule})
       for rule in ("equal", "random", "uncertainty", "gradnorm", "cosine", "constraint", "heldout")),
+    # What `did.paper.heldout.SEARCH` chose, by its rule, at preset laptop on drawn stand-ins.
+    Row("searched: λ_dec = 0.1", "did", {"lambda_dec": 0.1}),
 )  # fmt: skip
 
 EXPERIMENTS = (
