@@ -54,7 +54,6 @@ BEYOND = (
     "independence",
     "without_labels",
     "loss_weights",
-    "better_data",
     "leave_one_out",
     "ten_worlds",
 )
@@ -75,4 +74,4 @@ def test_the_solution_of_an_exercise_runs(code, tmp_path):
 
 def test_there_are_solutions_in_every_method_chapter():
     chapters = {name.split()[0] for name, _ in SOLUTIONS}
-    assert len(chapters) == 12
+    assert len(chapters) == 11
