@@ -7,7 +7,7 @@ averages agree to three decimals are taken in the order of the list, which is fr
 set is looked at.
 
 DID's loss weights are searched for by the same rule, one weight at a time (`SEARCH`, one seed); the weights that it
-chooses then stand beside the rules of *Weights that find themselves*, trained on all four methods with three seeds.
+chooses are then compared as the rules of *Weights that find themselves* are, on all four methods with three seeds.
 
 Whether the successor is better is decided on data that nobody has seen, by a second rule, also written before: ten
 worlds (1 to 10; other people, forgeries, strengths and cameras), in each of which the successor, BCE, (k+1)-way CE and
