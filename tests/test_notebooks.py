@@ -22,6 +22,8 @@ from did.paper.experiments import EXPERIMENTS
 from did.paper.parameters import PARAMETERS
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+#: Experiments with a notebook of their own.
+SHOWN = [name for name in EXPERIMENTS if name in PARAMETERS]
 
 
 def papermill(folder: Path, *arguments: str, notebook: str = "train") -> subprocess.CompletedProcess:
@@ -108,7 +110,7 @@ MISTAKES = {
     ("notebook", "sentence"),
     [
         (notebook, sentence)
-        for notebook in EXPERIMENTS
+        for notebook in SHOWN
         for sentence, given in MISTAKES.items()
         if set(given) <= {*PARAMETERS[notebook], "sedes"}
     ],
@@ -197,7 +199,7 @@ def test_each_takes_its_defaults_and_what_its_comments_name(notebook):
     exec(check, namespace | {name: value for name, value in given.items() if name in PARAMETERS[notebook]})
 
 
-@pytest.mark.parametrize("notebook", EXPERIMENTS)
+@pytest.mark.parametrize("notebook", SHOWN)
 def test_each_passes_its_parameters_on(notebook):
     parameters, *cells = code_cells(notebook)
     (call,) = calls("\n".join(cells), "conduct")
@@ -216,7 +218,7 @@ def test_each_passes_its_parameters_on(notebook):
     assert ast.unparse(given["preset"]) == "'laptop'"
 
 
-@pytest.mark.parametrize("notebook", EXPERIMENTS)
+@pytest.mark.parametrize("notebook", SHOWN)
 def test_each_shows_its_record(notebook):
     """`conduct` has saved it; what a notebook says, compares and draws is read from it, and it ends with its stamp."""
     *cells, last = code_cells(notebook)
@@ -230,7 +232,7 @@ def test_each_shows_its_record(notebook):
 
 #: Those that show faces open the data, and Fig. 6 trains a run, even where their numbers are from a record.
 PICTURED = {"start", "fig6_saliency"}
-RECORDED = [name for name in EXPERIMENTS if "fresh" in PARAMETERS[name] and name not in PICTURED]
+RECORDED = [name for name in SHOWN if "fresh" in PARAMETERS[name] and name not in PICTURED]
 
 
 @pytest.mark.parametrize("notebook", RECORDED)
@@ -271,7 +273,7 @@ def test_what_is_not_our_own_text_is_quoted():
 def test_the_makefile_runs_each_of_them():
     lines = (NOTEBOOKS.parent / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     (line,) = [line for line in lines if line.startswith("RESULTS =")]
-    assert sorted(line.split()[2:]) == sorted(EXPERIMENTS)
+    assert sorted(line.split()[2:]) == sorted(SHOWN)
 
 
 def test_the_owners_line_writes_the_notebook_to_a_redirected_output(tmp_path):
