@@ -202,7 +202,8 @@ def test_each_takes_its_defaults_and_what_its_comments_name(notebook):
 @pytest.mark.parametrize("notebook", SHOWN)
 def test_each_passes_its_parameters_on(notebook):
     parameters, *cells = code_cells(notebook)
-    (call,) = calls("\n".join(cells), "conduct")
+    call, *others = calls("\n".join(cells), "conduct")
+    assert all(ast.literal_eval(other.args[0]) in set(EXPERIMENTS) - set(SHOWN) for other in others)
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     passed = inspect.signature(conduct).bind(*call.args, **keywords).arguments
     passed |= passed.pop("options", {})
