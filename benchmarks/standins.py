@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 from side_by_side import finish, parser
 from tqdm.auto import tqdm
@@ -23,21 +24,18 @@ def measure(preset: str, place: Path) -> list[Row]:
     """Make every stand-in that an experiment uses in an empty project folder, and time both halves of the work."""
     if place.exists() and any(place.iterdir()):
         raise DidError(f"{place} is not empty: name a new folder, so that nothing is at hand already")
-    before = os.environ.get("DID_HOME")
-    os.environ["DID_HOME"] = str(place)
     settings = Settings.preset(preset)
     trained = {what.train for what in EXPERIMENTS.values()}
     spent: dict[tuple[str, str], float] = {}
-    for name in tqdm(sorted({name for what in EXPERIMENTS.values() for name in what.data}), desc="stand-ins"):
-        start = time.perf_counter()
-        source = open_source(name, "stand-in", preset=preset, progress=False)
-        drawn = time.perf_counter()
-        face_store(source if name in trained else for_testing(source, settings), settings, progress=False)
-        spent[source.label, "drawing and forging"] = drawn - start
-        spent[source.label, "finding and cutting faces"] = time.perf_counter() - drawn
-    del os.environ["DID_HOME"]
-    if before is not None:
-        os.environ["DID_HOME"] = before
+    names = sorted({name for what in EXPERIMENTS.values() for name in what.data})
+    with patch.dict(os.environ, DID_HOME=str(place)):
+        for name in tqdm(names, desc="stand-ins"):
+            start = time.perf_counter()
+            source = open_source(name, "stand-in", preset=preset, progress=False)
+            drawn = time.perf_counter()
+            face_store(source if name in trained else for_testing(source, settings), settings, progress=False)
+            spent[source.label, "drawing and forging"] = drawn - start
+            spent[source.label, "finding and cutting faces"] = time.perf_counter() - drawn
     whole = sum(spent.values())
     return [row("data from nothing", label, (stage, "all data"), "share", [(took, whole)],
                 note=f"{took:.0f} s of {whole:.0f} s") for (label, stage), took in spent.items()]  # fmt: skip

@@ -49,14 +49,7 @@ def imports_of(name):
     return "".join(f"{ast.unparse(node)}\n" for node in found)
 
 
-BEYOND = (
-    "what_carries",
-    "independence",
-    "without_labels",
-    "loss_weights",
-    "leave_one_out",
-    "ten_worlds",
-)
+BEYOND = ("what_carries", "independence", "without_labels", "loss_weights", "leave_one_out", "ten_worlds")
 SOLUTIONS = [
     (name, imports_of(name.split()[0]) + code) for name, code in SNIPPETS if name.startswith(("method_", *BEYOND))
 ]

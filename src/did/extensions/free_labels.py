@@ -103,6 +103,7 @@ class DiscoveredTask(UnlabelledTask):
     prototypes: Tensor
     queue: Tensor
     methods: Tensor
+    per_face = ("pseudo", "methods")
 
     def __init__(self, settings: Settings, num_domains: int, options: Any = None) -> None:
         super().__init__(settings, num_domains, options or DiscoveredOptions())
@@ -111,11 +112,6 @@ class DiscoveredTask(UnlabelledTask):
         self.register_buffer("moments", torch.ones(2, size))
         self.register_buffer("prototypes", torch.zeros(self.clusters, size))
         self.register_buffer("queue", torch.zeros(QUEUE, size))
-
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if (name := f"{prefix}methods") in state:  # As many as there were training faces.
-            self.methods = torch.empty_like(state[name], device=self.methods.device)
-        super()._load_from_state_dict(state, prefix, *rest)
 
     @torch.no_grad()
     def begin(self, train: Any) -> None:

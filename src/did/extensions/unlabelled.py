@@ -6,7 +6,7 @@ untrained backbone sees of them, and L_dom learns the groups. Batches must not b
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +57,8 @@ class UnlabelledTask(DIDTask):
     options: UnlabelledOptions
     pseudo: Tensor
     agreement: Tensor
+    #: Buffers with an entry for each training face: a saved state has as many entries as there were faces.
+    per_face: ClassVar[tuple[str, ...]] = ("pseudo",)
 
     def __init__(self, settings: Settings, num_domains: int, options: Any = None) -> None:
         self.clusters = (options.clusters if options else 0) or num_domains - 1
@@ -65,8 +67,9 @@ class UnlabelledTask(DIDTask):
         self.register_buffer("agreement", torch.tensor(float("nan")))
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if (name := f"{prefix}pseudo") in state:  # As many as there were training faces.
-            self.pseudo = torch.empty_like(state[name], device=self.pseudo.device)
+        for name in self.per_face:
+            if (saved := state.get(prefix + name)) is not None:
+                setattr(self, name, torch.empty_like(saved, device=getattr(self, name).device))
         super()._load_from_state_dict(state, prefix, *rest)
 
     @torch.no_grad()

@@ -43,9 +43,8 @@ def helped(record: Record) -> list[str]:
     """Say what each choice adds on each test, and which help or cost something by the rule."""
     pairs = comparisons([record])
     said = [f"{a} less {b}: {by_test(of)}." for (a, b), of in pairs.groupby(["a", "b"], sort=False)]
-    sure = verdicts.holm(pairs.p) <= 0.05
-    for words, side in (("helps", pairs.difference > 0), ("costs something", pairs.difference < 0)):
-        named = "; ".join(f"{row.a} on {row.test} {gap(row)}" for row in pairs[sure & side].itertuples())
+    for words, side in zip(("helps", "costs something"), verdicts.surviving(pairs), strict=True):
+        named = "; ".join(f"{row.a} on {row.test} {gap(row)}" for row in side.itertuples())
         said.append(f"By Holm's correction over {len(pairs)} differences, what {words}: {named or 'nothing'}.")
     return said
 

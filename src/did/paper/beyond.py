@@ -181,10 +181,7 @@ def independent(record: Record) -> list[str]:
         for name, row in found.iterrows()
     ]
     pairs = comparisons([record])
-    steps = verdicts.holm(pairs.p)
-    ahead = pairs[(steps <= 0.05) & (pairs.difference > 0)]
-    behind = pairs[(steps <= 0.05) & (pairs.difference < 0)]
-    for words, of in (("ahead of", ahead), ("behind", behind)):
+    for words, of in zip(("ahead of", "behind"), verdicts.surviving(pairs), strict=True):
         named = "; ".join(f"{row.a} on {row.test} {gap(row)}" for row in of.itertuples())
         said.append(f"{words.capitalize()} DID without T by Holm's correction over {len(pairs)} differences: "
                     f"{named or 'none'}.")  # fmt: skip

@@ -20,7 +20,7 @@ from did.paper.experiments import EXPERIMENTS
 from did.paper.kept import Kept, find
 from did.paper.records import Record, columns, plain
 from did.paper.worlds import combined
-from did.sources import STANDIN, Source, face_store, for_testing, has_licensed, open_source, within
+from did.sources import Source, face_store, for_testing, has_licensed, open_source, within
 from did.task import task_named
 from did.training.provenance import deciding, provenance, stamp
 from did.training.runs import Run, evaluate, run
@@ -87,9 +87,9 @@ class Outcome:
         entry["runs"] = {name: [one.folder.name for one in of] for name, of in self.runs.items()}
         trained = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
         minutes, before = (time.monotonic() - self.started) / 60, sum(trained.values())
-        said = f"{minutes:.1f} min (training its {len(trained)} runs, now or before: {before:.1f} min)"
+        said = records.took(minutes, before, len(trained))
         part = "A part of the licensed data. " if self.bank == "licensed-part" else ""
-        warning = part if edition == "licensed" else f"{STANDIN}, no reproduction of a published number. "
+        warning = part if edition == "licensed" else records.NO_REPRODUCTION
         under = stamp(warning + "; ".join(data.values()), self.preset, self.seeds, said)
         made = {
             **provenance(),

@@ -170,7 +170,8 @@ def leads(record: Record) -> pd.DataFrame:
     """Return the chosen detector's lead over the best other one, by its mean over worlds, and the aim, per test.
 
     Returns:
-        test, b (the best other one), difference, low, high, so, aim; one row per test.
+        test, b (the best other one), difference, low, high, so, aim, met (as large as the aim, with its interval above
+        0); one row per test.
     """
     pairs, rows = comparisons([record]), frame(record["rows"]).query("level == 'frame' and metric == 'auc'")
     found = []
@@ -179,7 +180,14 @@ def leads(record: Record) -> pd.DataFrame:
         lead = pairs[(pairs.test == test) & (pairs.a == CONTROL)]
         if len(others) and len(lead := lead[lead.b == others.loc[others.ours.idxmax(), "row"]]):
             found.append(lead[["test", "b", "difference", "low", "high", "so"]].assign(aim=aim))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    whole = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["difference", "low", "aim"])
+    return whole.assign(met=whole.difference.ge(whole.aim) & whole.low.gt(0))
+
+
+def alone(record: Record) -> tuple[int, int]:
+    """Return how many differences lie above 0, and how many below, with their interval within a single world."""
+    each = part(record, "worlds")
+    return int(each.low.gt(0).sum()), int(each.high.lt(0).sum())
 
 
 def confirmed(record: Record) -> list[str]:
@@ -190,25 +198,24 @@ def confirmed(record: Record) -> list[str]:
         outcomes = ", ".join(f"{row.test} {gap(row)}, {row.so}" for row in of.itertuples())
         said.append(f"{a} less {b}: {outcomes}.")
     for lead in leads(record).itertuples():
-        met = "met" if lead.low > 0 and lead.difference >= lead.aim else "missed"
         said.append(
             f"On {lead.test} the best other one is {lead.b}; the aim, +{lead.aim:.2f} over it with the interval above "
-            f"0, is {met}: {gap(lead)}."
+            f"0, is {'met' if lead.met else 'missed'}: {gap(lead)}."
         )
     off = int(pairs.so.ne("undecided").sum())
     said.append(f"Of the {len(pairs)} intervals, {off} lie off 0; about {0.05 * len(pairs):.1f} would by chance.")
     if "worlds" in record.get("figures", {}):
         each = part(record, "worlds")
-        worlds, alone = each.world.nunique(), [verdict(*ends) for ends in zip(each.low, each.high, strict=True)]
+        worlds = each.world.nunique()
         errors = (pairs.high - pairs.low) / 2 / t.ppf(0.975, worlds - 1)
         low, high = errors.agg(["min", "max"]) * (t.ppf(0.975, worlds - 1) + t.ppf(0.8, worlds - 1))
         said.append(
             f"With {worlds} worlds, a difference of {low:.3f} to {high:.3f} would have been found in 80% of cases."
         )
-        above, below = alone.count("ahead"), alone.count("behind")
+        above, below = alone(record)
         both = ": a verdict from one set of forgeries is one about that set" if above and below else ""
         said.append(
-            f"One world at a time, over its people alone, {above} of {len(alone)} intervals lie above 0 and {below} "
+            f"One world at a time, over its people alone, {above} of {len(each)} intervals lie above 0 and {below} "
             f"below{both}."
         )
     return said

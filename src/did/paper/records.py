@@ -27,6 +27,8 @@ Record = dict[str, Any]
 _PARTS = set(
     "experiment title preset edition bank data protocol seeds rows differences sentences runs provenance".split()
 )
+#: What the stamp of every number from a stand-in begins with.
+NO_REPRODUCTION = f"{STANDIN}, no reproduction of a published number. "
 #: The preset whose numbers mean nothing.
 SMOKE = "smoke"
 
@@ -55,6 +57,11 @@ def frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     Without that, a column that contains only null would have the type object.
     """
     return pd.DataFrame([{name: _number(value) for name, value in row.items()} for row in rows])
+
+
+def took(minutes: float, before: float, runs: int) -> str:
+    """Say how long an experiment took, and how long the training of its runs."""
+    return f"{minutes:.1f} min (training its {runs} runs, now or before: {before:.1f} min)"
 
 
 def _number(value: Any) -> Any:

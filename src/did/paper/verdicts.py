@@ -395,6 +395,16 @@ def holm(p: pd.Series) -> pd.Series:
     return pd.Series(pd.Series(steps, dtype=float).cummax().to_numpy(), index=order).reindex(p.index)
 
 
+def surviving(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the compared differences above 0 and those below, of those whose p survives Holm's correction over all.
+
+    Args:
+        pairs: from `did.paper.records.comparisons`.
+    """
+    sure = pairs[holm(pairs.p) <= 0.05]
+    return sure[sure.difference > 0], sure[sure.difference < 0]
+
+
 def claims(record: Record) -> pd.DataFrame:
     """Decide each pair of which the paper's own numbers have the first ahead.
 

@@ -9,8 +9,7 @@ import pandas as pd
 from scipy.stats import t
 
 from did.errors import DidError
-from did.paper.records import Record, columns, comparisons, frame, plain, verdict
-from did.sources import STANDIN
+from did.paper.records import NO_REPRODUCTION, Record, columns, comparisons, frame, plain, took, verdict
 from did.training.provenance import stamp
 
 
@@ -108,8 +107,9 @@ def combined(entries: Sequence[Record], sentences: Sequence[Callable[[Record], l
     data = {name: f"{without(label)}, {said}" for name, label in first["data"].items()}
     made = [entry["provenance"] for entry in entries]
     minutes, before = (sum(one[name] for one in made) for name in ("minutes", "minutes_runs"))
-    what = f"{STANDIN}, no reproduction of a published number. {'; '.join(data.values())}"
-    took = f"{minutes:.1f} min (training its runs, now or before: {before:.1f} min)"
+    runs = {row: [name for entry in entries for name in entry["runs"][row]] for row in first["runs"]}
+    spent = took(minutes, before, sum(map(len, runs.values())))
+    under = stamp(NO_REPRODUCTION + "; ".join(data.values()), first["preset"], first["seeds"], spent)
     protocol = without(first["protocol"]).rpartition("; ")[0]
     entry: Record = {
         **first,
@@ -119,13 +119,13 @@ def combined(entries: Sequence[Record], sentences: Sequence[Callable[[Record], l
         "rows": plain(pd.DataFrame(rows)),
         "differences": plain(apart.assign(level="frame", seeds=len(first["seeds"]), paper=math.nan)),
         "figures": {"worlds": columns(worlds)},
-        "runs": {row: [name for entry in entries for name in entry["runs"][row]] for row in first["runs"]},
+        "runs": runs,
         "provenance": {
             **made[0],
             "minutes": minutes,
             "minutes_runs": before,
             "commits": sorted({commit for one in made for commit in one["commits"]}),
-            "stamp": stamp(what, first["preset"], first["seeds"], took),
+            "stamp": under,
         },
     }
     return entry | {"sentences": [sentence for say in sentences for sentence in say(entry)]}

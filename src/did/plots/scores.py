@@ -1,11 +1,13 @@
 """How well detectors do: ROC and histograms of one run, and the paper's tables and figures beside what was run here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 
 from did.data.table import REAL
 from did.errors import DidError
@@ -361,19 +363,30 @@ def effects(table: pd.DataFrame, stamp: str) -> Plot:
     for axis, test in zip(axes[0], tests, strict=True):
         of = table[table.test == test].set_index("part").reindex(parts)
         for at, row in enumerate(of.itertuples()):
-            colour = _SIDES.get(row.so, GRAY)
-            axis.hlines(at, row.low, row.high, color=colour, lw=1.5)
-            axis.plot(row.difference, at, "o", color=colour, mfc="white" if row.so == "undecided" else colour, ms=6)
-        axis.axvline(0, color="black", lw=0.8)
-        axis.set(title=test, xlabel="added to the AUC", yticks=range(len(parts)), yticklabels=parts)
-        axis.locator_params(axis="x", nbins=4)
-        axis.set_ylim(len(parts) - 0.5, -0.5)
-        sns.despine(ax=axis)
+            _with_interval(axis, at, row, "o")
+        _about_zero(axis, str(test), "added to the AUC", parts)
     put_stamp(figure, stamp)
     said = "; ".join(
         f"{row.part} on {row.test} {in_words(row.difference, row.low, row.high)}" for row in table.itertuples()
     )
     return Plot(figure, table.reset_index(drop=True), f"What each part adds to the AUC: {said}.")
+
+
+def _with_interval(axis: Axes, at: float, row: Any, marker: str, label: str = "_") -> None:
+    """Draw a difference with its interval in the colour of its side, hollow if the interval contains 0."""
+    colour = _SIDES.get(row.so, GRAY)
+    axis.hlines(at, row.low, row.high, color=colour, lw=1.5)
+    axis.plot(row.difference, at, marker, color=colour, mfc="white" if row.so == "undecided" else colour, ms=6,
+              label=label)  # fmt: skip
+
+
+def _about_zero(axis: Axes, title: str, label: str, names: Sequence[str]) -> None:
+    """Give a panel its line at 0, and a name to each of its rows, the first on top."""
+    axis.axvline(0, color="black", lw=0.8)
+    axis.set(title=title, xlabel=label, yticks=range(len(names)), yticklabels=names)
+    axis.locator_params(axis="x", nbins=4)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    sns.despine(ax=axis)
 
 
 def worlds(each: pd.DataFrame, over: pd.DataFrame, stamp: str) -> Plot:
@@ -396,15 +409,8 @@ def worlds(each: pd.DataFrame, over: pd.DataFrame, stamp: str) -> Plot:
             dots = each[(each.test == test) & (each.a + " − " + each.b == pair)]
             axis.plot(dots.difference, [at + 0.17] * len(dots), "o", color=GRAY, alpha=0.6, ms=5, label="a world")
             row = over[(over.test == test) & (over.a + " − " + over.b == pair)].iloc[0]
-            colour = _SIDES[row.so]
-            axis.hlines(at - 0.12, row.low, row.high, color=colour, lw=2)
-            face = "white" if row.so == "undecided" else colour
-            axis.plot(row.difference, at - 0.12, "D", color=colour, mfc=face, ms=7, label=f"mean, {row.so}")
-        axis.axvline(0, color="black", lw=0.8)
-        axis.set(title=test, xlabel="difference of AUCs", yticks=range(len(pairs)), yticklabels=pairs)
-        axis.locator_params(axis="x", nbins=4)
-        axis.set_ylim(len(pairs) - 0.5, -0.5)
-        sns.despine(ax=axis)
+            _with_interval(axis, at - 0.12, row, "D", f"mean, {row.so}")
+        _about_zero(axis, str(test), "difference of AUCs", pairs)
     legend_above(figure, axes, 3)
     put_stamp(figure, stamp)
     said = []

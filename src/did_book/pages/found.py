@@ -9,10 +9,10 @@ import pandas as pd
 
 from did.paper.beyond import SHARE, judged, shares
 from did.paper.factorial import LATER
-from did.paper.heldout import CONTROL, differences, leads, winner
+from did.paper.heldout import CONTROL, alone, differences, leads, winner
 from did.paper.records import Record, comparisons, frame, kind, part, verdict
 from did.paper.tables import digits, gap, percent
-from did.paper.verdicts import claims, holm, unlearnt
+from did.paper.verdicts import claims, surviving, unlearnt
 from did.sources import STANDIN
 
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
@@ -415,11 +415,11 @@ def _fed(of: dict[str, Record]) -> _Answer | None:
     if "better_data" not in of:
         return None
     pairs = comparisons([of["better_data"]])
-    sure = holm(pairs.p) <= 0.05
-    told = []
-    for words, side in (("helps", pairs.difference > 0), ("costs something", pairs.difference < 0)):
-        of_side = pairs[sure & side]
-        told += [f"**{name}** {words} on {_listed(each.test)}" for name, each in of_side.groupby("a", sort=False)]
+    told = [
+        f"**{name}** {words} on {_listed(each.test)}"
+        for words, side in zip(("helps", "costs something"), surviving(pairs), strict=True)
+        for name, each in side.groupby("a", sort=False)
+    ]
     said = f"Corrected for {len(pairs)} comparisons, {'; '.join(told) or 'no choice is told from what it is beside'}."
     numbers = [*_absent(of["better_data"]), *(f"{row.a} less {row.b} on {row.test}: {gap(row)}, {_SO[row.so]}"
                                               for row in pairs.itertuples())]  # fmt: skip
@@ -456,13 +456,10 @@ def _elsewhere(of: dict[str, Record]) -> _Answer | None:
     if pairs.so.eq("undecided").all():
         names, tests = (_listed(dict.fromkeys(of)) for of in ([*pairs.b, *pairs.a], pairs.test))
         said = f"**No lead does**: over {worlds}, no two of {names} are told apart on {tests}."
-    alone = pd.Series([verdict(*ends) for ends in zip(each.low, each.high, strict=True)])
-    said += (
-        f" One world at a time, {alone.eq('ahead').sum()} of these {len(each)} differences have intervals above 0 and "
-        f"{alone.eq('behind').sum()} below."
-    )
-    met = found.difference.ge(found.aim) & found.low.gt(0)
-    aimed = "is met" if met.all() else "is missed" if not met.any() else f"is met on {_listed(found[met].test)} alone"
+    above, below = alone(entry)
+    said += f" One world at a time, {above} of these {len(each)} differences have intervals above 0 and {below} below."
+    met = found[found.met].test
+    aimed = "is met" if found.met.all() else f"is met on {_listed(met)} alone" if len(met) else "is missed"
     best = "; ".join(f"{gap(row)} over {row.b} on {row.test}" for row in found.itertuples())
     numbers = [*_absent(entry), f"The aim of the chosen detector, {CONTROL}, {aimed}: its lead is {best}",
                *(f"{row.a} less {row.b} on {row.test}: {gap(row)}, {_SO[row.so]}"

@@ -47,12 +47,14 @@ def _key(settings: Settings, task: str, options: dict[str, Any], world: int) -> 
 def _minutes() -> dict[str, float]:
     """Return the minutes of each kept run on drawn stand-ins, with its tests."""
     found: dict[str, float] = {}
-    for file in (file for place in records.places()[::-1] for file in sorted((place / RUNS).glob("*.json"))):
+    # The project may be the checkout itself. Its own runs come last, and count.
+    places = dict.fromkeys(place.resolve() for place in records.places()[::-1])
+    for file in (file for place in places for file in sorted((place / RUNS).glob("*.json"))):
         one = Kept.read(file)
         label, _, world = one.record["data"]["label"].partition(", world ")
         if label.endswith("drawn faces"):
-            tests = [test["provenance"]["minutes"] for test in one.content["tests"].values()]
-            trained = one.record["provenance"]["minutes"]  # with the test on its own source
-            others = sum(tests) - one.content["tests"][one.record["data"]["source"]]["provenance"]["minutes"]
-            found[_key(one.settings, one.record["task"], one.record["options"], int(world or 0))] = trained + others
+            own = one.record["data"]["source"]  # whose test is part of the run's minutes
+            others = (test["provenance"]["minutes"] for name, test in one.content["tests"].items() if name != own)
+            minutes = one.record["provenance"]["minutes"] + sum(others)
+            found[_key(one.settings, one.record["task"], one.record["options"], int(world or 0))] = minutes
     return found

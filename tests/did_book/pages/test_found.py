@@ -156,9 +156,8 @@ def test_the_search_for_weights_stands_beside_the_rules():
     alone = short_of(found_page(entries[:1]), "Can the loss weights")
     search = {**entries[1], "experiment": "weight_search"}
     both = part_of(found_page([entries[0], search]), "Can the loss weights")
-    best = max(zip(search["figures"]["candidates"]["auc"], search["figures"]["candidates"]["candidate"], strict=True))[
-        1
-    ]
+    table = search["figures"]["candidates"]
+    _, best = max(zip(table["auc"], table["candidate"], strict=True))
     assert f"A plain search on the method left out chooses **{best}**." in both and "A plain search" not in alone
     assert f"- search, DID less {best}: " in both
 
