@@ -11,7 +11,8 @@ ARGS ?=
 REPOSITORY ?= $(shell git remote get-url origin 2>/dev/null | sed -nE 's,.*github\.com[:/]([^/]+/[^/]+)$$,\1,p' | sed 's,\.git$$,,')
 RESULTS = start table1_intra_cross table2_diffusion table3_backbones fig4_alpha table4_ablation \
           fig5_domains fig6_saliency fig7_embeddings training_length open_choices adversary \
-          what_carries independence without_labels loss_weights leave_one_out ten_worlds
+          what_carries independence without_labels loss_weights better_data \
+          leave_one_out ten_worlds
 
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -49,7 +49,15 @@ def imports_of(name):
     return "".join(f"{ast.unparse(node)}\n" for node in found)
 
 
-BEYOND = ("what_carries", "independence", "without_labels", "loss_weights", "leave_one_out", "ten_worlds")
+BEYOND = (
+    "what_carries",
+    "independence",
+    "without_labels",
+    "loss_weights",
+    "better_data",
+    "leave_one_out",
+    "ten_worlds",
+)
 SOLUTIONS = [
     (name, imports_of(name.split()[0]) + code) for name, code in SNIPPETS if name.startswith(("method_", *BEYOND))
 ]
@@ -67,4 +75,4 @@ def test_the_solution_of_an_exercise_runs(code, tmp_path):
 
 def test_there_are_solutions_in_every_method_chapter():
     chapters = {name.split()[0] for name, _ in SOLUTIONS}
-    assert len(chapters) == 11
+    assert len(chapters) == 12

@@ -39,6 +39,7 @@ PARAMETERS = {
     "independence": (*_RESULT, "rows"),
     "without_labels": (*_RESULT, "rows"),
     "loss_weights": (*_RESULT, "rows"),
+    "better_data": (*_RESULT, "rows"),
     "leave_one_out": (*_RESULT, "rows"),
     "ten_worlds": _RESULT,
     "paper_against_ours": ("preset", "records"),

@@ -42,7 +42,7 @@ def of(name, bank="drawn"):
 def test_every_question_has_a_short_answer_its_numbers_and_a_page():
     page = found_page(records())
     parts = page.split("\n## ")[1:]
-    assert len(parts) == 17 and page.startswith("# What we found")
+    assert len(parts) == 18 and page.startswith("# What we found")
     for part in parts:
         question, _, short, *_ = part.splitlines()
         assert question.endswith("?") and "More: [](./" in short
