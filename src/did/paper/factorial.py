@@ -123,7 +123,8 @@ def carried(record: Record) -> list[str]:
         return []
     found, said = part(record, "effects"), []
     for name, of in found.groupby("part", sort=False):
-        said.append(f"{name} adds {by_test(of)}, over {of.pairs.iloc[0]} pairs.")
+        pairs = of.pairs.iloc[0]
+        said.append(f"{name} adds {by_test(of)}, over {pairs} pair{'' if pairs == 1 else 's'}.")
     off = found[found.so != "undecided"]
     said.append(
         f"Of these {len(found)} effects, {len(off)} have intervals that do not contain 0; "
