@@ -136,8 +136,8 @@ def test_an_experiment_names_rows_and_sources_that_are_there(what):
     assert {what.train, *(source for source, _ in what.tests.values())} <= set(LAYOUTS)
     assert set(what.metrics) <= set(evaluation.METRICS)
     assert what.seeds >= 1
-    # One is shown in the notebook of another, and two are on no page before they have a record.
-    elsewhere = {"weight_search": "loss_weights", "what_carries_later": None, "better_data": None}
+    # Shown in the notebook of another.
+    elsewhere = {"weight_search": "loss_weights", "what_carries_later": "what_carries"}
     assert what.name in PARAMETERS or what.name in elsewhere
     if page := elsewhere.get(what.name):
         assert f'conduct(\\"{what.name}\\"' in (ROOT / "notebooks" / f"{page}.ipynb").read_text(encoding="utf-8")
