@@ -346,9 +346,8 @@ def _carries(of: dict[str, Record]) -> _Answer | None:
     if "effects" in of.get("what_carries_later", {}).get("figures", {}):
         later = part(of["what_carries_later"], "effects").query("test != 'FF++'")
         clear = [f"{row.part} on {row.test} ({gap(row)})" for row in later[later.so != "undecided"].itertuples()]
-        said += (
-            f" With augmentation and {LATER:g} times as long, told from 0: {_listed(clear) if clear else 'nothing'}."
-        )
+        told_later = _listed(clear) if clear else "nothing"
+        said += f" With augmentation, after {LATER:g} times as many iterations, told from 0: {told_later}."
         numbers += [f"later, {row.part} on {row.test}: {gap(row)}, {_SO[row.so]}" for row in later.itertuples()]
     return _Answer("Which part carries DID?", said, numbers, "what_carries")
 
@@ -420,7 +419,7 @@ def _fed(of: dict[str, Record]) -> _Answer | None:
         for words, side in zip(("helps", "costs something"), surviving(pairs), strict=True)
         for name, each in side.groupby("a", sort=False)
     ]
-    said = f"Corrected for {len(pairs)} comparisons, {'; '.join(told) or 'no choice is told from what it is beside'}."
+    said = f"Corrected for {len(pairs)} comparisons, {'; '.join(told) or 'no choice is told apart from its control'}."
     numbers = [*_absent(of["better_data"]), *(f"{row.a} less {row.b} on {row.test}: {gap(row)}, {_SO[row.so]}"
                                               for row in pairs.itertuples())]  # fmt: skip
     return _Answer("Does better training data help?", said, numbers, "better_data")

@@ -205,6 +205,20 @@ def test_worlds_say_what_holds_over_them_what_each_alone_says_and_whether_the_ai
     )
 
 
+def test_what_carries_did_says_what_is_left_after_a_longer_training():
+    first, later = of("what_carries"), of("what_carries_later")
+    effects = later["figures"]["effects"]
+    effects["so"] = ["behind" if (name, test) == ("T", "DiFF") else "undecided"
+                     for name, test in zip(effects["part"], effects["test"], strict=True)]  # fmt: skip
+    at = effects["so"].index("behind")
+    effects["difference"][at], effects["low"][at], effects["high"][at] = -0.1, -0.15, -0.05
+    said = short_of(found_page([first, later]), "Which part carries DID")
+    assert "after 4 times as many iterations, told from 0: T on DiFF (-0.100 [-0.150, -0.050])." in said
+    effects["so"][at] = "undecided"
+    assert "told from 0: nothing." in short_of(found_page([first, later]), "Which part carries DID")
+    assert "as many iterations" not in short_of(found_page([first]), "Which part carries DID")
+
+
 def test_better_data_names_what_survives_the_correction():
     entry = by_hand("better_data", {}, [("light", "usual", "DiFF", 0.1, 0.05, 0.001), ("pairs", "usual", "CDF2", -0.1,
                                         0.05, 0.001), ("averaged", "usual", "DiFF", 0.1, 0.05, 0.04)])  # fmt: skip
@@ -214,7 +228,7 @@ def test_better_data_names_what_survives_the_correction():
     assert "averaged" not in short_of(found_page([entry]), "Does better training data help")
     for row in entry["differences"]:
         row["p"] = 0.03  # each of them alone is below .05
-    assert "no choice is told from" in short_of(found_page([entry]), "Does better training data help")
+    assert "no choice is told apart from" in short_of(found_page([entry]), "Does better training data help")
 
 
 def test_rivals_that_learnt_nothing_are_named_beside_the_lead_over_them():
