@@ -120,3 +120,6 @@ def test_the_sentences_count_what_would_be_off_by_chance():
     assert said[1].startswith("L_dom adds CDF2 +0.") and "over 12 pairs" in said[1]
     assert any("Of these 6 effects, 1 have" in each and "0.3 would by chance" in each for each in said)
     assert factorial.carried({"figures": {}}) == []
+    few = outcome_of({name: 0.5 for name in ("none of them", "L_dom")})
+    tables = {name: {key: column.tolist() for key, column in table.items()} for name, table in effects(few).items()}
+    assert factorial.carried({"figures": tables})[0].endswith("over 1 pair.")

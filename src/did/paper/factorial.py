@@ -18,7 +18,7 @@ from did.evaluation.intervals import Drawn, ends
 from did.paper.definition import Row
 from did.paper.measures import Tables, Tested
 from did.paper.records import Record, part, verdict
-from did.paper.tables import by_test, gap
+from did.paper.tables import by_test, counted, gap
 
 #: The parts, in the order of their names: the attention A_df and with it the split; the domain head's loss; the
 #: attention before that head; the game with T; the AUC loss beside BCE; the field's light augmentation.
@@ -123,8 +123,7 @@ def carried(record: Record) -> list[str]:
         return []
     found, said = part(record, "effects"), []
     for name, of in found.groupby("part", sort=False):
-        pairs = of.pairs.iloc[0]
-        said.append(f"{name} adds {by_test(of)}, over {pairs} pair{'' if pairs == 1 else 's'}.")
+        said.append(f"{name} adds {by_test(of)}, over {counted(of.pairs.iloc[0], 'pair')}.")
     off = found[found.so != "undecided"]
     said.append(
         f"Of these {len(found)} effects, {len(off)} have intervals that do not contain 0; "

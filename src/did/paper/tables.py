@@ -37,6 +37,16 @@ def percent(share: float) -> str:
     return f"{round(share, 2) + 0.0:.0%}"
 
 
+def counted(number: int, what: str) -> str:
+    """Format a number of things, in the singular or the plural.
+
+    Examples:
+        >>> counted(1, "pair"), counted(2, "pair")
+        ('1 pair', '2 pairs')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def by_test(rows: pd.DataFrame) -> str:
     """Format the differences of a table, each after its test's name."""
     return ", ".join(f"{row.test} {gap(row)}" for row in rows.itertuples())

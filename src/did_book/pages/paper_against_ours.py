@@ -13,10 +13,6 @@ from did.sources import STANDIN
 from did.utils.words import Words, bullets, quoted
 
 
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def _once(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
@@ -42,7 +38,7 @@ def stamp(entries: Sequence[Record]) -> str:
     licensed = sum(entry["edition"] == "licensed" for entry in entries)
     incomplete = sum(kind(entry) == "licensed, part" for entry in entries)
     parts = [
-        _many(len(entries), "record")
+        tables.counted(len(entries), "record")
         + (f", {licensed} of them from licensed data" if standins and licensed else "")
         + (f", {incomplete} of them from a part of the licensed data" if incomplete else ""),
         f"preset {', '.join(_once(entry['preset'] for entry in entries))}",
@@ -125,7 +121,7 @@ def summary(entries: Sequence[Record]) -> pd.DataFrame:
                     "these runs": f"{len(found)} compared: {counts}" if found else "nothing compared",
                     "does it hold here": " ".join(_holds(entry)),
                     "data": f"{kind(entry)}: {'; '.join(entry['data'].values())}; preset {entry['preset']}; "
-                    + _many(len(entry["seeds"]), "seed"),
+                    + tables.counted(len(entry["seeds"]), "seed"),
                 }
             )
     return pd.DataFrame(lines, index=names)
@@ -142,7 +138,7 @@ def summary_sentences(entries: Sequence[Record]) -> list[str]:
     answers = [_holds(entry)[0].split(":")[0] for entry in claims]
     counts = ", ".join(f"{answer.lower()} {answers.count(answer)}" for answer in ANSWERS if answer in answers)
     lacking = [of for name, of in claimed.items() if name not in {entry["experiment"] for entry in claims}]
-    said = [f"{_many(len(claims), 'answer')}, one for each claim and kind of data: {counts}."]
+    said = [f"{tables.counted(len(claims), 'answer')}, one for each claim and kind of data: {counts}."]
     if lacking:
         said.append(f"Not run: {', '.join(lacking)}.")
     if all(entry["edition"] != "licensed" for entry in entries):
