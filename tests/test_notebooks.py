@@ -35,21 +35,26 @@ def papermill(folder: Path, *arguments: str, notebook: str = "train") -> subproc
     )
 
 
+#: What `train` says of a mistake. A kernel takes some 11 seconds to start, so that the quick tests start one for a
+#: parameter and one for the data; without a kernel all are tried, see below.
+OF_TRAIN = [
+    ("sorce", "ffpp", "unknown parameter 'sorce': did you mean 'source'?"),
+    ("edition", "licensed", "edition=licensed, but there is no FaceForensics++ (looked in"),
+    ("source", "fppp", "unknown source 'fppp': did you mean 'ffpp'?"),
+    ("preset", "labtop", "unknown preset 'labtop': did you mean 'laptop'?"),
+    ("data_root", 2024, "the parameter 'data_root' takes a text, got 2024"),
+    ("seed", 2**64, "setting 'seed' must lie between 0 and 18446744073709551615, got 184"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["-p", "sorce", "ffpp"], "DidError: unknown parameter 'sorce': did you mean 'source'?"),
-        (["-p", "source", "fppp"], "DidError: unknown source 'fppp': did you mean 'ffpp'?"),
-        (["-p", "preset", "labtop"], "DidError: unknown preset 'labtop': did you mean 'laptop'?"),
-        (["-p", "data_root", "2024"], "DidError: the parameter 'data_root' takes a text, got 2024"),
-        (["-p", "seed", str(2**64)], "DidError: setting 'seed' must lie between 0 and 18446744073709551615, got 184"),
-        (["-p", "edition", "licensed"], "DidError: edition=licensed, but there is no FaceForensics++ (looked in"),
-    ],
+    ("name", "value", "sentence"),
+    [pytest.param(*each, marks=[pytest.mark.slow] if number > 1 else []) for number, each in enumerate(OF_TRAIN)],
 )
-def test_a_mistake_is_one_sentence_with_a_bad_exit_status(tmp_path, arguments, sentence):
-    done = papermill(tmp_path, *arguments)
+def test_a_mistake_is_one_sentence_with_a_bad_exit_status(tmp_path, name, value, sentence):
+    done = papermill(tmp_path, "-p", name, str(value))
     assert done.returncode != 0
-    assert sentence in done.stderr
+    assert f"DidError: {sentence}" in done.stderr
     after = done.stderr.split("Exception encountered at")[1]
     assert after.count("\n") < 8, "a stack stands beside the sentence"
     assert not (tmp_path / "runs").exists()
@@ -128,6 +133,20 @@ def test_each_stops_at_a_mistake_before_anything_is_made(notebook, sentence, tmp
         exec("\n".join(cells), namespace)
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), OF_TRAIN)
+def test_train_stops_at_a_mistake_before_anything_is_made(name, value, sentence, tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path))
+    monkeypatch.delenv("DID_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    parameters, *cells = code_cells("train")
+    namespace: dict = {"__name__": "__main__"}
+    exec(parameters, namespace)
+    with pytest.raises(DidError) as caught:
+        exec("\n".join(cells), namespace | {name: value})
+    assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
