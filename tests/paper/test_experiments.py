@@ -553,6 +553,8 @@ def test_it_says_what_it_is(ablation):
                   "; seeds 0, 1; 95% intervals over people and seeds"):  # fmt: skip
         assert words in record["protocol"]
     assert "seed 0" not in record["protocol"]
+    alone = dataclasses.replace(ablation, seeds=[0]).record["protocol"]
+    assert alone.endswith("; seeds 0; 95% intervals over people"), "one seed: the intervals are those given it"
     licensed = {name: dataclasses.replace(each, edition="licensed") for name, each in ablation.sources.items()}
     assert "STAND-IN" not in dataclasses.replace(ablation, sources=licensed).record["provenance"]["stamp"]
     assert 0 < record["provenance"]["minutes"] < 10

@@ -117,7 +117,7 @@ def test_the_sentences_count_what_would_be_off_by_chance():
     outcome = outcome_of({name_of(cell): 0.3 + 1.5 * ("L_dom" in cell) for cell in cells()})
     tables = {name: {key: column.tolist() for key, column in table.items()} for name, table in effects(outcome).items()}
     said = factorial.carried({"figures": tables})
-    assert said[1].startswith("L_dom adds CDF2 +0.") and "over 12 pairs" in said[1]
+    assert said[1].startswith("What L_dom adds: on CDF2 +0.") and "over 12 pairs" in said[1]
     assert any("Of these 6 effects, 1 have" in each and "0.3 would by chance" in each for each in said)
     assert factorial.carried({"figures": {}}) == []
     few = outcome_of({name: 0.5 for name in ("none of them", "L_dom")})

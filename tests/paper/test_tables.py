@@ -552,12 +552,30 @@ def test_lengths_say_both_ends_and_each_plateau():
         "DID − BCE, with light augmentation: on CDF2 +0.100 [+0.050, +0.150] after 50 iterations and "
         "+0.010 [-0.040, +0.060] after 200 iterations."
     )
-    assert said[1].endswith("to the validation AUC: DID, light: 100; BCE, light: not by 200.")
-    assert said[2].startswith("Preset laptop stops 2 of these 2 before their plateau (DID, light; BCE, light), so")
-    assert said[3].startswith("Of the 3 differences, 1 lie above 0, 0 below, and 2 contain 0; about 0.2")
+    assert said[2].endswith("to the validation AUC: DID, light: 100; BCE, light: not by 200.")
+    assert said[3].startswith("Preset laptop stops 2 of these 2 before their plateau (DID, light; BCE, light), so")
+    assert said[4].startswith("Of the 3 differences, 1 lie above 0, 0 below, and 2 contain 0; about 0.2")
     short = [row for row in table if row["row"].endswith("×1")]
     said = told("training_length", differences=differences[1:2], lengths=short)
-    assert said[0].endswith("on CDF2 +0.100 [+0.050, +0.150] after 50 iterations.") and "not by 50" in said[1]
+    assert said[0].endswith("on CDF2 +0.100 [+0.050, +0.150] after 50 iterations.") and "not by 50" in said[2]
+
+
+def test_lengths_apply_the_rule_on_being_better_and_on_learning_faster():
+    table, (longest, *shorter) = the_lengths()
+    where = "BCE on CDF2 with light augmentation"
+    told_by_rule = (
+        "By the rule, DID is better after the longest training than: {}. It learns faster, and no more, than: {}."
+    )
+    said = told("training_length", differences=[longest, *shorter], lengths=table)
+    assert said[1] == told_by_rule.format("none", where)
+    ahead = {**longest, "low": 0.001}  # whatever it was before
+    assert told("training_length", differences=[ahead, *shorter], lengths=table)[1] == told_by_rule.format(
+        where, "none"
+    )
+    never = [{**each, "low": -0.01} for each in shorter]
+    assert told("training_length", differences=[longest, *never], lengths=table)[1] == told_by_rule.format(
+        "none", "none"
+    )
 
 
 def test_lengths_without_a_compared_pair_say_the_plateau_alone():

@@ -156,7 +156,7 @@ def whole(number, auc):
     ]  # fmt: skip
     return {
         **record(number, auc - 0.5), "data": {"cdf2": f"stand-in for Celeb-DF, world {number}"}, "seeds": [0],
-        "protocol": f"trained on stand-in, world {number}; 4 frames; seeds 0; 95% intervals over people and seeds",
+        "protocol": f"trained on stand-in, world {number}; 4 frames; seeds 0; 95% intervals over people",
         "rows": rows, "runs": {"A": [f"a{number}"], "B": [f"b{number}"]},
         "provenance": {"minutes": 1.0, "minutes_runs": 2.0, "commits": [f"c{number % 2}"], "stamp": "one world's"},
     }  # fmt: skip

@@ -63,6 +63,7 @@ class Outcome:
         data = {name: source.label for name, source in self.sources.items()}
         protocol = _protocol([of[0].record["protocol"] for of in self.runs.values()])
         seeds = ", ".join(map(str, self.seeds))
+        over = "people and seeds" if len(self.seeds) > 1 else "people"  # of one seed, they are those given it
         entry: Record = {
             "experiment": what.name,
             "title": what.title,
@@ -72,7 +73,7 @@ class Outcome:
             "bank": self.bank,
             "data": data,
             "counts": {name: dict(of.counts) for name, of in self.sources.items() if of.counts.get("found")},
-            "protocol": f"trained on {protocol}; seeds {seeds}; 95% intervals over people and seeds",
+            "protocol": f"trained on {protocol}; seeds {seeds}; 95% intervals over {over}",
             "seeds": self.seeds,
             "setup": what.setup(
                 {name: of[0].settings for name, of in self.runs.items()},

@@ -123,7 +123,7 @@ def carried(record: Record) -> list[str]:
         return []
     found, said = part(record, "effects"), []
     for name, of in found.groupby("part", sort=False):
-        said.append(f"{name} adds {by_test(of)}, over {counted(of.pairs.iloc[0], 'pair')}.")
+        said.append(f"What {name} adds: {by_test(of)}, over {counted(of.pairs.iloc[0], 'pair')}.")
     off = found[found.so != "undecided"]
     said.append(
         f"Of these {len(found)} effects, {len(off)} have intervals that do not contain 0; "

@@ -48,8 +48,8 @@ def counted(number: int, what: str) -> str:
 
 
 def by_test(rows: pd.DataFrame) -> str:
-    """Format the differences of a table, each after its test's name."""
-    return ", ".join(f"{row.test} {gap(row)}" for row in rows.itertuples())
+    """Format the differences of a table, each with its test."""
+    return ", ".join(f"on {row.test} {gap(row)}" for row in rows.itertuples())
 
 
 def across_methods(entry: Record) -> pd.DataFrame:

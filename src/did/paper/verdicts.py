@@ -134,22 +134,31 @@ PLATEAU = 0.005
 def lengths(record: Record) -> list[str]:
     """Say how DID's differences change from the shortest to the longest training, and where each system levels off.
 
-    A system is at its plateau at the first length whose doubling adds less than `PLATEAU` to its validation AUC, within
-    the source: no test set is asked.
+    DID is better than another system where the difference lies above 0 after the longest training, and only learns
+    faster where it does so after a shorter one alone. A system is at its plateau at the first length whose doubling
+    adds less than `PLATEAU` to its validation AUC, within the source: no test set is asked.
     """
     of, found = part(record, "lengths").set_index("row"), comparisons([record])
     how = of.loc[found.a, ["augmentation", "iterations"]].reset_index(drop=True)
     found = found.assign(**how, other=[name.split(" ×")[0] for name in found.b])
-    said = []
+    said, better, faster = [], [], []
     for (other, augmentation), pairs in found.groupby(["other", "augmentation"], sort=False):
         parts = []
+        kind = "without augmentation" if augmentation == "none" else f"with {augmentation} augmentation"
         for test, each in pairs.groupby("test", sort=False):
+            *shorter, longest = each.sort_values("iterations").so
+            if "ahead" in (longest, *shorter):
+                (better if longest == "ahead" else faster).append(f"{other} on {test} {kind}")
             ends = each.sort_values("iterations").iloc[[0, -1] if len(each) > 1 else [0]]
             at = [f"{gap(row)} after {row.iterations} iterations"
                   for row in ends.itertuples()]  # fmt: skip
             parts.append(f"on {test} {' and '.join(at)}")
-        kind = "without augmentation" if augmentation == "none" else f"with {augmentation} augmentation"
         said.append(f"DID − {other}, {kind}: {'; '.join(parts)}.")
+    if said:
+        said.append(
+            f"By the rule, DID is better after the longest training than: {'; '.join(better) or 'none'}. It learns "
+            f"faster, and no more, than: {'; '.join(faster) or 'none'}."
+        )
     levels, early = [], []
     for (system, augmentation), each in of.groupby(["system", "augmentation"], sort=False):
         curve = each.sort_values("iterations").set_index("iterations")["validation AUC"]
