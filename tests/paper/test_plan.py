@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from did.cli import main
@@ -70,7 +71,7 @@ def test_slices_are_a_partition():
     slices = [of.part(jobs, f"{n}/3") for n in (1, 2, 3)]
     assert sorted(id(job) for of_slice in slices for job in of_slice) == sorted(map(id, jobs))
     assert max(map(len, slices)) - min(map(len, slices)) <= 1
-    for wrong in ("0/3", "4/3", "a/3", "3", "-1/3"):
+    for wrong in ("0/3", "4/3", "a/3", "3", "-1/3", "²/3", "1/³"):
         with pytest.raises(DidError, match="a slice is a number of how many, such as 3/16"):
             of.part(jobs, wrong)
 
@@ -117,7 +118,7 @@ def test_a_cluster_trains_the_same_runs(home, tmp_path, monkeypatch):
     ) as cluster:
         of.train(jobs, progress=False, cluster=cluster.scheduler_address)
         there = {one.folder.name: one.scores for one in runs.all_runs(home / "runs")}
-        with pytest.raises(DidError, match="a run of the plan failed: .*'/none.pth' is neither a file"):
+        with pytest.raises(DidError, match="^a run of the plan failed: pretrained = '/none.pth' is neither a file"):
             of.train([broken], progress=False, cluster=cluster.scheduler_address)
     assert len(there) == len(jobs) == 2
     shutil.rmtree(home / "runs")
@@ -135,9 +136,36 @@ def test_a_failing_run_is_one_sentence_and_the_rest_is_not_begun(home):
     (job, other) = of.plan(["fig7_embeddings"], "smoke", edition="stand-in")
     of.train([other], 1, progress=False)
     broken = of.Job("did", Settings.of({**job.settings.as_dict(), "pretrained": "/none.pth"}), (), ("ffpp",), job.open)
-    with pytest.raises(DidError, match="a run of the plan failed: .*'/none.pth' is neither a file"):
+    with pytest.raises(DidError, match="^a run of the plan failed: pretrained = '/none.pth' is neither a file"):
         of.train([broken, job], 1, progress=False)
     assert len([folder for folder in (home / "runs").iterdir() if (folder / "record.json").is_file()]) == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "many", "seen"),
+    [
+        (None, 2, ["0", "1", "0"]),
+        (None, 0, [None, None, None]),
+        ("3,5", 2, ["3", "5", "3"]),
+        ("3,5", 1, ["3", "3", "3"]),  # CUDA sees no GPU from the first on that is not there.
+        ("", 0, ["", "", ""]),
+        ("-1", 0, ["-1", "-1", "-1"]),
+    ],
+)
+def test_each_process_sees_a_gpu_that_is_there_or_what_the_user_shows(monkeypatch, shown, many, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: many)
+    tell = "import os; raise SystemExit(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
+    monkeypatch.setattr(of, "command", lambda _: [sys.executable, "-c", tell])
+    (job, *_) = of.plan(["fig7_embeddings"], "smoke", edition="stand-in")
+    assert [of._Process(job, 1, device).failure() for device in range(3)] == [[repr(each)] for each in seen]
+
+
+def test_a_number_of_runs_is_written_in_plain_digits(home):
+    said = CliRunner().invoke(main, ["runs", "train", "fig7_embeddings", "--jobs", "²", "--dry"])
+    assert said.exit_code == 1 and "--jobs takes a number from 1 up, or auto, not '²'" in said.stderr
 
 
 def alive(home):

@@ -28,6 +28,9 @@ from did.utils.files import home
 from did.utils.processes import command
 from did.utils.workers import cores, dask_client
 
+# What Python prints before the sentence of a DidError that nobody catches.
+_RAISED = f"{DidError.__module__}.{DidError.__qualname__}: "
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -144,7 +147,7 @@ def part(jobs: Sequence[Job], text: str) -> list[Job]:
         DidError: If it is not two whole numbers, the first from 1 to the second.
     """
     number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
         raise DidError(f"a slice is a number of how many, such as 3/16, not {text!r}")
     return list(jobs)[int(number) - 1 :: int(of)]
 
@@ -216,15 +219,13 @@ class _Process(subprocess.Popen):
     Args:
         job: what it trains.
         threads: that it uses.
-        device: number of the GPU; None for those that this process sees.
+        device: number of the GPU among those that this process sees, counted round and round; None for all of them.
         more: of its environment.
     """
 
     def __init__(self, job: Job, threads: int, device: int | None = None, **more: str) -> None:
         env = {**os.environ, "OMP_NUM_THREADS": str(threads), **more}
-        if device is not None:
-            shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-            gpus = shown.split(",") if shown else [str(number) for number in range(64)]
+        if device is not None and (gpus := _gpus()):  # Without a GPU, what may hide them all stays as it is.
             env["CUDA_VISIBLE_DEVICES"] = gpus[device % len(gpus)]
         self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `failure`
         what = command("from did.paper.plan import work; work()")
@@ -241,7 +242,15 @@ class _Process(subprocess.Popen):
         self.said.close()
         if self.stdin:
             self.stdin.close()
-        return [said.splitlines()[-1] if said else "a run was killed"] if failed else []
+        return [said.splitlines()[-1].removeprefix(_RAISED) if said else "a run was killed"] if failed else []
+
+
+def _gpus() -> list[str]:
+    """Name the GPUs that this process sees, as CUDA_VISIBLE_DEVICES does."""
+    import torch
+
+    shown, many = os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count()
+    return [str(number) for number in range(many)] if shown is None else shown.split(",")[:many]
 
 
 def _train_on(cluster: str, jobs: Sequence[Job], progress: bool) -> None:
