@@ -76,14 +76,15 @@ def table(entry: Record, people: int | None = None, seeds: int | None = None) ->
 
     Returns:
         One row per difference: a, b, test, difference, people, seeds, smallest (see `smallest`), paper (the published
-        difference, or NaN), people needed and seeds needed for the published difference.
+        difference, or NaN), people needed and seeds needed for the published difference, if there is one.
     """
     rows = []
     for row in entry["differences"]:
         if row["level"] != "frame":
             continue
         paper = math.nan if row["paper"] is None else row["paper"]
-        most, runs = needed(row, paper) if row.get("var_people") is not None and paper else (None, None)
+        known = row.get("var_people") is not None and abs(paper) > 0  # NaN, where nothing is published, is not.
+        most, runs = needed(row, paper) if known else (None, None)
         rows.append({"a": row["a"], "b": row["b"], "test": row["test"], "difference": row["difference"],
                      "people": people or row.get("people"), "seeds": seeds or row["seeds"],
                      "smallest": smallest(row, people, seeds), "paper": paper, "people needed": most,
