@@ -17,7 +17,7 @@ def numbers(text: str) -> list[int]:
     """Return the worlds that a text such as `1-10` or `1,3,8` names.
 
     Raises:
-        DidError: If it names none, one twice, or one below 1.
+        DidError: If it or a part of it names none, or it names one twice or one below 1.
 
     Examples:
         >>> numbers("1-3,7")
@@ -28,7 +28,10 @@ def numbers(text: str) -> list[int]:
         ends = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", each)
         if not ends:
             raise DidError(f"worlds are whole numbers from 1 up, such as 1-10 or 1,3,8, not {text!r}")
-        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+        named = range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+        if not named:
+            raise DidError(f"worlds from {ends[1]} to {ends[2]} are none: name the lower number first, not {text!r}")
+        found += named
     if not found or min(found) < 1 or len(set(found)) < len(found):
         raise DidError(f"worlds are different whole numbers from 1 up, such as 1-10 or 1,3,8, not {text!r}")
     return found
