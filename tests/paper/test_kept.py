@@ -10,6 +10,7 @@ import pytest
 from did.errors import DidError
 from did.evaluation import over_seeds
 from did.paper import kept as module
+from did.paper import records
 from did.paper.kept import Kept, find, keep, key
 from did.training.runs import Run
 
@@ -74,6 +75,14 @@ def test_frames_are_kept_once_for_all_runs(tiny_runs, place, tmp_path):
     before = {file.name: file.read_bytes() for file in place.iterdir()}
     keep(runs[-1], place)
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+
+
+def test_where_nothing_can_be_written_is_one_sentence(tiny_run, tmp_path):
+    (tmp_path / "file").touch()
+    entry = {"experiment": "a", "preset": "smoke", "bank": "drawn"}
+    for write in (lambda place: keep(tiny_run, place), lambda place: records.save(entry, place)):
+        with pytest.raises(DidError, match=rf"^Nothing can be written to {tmp_path}/file/deep \(not a directory\)"):
+            write(tmp_path / "file/deep")
 
 
 def test_what_it_has_not_is_one_sentence(tiny_run, place):

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from did.errors import DidError
-from did.utils.files import alone, home, regardless, writable, writable_file, write_atomically
+from did.utils.files import alone, checkout, home, regardless, writable, writable_file, write_atomically
 
 
 def test_home_is_the_project_from_any_folder_inside_it(tmp_path, monkeypatch):
@@ -24,6 +24,17 @@ def test_home_elsewhere_and_by_name(tmp_path, monkeypatch):
     assert home() == tmp_path
     monkeypatch.setenv("DID_HOME", str(tmp_path / "named"))
     assert home() == tmp_path / "named"
+
+
+def test_the_checkout_is_the_nearest_one_around_the_working_folder_whatever_did_home_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("DID_HOME", str(tmp_path / "named"))
+    for root in (tmp_path, tmp_path / "inner"):
+        (root / "src/did").mkdir(parents=True)
+        (root / "src/did/__init__.py").touch()
+        monkeypatch.chdir(root / "src")
+        assert checkout() == root
+    monkeypatch.chdir(tmp_path.parent)
+    assert checkout() is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):

@@ -131,14 +131,13 @@ def keep(run: Run, place: Path) -> Path:
     it, and which of the two is kept must not depend on their numbers.
 
     Raises:
-        DidError: If its record is damaged, or the disk is full.
+        DidError: If its record is damaged, or the folder cannot be written to.
     """
     record = run.record
     file = place / f"{key(run.settings, record['task'], record['options'], record['data']['label'])}.json"
     if file.is_file() and Kept.read(file).folder.name != run.folder.name:
         return file
     evaluations = [Evaluation(run.folder), *map(Evaluation, sorted(run.folder.glob("on-*")))]
-    place.mkdir(parents=True, exist_ok=True)
     tests = {}
     for each in evaluations:
         of, scores = each.record, each.scores

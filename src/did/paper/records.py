@@ -16,7 +16,7 @@ from did.data.table import read_csv
 from did.errors import DidError
 from did.sources import STANDIN
 from did.training.provenance import provenance
-from did.utils.files import alone, given_path, home, write_atomically
+from did.utils.files import alone, checkout, given_path, home, write_atomically
 
 #: experiment, title, claim (quote, where), preset, edition, bank (licensed, licensed-part, drawn or portraits), data,
 #: counts (of licensed data, found and published), protocol, seeds, setup (row -> what was run), rows, differences,
@@ -92,9 +92,8 @@ def folder() -> Path:
 
 def places() -> list[Path]:
     """Return `results/` of the project, and of the checkout around the working folder if there is one."""
-    here = Path.cwd().resolve()
-    checkouts = [each / "results" for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()]
-    return [folder(), *checkouts[:1]]
+    around = checkout()
+    return [folder()] if around is None else [folder(), around / "results"]
 
 
 def nearest(named: str | Path | None = None) -> Path:
@@ -130,9 +129,12 @@ def left_out(entries: Sequence[Record]) -> list[str]:
 
 
 def save(entry: Record, into: Path | None = None) -> Path:
-    """Write a record in place of the one of the same experiment, preset and kind of data, and return its file."""
+    """Write a record in place of the one of the same experiment, preset and kind of data, and return its file.
+
+    Raises:
+        DidError: If it cannot be written.
+    """
     place = into or folder()
-    place.mkdir(parents=True, exist_ok=True)
     file = place / f"{entry['experiment']}-{entry['preset']}-{entry['bank']}.json"
     text = json.dumps(entry, indent=1, ensure_ascii=False) + "\n"
     write_atomically(file, lambda path: path.write_text(text, encoding="utf-8"))

@@ -20,16 +20,18 @@ T = TypeVar("T")
 def home() -> Path:
     """Return the folder that contains `data/` and `runs/`.
 
-    It is `DID_HOME` if set, else the project around the working folder, else the working folder. papermill runs in the
+    It is `DID_HOME` if set, else the checkout around the working folder, else the working folder. papermill runs in the
     caller's folder and nbval in the notebook's; both find the same one.
     """
     if named := os.environ.get("DID_HOME"):
         return given_path(named, "DID_HOME").resolve()
+    return checkout() or Path.cwd().resolve()
+
+
+def checkout() -> Path | None:
+    """Return the checkout of the project around the working folder; None if there is none."""
     here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        if (folder / "src" / "did" / "__init__.py").is_file():
-            return folder
-    return here
+    return next((each for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()), None)
 
 
 def given_path(value: Any, name: str) -> Path:
