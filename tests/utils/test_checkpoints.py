@@ -102,6 +102,23 @@ def test_tensors_of_another_model_are_one_sentence(tmp_path, change, named):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("said", "named"), [((), "(Runtime|OS)Error"), (("out of memory",), "out of memory")])
+def test_an_error_of_one_line_or_none_is_one_sentence(tmp_path, monkeypatch, said, named):
+    def refuse(kind):
+        def call(*_, **__):
+            raise kind(*said)
+
+        return call
+
+    module = nn.Linear(2, 2)
+    monkeypatch.setattr(module, "load_state_dict", refuse(RuntimeError))
+    with pytest.raises(DidError, match=rf"do not fit the model \({named}\)"):
+        put(module, {}, tmp_path / "x")
+    monkeypatch.setattr(checkpoints, "safe_open", refuse(OSError))
+    with pytest.raises(DidError, match=rf"is not a complete safetensors file \({named}\)"):
+        load(tmp_path / "x")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_is_never_written(tmp_path, value):
     path = tmp_path / "x.safetensors"

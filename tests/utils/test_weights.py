@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from did.errors import DidError
 from did.method.backbones import Backbone
-from did.utils.weights import PACKAGED
+from did.utils.weights import PACKAGED, with_weights
 
 LITE = ["tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2"]
 
@@ -105,8 +106,6 @@ def test_hub_without_a_network_fails_at_once_and_names_the_choices(monkeypatch):
 
 
 def test_a_weights_file_is_loaded_and_a_foreign_one_refused(tmp_path):
-    from safetensors.torch import save_file
-
     torch.manual_seed(0)
     donor = timm.create_model("test_efficientnet", in_chans=3)
     save_file(donor.state_dict(), tmp_path / "donor.safetensors")
@@ -115,3 +114,21 @@ def test_a_weights_file_is_loaded_and_a_foreign_one_refused(tmp_path):
     save_file({"other": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(DidError, match=r"foreign\.safetensors does not fit backbone 'test_efficientnet'"):
         Backbone("test_efficientnet", str(tmp_path / "foreign.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        ("load_file", "cannot be read: TypeError$"),
+        ("timm.create_model", "does not fit backbone 'resnet18': TypeError$"),
+    ],
+)
+def test_an_error_without_words_is_named_by_its_kind(tmp_path, monkeypatch, broken, sentence):
+    def refuse(*_, **__):
+        raise TypeError
+
+    file = tmp_path / "weights.safetensors"
+    save_file({"a": torch.zeros(1)}, file)
+    monkeypatch.setattr(f"did.utils.weights.{broken}", refuse)
+    with pytest.raises(DidError, match=sentence):
+        with_weights("resnet18", str(file), {})

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from did.errors import DidError
 from did.utils.files import write_atomically
+from did.utils.words import lines_of
 
 #: The one key of safetensors' header that holds `about`.
 KEY = "did"
@@ -95,8 +96,7 @@ def _opened(path: Path, device: torch.device | str, fix: str) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise DidError(f"there is no checkpoint {path}: {fix}") from error
     except (OSError, SafetensorError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()[:200]
-        raise DidError(f"{path} is not a complete safetensors file ({reason}): {fix}") from error
+        raise DidError(f"{path} is not a complete safetensors file ({lines_of(error)[-1]}): {fix}") from error
 
 
 def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, fix: str = MEND) -> None:
@@ -114,5 +114,5 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, fix: str =
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[1].strip()[:200]
+        reason = lines_of(error)[:2][-1]  # The first line names the module alone.
         raise DidError(f"the tensors in {path} do not fit the model ({reason}): {fix}") from error

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from did.errors import DidError
 from did.utils.files import given_path
+from did.utils.words import first_line, lines_of
 
 # ImageNet weights inside packages: timm's name -> (package, file in it, blocks of each stage).
 PACKAGED = {
@@ -119,7 +120,7 @@ def _from_file(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except Exception as error:  # a wrong file fails in as many ways as there are formats
-        raise DidError(f"weights file {file} cannot be read: {str(error).splitlines()[0][:200]}") from error
+        raise DidError(f"weights file {file} cannot be read: {first_line(error)}") from error
 
 
 def _fitted(name: str, state: Mapping[str, Tensor], origin: str, options: Mapping[str, Any]) -> nn.Module:
@@ -131,8 +132,7 @@ def _fitted(name: str, state: Mapping[str, Tensor], origin: str, options: Mappin
         body = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": state}, **options)
         missing = [key for key in body.state_dict() if key not in state]
     except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[-1].strip()[:200]
-        raise DidError(f"{origin} does not fit backbone '{name}': {reason}") from error
+        raise DidError(f"{origin} does not fit backbone '{name}': {lines_of(error)[-1]}") from error
     if missing:
         reason = f"{len(missing)} tensors are not in it, {missing[0]} for one"
         raise DidError(f"{origin} does not fit backbone '{name}': {reason}")

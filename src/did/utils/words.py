@@ -31,9 +31,14 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in encodable(text))
 
 
+def lines_of(error: Exception) -> list[str]:
+    """Return the lines of what another library's error says, or its kind if it says nothing."""
+    return [line.strip()[:200] for line in str(error).strip().splitlines()] or [type(error).__name__]
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of what another library's error says, or its kind if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return lines_of(error)[0]
 
 
 def quoted(text: str) -> str:
