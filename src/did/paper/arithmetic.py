@@ -58,7 +58,7 @@ def recompute(gains: Iterable[Mapping[str, str]] = printed.GAINS) -> pd.DataFram
     """Recompute every printed gain in its two readings.
 
     Args:
-        gains: entries as in `did.paper.published.printed.GAINS`.
+        gains: entries as in `did.paper.published.GAINS`.
 
     Returns:
         One row per gain: `quote`, `where`, `compared`, `ours`, `theirs`, `printed` (text, in per cent), the signed
@@ -155,7 +155,7 @@ def _experiment(place: Mapping[str, str | float]) -> str:
 
 
 def _places() -> list[dict[str, str | float]]:
-    """Yield every AUC and EER that the paper prints: table, row, column, metric, value."""
+    """List every AUC and EER that the paper prints: table, row, column, metric, value."""
     rows: list[tuple[str, str, str, float | None]] = []
     for row, both in printed.TABLE_1.items():
         rows += [("Table 1", row, column, value) for column, value in zip(("FF++", "CDF2"), both, strict=True)]

@@ -4,11 +4,6 @@ Source: Yang S, Guo H, Hu S, Zhu B, Fu Y, Lyu S, Wu X, Wang X (2025). CrossDF: i
 detection with deep information decomposition. Front. Big Data 8:1669488. doi:10.3389/fdata.2025.1669488.
 """
 
-CITATION = (
-    "Yang et al. (2025), CrossDF: improving cross-domain deepfake detection with deep information decomposition, "
-    "Front. Big Data 8:1669488, doi:10.3389/fdata.2025.1669488"
-)
-
 #: Table 1: AUC, trained on FF++ (c23), tested on (FF++, CDF2). None where the paper prints a dash.
 TABLE_1: dict[str, tuple[float | None, float | None]] = {
     "Xception": (0.997, 0.653),

@@ -336,11 +336,11 @@ def dependence(table: pd.DataFrame, stamp: str) -> Plot:
     figure, axes = canvas(8.6, 1.0 + 0.3 * len(rows), 1, 2, sharey=True)
     left, right = axes[0]
     left.plot(table["distance correlation"], place, "o", color=PALETTE[6], label="measured")
-    left.plot(table["shuffled"], place, "|", color="#888888", ms=10, mew=2, label="mean of the shuffles")
+    left.plot(table["shuffled"], place, "|", color=GRAY, ms=10, mew=2, label="mean of the shuffles")
     left.set(xlabel="distance correlation of I_df and I_os", yticks=range(len(rows)), yticklabels=rows)
     left.legend(fontsize=8)
     right.plot(table["critic"], place, "o", color=PALETTE[4])
-    right.axvline(0.5, color="#888888", ls=":")
+    right.axvline(0.5, color=GRAY, ls=":")
     right.set(xlabel="a fresh critic is right (chance: .5)")
     for axis in axes[0]:
         axis.set_ylim(len(rows) - 0.5, -0.5)

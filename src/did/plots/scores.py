@@ -44,7 +44,7 @@ def roc_curves(scores: pd.DataFrame, stamp: str) -> Plot:
         axis.plot(fpr, tpr, color=colour, lw=2.4 if name == "all" else 1.2, label=entry(f"{name} {value:.3f}"))
         rows.append(pd.DataFrame({"method": name, "fpr": fpr, "tpr": tpr}))
         said.append(f"{name} {value:.3f}")
-    axis.plot([0, 1], [0, 1], color="#888888", ls=":")
+    axis.plot([0, 1], [0, 1], color=GRAY, ls=":")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, test frames", aspect="equal")
     axis.legend(title="AUC", fontsize=8)
     sns.despine(ax=axis)
@@ -62,7 +62,7 @@ def score_histograms(scores: pd.DataFrame, stamp: str) -> Plot:
             axis.hist(
                 scores.score[scores.method == name], bins=bins, density=True, alpha=0.6, color=colour, label=entry(name)
             )
-        axis.axvline(0, color="#888888", ls=":")
+        axis.axvline(0, color=GRAY, ls=":")
         axis.set(title=method, xlabel="score (logit)", yticks=[])
         axis.legend(fontsize=7)
         sns.despine(ax=axis, left=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 import seaborn as sns
 
-from did.plots.base import PALETTE, Plot, canvas, colours, entry, put_stamp
+from did.plots.base import GRAY, PALETTE, Plot, canvas, colours, entry, put_stamp
 
 
 def loss_curves(history: pd.DataFrame, stamp: str) -> Plot:
@@ -30,8 +30,8 @@ def loss_curves(history: pd.DataFrame, stamp: str) -> Plot:
     b.legend(fontsize=8)
     if "estimate" in steps:
         c.plot(steps.iteration, steps.estimate, color=PALETTE[4], label="T's estimate Î (Eq. 4)")
-        c.axhline(-2 * math.log(2), color="#888888", ls=":", label="-2 log 2: T sees nothing")
-        c.axhline(0, color="#888888", ls="--", label="0: T tells every pair")
+        c.axhline(-2 * math.log(2), color=GRAY, ls=":", label="-2 log 2: T sees nothing")
+        c.axhline(0, color=GRAY, ls="--", label="0: T tells every pair")
         c.legend(fontsize=8)
     c.set(title="T's estimate of dependence")
     for name, colour in colours(gradients).items():
@@ -105,7 +105,7 @@ def compare_histories(histories: Mapping[str, pd.DataFrame], stamp: str) -> Plot
             axis.plot(part.iteration, smooth, color=colour, label=entry(name), ls="--" if name == "default" else "-")
         axis.set(title=title, xlabel="iteration")
         sns.despine(ax=axis)
-    axes[0, 0].axhline(-2 * math.log(2), color="#888888", ls=":")
+    axes[0, 0].axhline(-2 * math.log(2), color=GRAY, ls=":")
     axes[0, 2].set_yscale("log")
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     put_stamp(figure, stamp)
