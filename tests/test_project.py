@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 import did
 from did.standin.layouts import LAYOUTS
 from did_book.build import notebooks
-from did_book.build.check import listed
+from did_book.build.checkout import listed
 from did_book.build.notebooks import EXECUTED_WITH, chapters, parameters_of
 
 try:

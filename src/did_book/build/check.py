@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import yaml
 from bs4 import BeautifulSoup, Tag
 
 from did.sources import STANDIN
+from did_book.build.checkout import listed
 from did_book.build.equations import EQUATIONS, anchor
 
 # What makes a browser load something at once, by attribute. A link that a reader may follow is none of it.
@@ -135,9 +135,3 @@ def _equations(soup: BeautifulSoup) -> Iterator[str]:
         for test in equation.tests:
             if not any(link.endswith(f"#{anchor(test)}") for link in links):
                 yield f"book/executed/equations.html: {number} does not link to {test}"
-
-
-def listed(toc: Path) -> list[str]:
-    """Return the pages of a table of contents."""
-    contents = yaml.safe_load(toc.read_text(encoding="utf-8"))
-    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]

@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
+import yaml
+
 from did.errors import DidError
 from did.utils.files import writable
 
 TOC = "book/_toc.yml"
+
+
+def listed(toc: Path) -> list[str]:
+    """Return the pages of a table of contents, in its order."""
+    contents = yaml.safe_load(toc.read_text(encoding="utf-8"))
+    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
 
 
 def ready(root: Path, *folders: str) -> None:

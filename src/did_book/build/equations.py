@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from did_book.build.checkout import TOC, listed
+
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
@@ -420,10 +422,9 @@ def _chapter(equation: Equation, root: Path) -> Iterator[str]:
 def _numbers(equations: Mapping[int | str, Equation], root: Path) -> list[str]:
     """Count the labelled equations of all pages as Sphinx does, in the order of the table of contents."""
     try:
-        toc = yaml.safe_load((root / "book/_toc.yml").read_text(encoding="utf-8"))
-        pages = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+        pages = listed(root / TOC)
     except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return ["book/_toc.yml cannot be read, so the numbers of the equations are not known"]
+        return [f"{TOC} cannot be read, so the numbers of the equations are not known"]
     labels: list[str] = []
     for page in pages:
         executed = page.startswith("book/executed/")

@@ -17,7 +17,7 @@ from typing import Any
 
 import nbformat
 import papermill
-import yaml
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
@@ -27,7 +27,7 @@ from did.paper.records import load
 from did.utils.files import write_atomically
 from did.utils.workers import cores
 from did_book.build import equations, page
-from did_book.build.checkout import TOC, ready
+from did_book.build.checkout import TOC, listed, ready
 from did_book.pages import front
 from did_book.pages.coverage import coverage_page
 from did_book.pages.found import found_page, of_pages
@@ -41,11 +41,17 @@ SHOWN, COMPARED = "notebooks", "tests/notebooks"
 #: The parameters that they are executed with; a notebook gets those that it has.
 EXECUTED_WITH: dict[str, dict[str, Any]] = {SHOWN: {"preset": "laptop", "fresh": False}, COMPARED: {"preset": "smoke"}}
 # What a page reads besides the package: the records that other pages, or `make bench`, have written.
-READS = {"paper_against_ours": "results/*.json", "speed": "benchmarks/results/*.json"}
+READS = {
+    "method_1_decomposition": ("results/fig7_embeddings-*.json",),
+    "paper_against_ours": ("results/*.json",),
+    "speed": ("benchmarks/results/*.json", "results/runs/*.json"),
+}
+# Experiments whose records a table's page shows besides its own.
+MORE = {"loss_weights": ("weight_search",), "what_carries": ("what_carries_later",)}
 #: Notebooks executed at a time: each takes about a gigabyte of memory.
 MOST = 4
-# Folders that no notebook's output comes from.
-_APART = ("book", "cli.py")
+# What of the packages no notebook's output comes from.
+_APART = ("did/cli.py", "did_book/cli.py", "did_book/build/")
 
 
 def chapters(root: Path) -> list[str]:
@@ -54,9 +60,7 @@ def chapters(root: Path) -> list[str]:
     Raises:
         DidError: If one does not exist.
     """
-    toc = yaml.safe_load((root / TOC).read_text(encoding="utf-8"))
-    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    names = [Path(file).name for file in files if file.startswith(f"{EXECUTED}/")]
+    names = [Path(file).name for file in listed(root / TOC) if file.startswith(f"{EXECUTED}/")]
     found = [name for name in names if name not in GENERATED]
     for name in found:
         if not (root / SHOWN / f"{name}.ipynb").is_file():
@@ -65,20 +69,21 @@ def chapters(root: Path) -> list[str]:
 
 
 def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
-    """Hash everything that decides a notebook's output.
+    """Hash what decides a notebook's output and belongs to the project.
 
-    That is its code, the package, the locked versions, its parameters, and the files that it reads; not its text, which
-    may change without a new execution.
+    That is its code, its parameters, the packages with what lies in them, the locked versions, and the records that it
+    reads; not its text, which may change without a new execution.
     """
     code = [cell.source for cell in _own(_source(root, name)) if cell.cell_type == "code"]
-    package = root / "src/did"
+    source = root / "src"
     files = [
         file
-        for file in sorted(package.rglob("*.py"))
-        if file.relative_to(package).parts[0] not in _APART
-    ]  # fmt: skip
-    reads = f"results/{name}-*.json" if parameters.get("fresh") is False else READS.get(name)
-    files += [root / "requirements.lock", *sorted(root.glob(reads) if reads else [])]
+        for file in sorted(source.rglob("*"))
+        if file.suffix in (".py", ".json") and not file.relative_to(source).as_posix().startswith(_APART)
+    ]
+    shown = [f"results/{each}-*.json" for each in (name, *MORE.get(name, ()))]
+    reads = shown if parameters.get("fresh") is False else READS.get(name, ())
+    files += [root / "requirements.lock", *(file for each in reads for file in sorted(root.glob(each)))]
     found = hashlib.sha256(json.dumps([code, sorted(parameters.items())], default=str).encode())
     for file in files:
         found.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
@@ -202,6 +207,10 @@ def _papermill(
         raise DidError(
             f"the notebook {name} failed in its cell {error.exec_count} ({error.ename}: {error.evalue}); see {into}"
         ) from error
+    except DeadKernelError as error:
+        raise DidError(
+            f"the kernel of the notebook {name} died, most often for lack of memory; {into} shows how far it came"
+        ) from error
 
 
 def lean(nb: nbformat.NotebookNode) -> None:
@@ -317,7 +326,6 @@ def write_pages(root: Path, given: Mapping[str, Any], committed: bool = False, r
     }
     texts |= {f"{name}.md": make(root, pages, given) for name, make in GENERATED.items()}
     folder = root / EXECUTED
-    folder.mkdir(parents=True, exist_ok=True)
     for left in [*folder.glob("*.ipynb"), *folder.glob("*.md")]:  # Pages of chapters that no longer exist.
         if left.name not in texts:
             left.unlink()

@@ -8,8 +8,7 @@ from tqdm import tqdm
 
 from did.errors import DidError
 from did.utils.files import writable, write_atomically
-from did_book.build.check import listed
-from did_book.build.checkout import TOC, ready
+from did_book.build.checkout import TOC, listed, ready
 
 CHROMIUM = "/usr/bin/chromium"
 

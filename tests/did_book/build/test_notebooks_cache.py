@@ -1,6 +1,8 @@
 """What is executed for the book, what is stale, and what stops it. The projects here are small ones."""
 
+import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -17,20 +19,29 @@ GIVEN = {"preset": "smoke"}
 def project(tmp_path, monkeypatch):
     """A project of two notebooks, the second of which reads a record."""
     monkeypatch.setattr(chapters, "PARAMETERS", {"first": ("preset",), "second": ("preset", "source")})
-    monkeypatch.setattr(chapters, "READS", {"second": "results/*.json"})
+    monkeypatch.setattr(chapters, "READS", {"second": ("results/*.json",)})
     monkeypatch.setattr(equations, "EQUATIONS", {})
     monkeypatch.setattr(chapters, "load", lambda _: [])
     monkeypatch.setattr(chapters, "coverage_page", lambda root: "# Intervals\n")
     monkeypatch.setattr(chapters.front, "result", lambda root: "The AUC falls.\n")
     monkeypatch.setattr(chapters, "rivals_page", lambda root: "# The rivals\n")
     monkeypatch.setattr(equations, "gaps", lambda *_: [])
-    for name in ("book", "notebooks", "results", "src/did/method", "src/did_book/build"):
+    for name in (
+        "book",
+        "notebooks",
+        "results",
+        "src/did/method",
+        "src/did_book/build",
+        "src/did_book/chapters",
+        "src/did_book/pages",
+    ):
         (tmp_path / name).mkdir(parents=True)
     files = "".join(f"  - file: book/executed/{name}\n" for name in ("first", "second", "equations"))
     (tmp_path / "book/_toc.yml").write_text(f"root: book/intro\nparts:\n- chapters:\n{files}", "utf-8")
     (tmp_path / "requirements.lock").write_text("torch==2\n", "utf-8")
     (tmp_path / "src/did/method/losses.py").write_text("MARGIN = 1\n", "utf-8")
-    (tmp_path / "src/did_book/build/page.py").write_text("A = 1\n", "utf-8")
+    for name in ("build/page.py", "cli.py", "chapters/face.py", "chapters/face.json", "pages/costs.py"):
+        (tmp_path / "src/did_book" / name).write_text("1\n", "utf-8")
     (tmp_path / "results/a.json").write_text("{}", "utf-8")
     write(tmp_path, "first", "2 + 2")
     write(tmp_path, "second", "preset")
@@ -62,13 +73,42 @@ def test_the_table_of_contents_is_the_list(project):
         ("requirements.lock", "torch==3\n", [True, True]),
         ("results/a.json", '{"auc": 1}', [False, True]),
         ("results/b.json", "{}", [False, True]),
-        ("src/did_book/build/page.py", "A = 2\n", [False, False]),
+        ("src/did_book/chapters/face.py", "2\n", [True, True]),
+        ("src/did_book/chapters/face.json", "2\n", [True, True]),
+        ("src/did_book/pages/costs.py", "2\n", [True, True]),
+        ("src/did/new.py", "2\n", [True, True]),
+        ("src/did_book/build/page.py", "2\n", [False, False]),
+        ("src/did_book/cli.py", "2\n", [False, False]),
+        ("src/did/cli.py", "2\n", [False, False]),
     ],
 )
 def test_what_makes_a_notebook_stale(project, file, text, changed):
     before = digests(project)
     (project / file).write_text(text, "utf-8")
     assert [a != b for a, b in zip(before, digests(project), strict=True)] == changed
+
+
+def test_a_table_is_stale_after_a_change_of_each_record_that_it_shows(project, monkeypatch):
+    monkeypatch.setattr(chapters, "MORE", {"first": ("later",)})
+    for name, changed in (("first", True), ("later", True), ("other", False)):
+        before = chapters.digest(project, "first", {"fresh": False})
+        (project / f"results/{name}-laptop-drawn.json").write_text("{}", "utf-8")
+        assert (chapters.digest(project, "first", {"fresh": False}) != before) == changed
+        assert chapters.digest(project, "first", {"fresh": True}) == chapters.digest(project, "first", {"fresh": True})
+
+
+def test_what_the_committed_notebooks_read_is_known():
+    root = Path(__file__).parents[3]
+    loads = set()
+    for name in chapters.chapters(root):
+        cells = nbformat.read(root / f"notebooks/{name}.ipynb", 4).cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        shown = set(re.findall(r'\bconduct\(\s*"(\w+)"', code))
+        assert shown - {name} == set(chapters.MORE.get(name, ())), f"{name} shows {shown}"
+        loads |= {name} if re.search(r"\b(costs|ledger|records)\.(load|read)\(", code) else set()
+    assert loads == set(chapters.READS)
+    for glob in (glob for globs in chapters.READS.values() for glob in globs):
+        assert list(root.glob(glob)), f"nothing is {glob}"
 
 
 def test_its_cells_and_its_own_parameters_make_it_stale(project):
@@ -101,7 +141,7 @@ def test_only_what_is_stale_is_executed_again(project):
 
 def test_what_reads_records_is_executed_after_what_writes_them(project, monkeypatch):
     """Wherever it stands in the book: else it is stale as soon as the other is done."""
-    monkeypatch.setattr(chapters, "READS", {"first": "results/*.json"})
+    monkeypatch.setattr(chapters, "READS", {"first": ("results/*.json",)})
     write(project, "second", "import pathlib; pathlib.Path('../results/b.json').write_text('{}')")
     assert chapters.chapters(project) == ["first", "second"]
     assert chapters.execute(project, GIVEN) == ["second", "first"]
@@ -164,6 +204,20 @@ def test_a_failed_notebook_stops_the_book_and_is_named(project):
     # Nothing of an earlier execution stands in for it.
     with pytest.raises(DidError, match="- first has not been executed: `make book` does it"):
         chapters.write_pages(project, GIVEN)
+
+
+def test_a_kernel_that_dies_is_one_sentence_that_says_where_to_look(project):
+    write(project, "first", "print('so far', flush=True)")
+    nb = nbformat.read(project / "notebooks/first.ipynb", 4)
+    nb.cells.append(new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"))
+    nbformat.write(nb, project / "notebooks/first.ipynb")
+    with pytest.raises(
+        DidError, match="^the kernel of the notebook first died, most often for lack of memory; "
+    ) as caught:
+        chapters.execute(project, GIVEN, jobs=1)
+    failed = project / "runs/book/first-failed.ipynb"
+    assert str(caught.value).endswith(f"{failed} shows how far it came") and "so far" in failed.read_text("utf-8")
+    assert not (project / "runs/book/first.ipynb").exists()
 
 
 def test_a_missing_run_and_an_equation_without_a_test_are_both_named(project, monkeypatch):
