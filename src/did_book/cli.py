@@ -35,11 +35,9 @@ def build(
     preset: str, source: str, faces: str | None, committed: bool, fresh: bool, student: bool, repository: str
 ) -> None:
     """Execute what is stale, write the pages, build them, check what was built."""
-    from did.utils.files import home, writable
+    from did.utils.files import home
     from did_book.build.book import build as build_book
 
-    for place in ("_build", "book/executed", *(() if committed else ("runs/book", "data", "results"))):
-        writable(home() / place)
     given = {"preset": preset, "source": source, "fresh": fresh} | ({"faces": faces} if faces else {})
     html = build_book(home(), given, committed, student, repository)
     click.echo(f"The book: {html / 'index.html'}")
@@ -66,11 +64,9 @@ def refresh(notebooks: tuple[str, ...], shown: bool) -> None:
     In tests/notebooks/ are their outputs at preset smoke, which the tests compare; with --shown those in notebooks/ are
     executed, at preset laptop and with the tables' committed records.
     """
-    from did.utils.files import home, writable
-    from did_book.build.notebooks import COMPARED, SHOWN
+    from did.utils.files import home
     from did_book.build.notebooks import refresh as refresh_notebooks
 
-    writable(home() / (SHOWN if shown else COMPARED))
     refresh_notebooks(home(), notebooks, shown)
 
 
