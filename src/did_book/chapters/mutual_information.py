@@ -6,7 +6,7 @@ So a loss can be seen to do what it should, in seconds and without any data.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -213,7 +213,6 @@ def reversal_toy(
     reversal: float | None,
     steps: int = 600,
     n: int = 200,
-    optimizer: Literal["sgd", "adam"] = "sgd",
     head_rate: float = 5.0,
     damping: float = 0.05,
     seed: int = 0,
@@ -224,11 +223,10 @@ def reversal_toy(
 
     Args:
         reversal: the β that the GRL ends with; it rises as in §4.1.3. None: no GRL, the encoder helps the domain head.
-        steps: of the optimizer, each on all points.
+        steps: of SGD at a rate of .1, each on all points.
         n: points to train on; twice as many others are encoded and measured.
-        optimizer: `sgd` at a rate of .1, or `adam` at .01 with decoupled decay.
         head_rate: the domain head's learning rate over the encoder's; 0 leaves it as it was drawn.
-        damping: weight decay of the domain head under SGD. Without it head and encoder go round each other for longer.
+        damping: weight decay of the domain head. Without it head and encoder go round each other for longer.
         seed: of points, noise and heads.
 
     Returns:
@@ -244,12 +242,12 @@ def reversal_toy(
         heads = {"label": nn.Linear(2, 1), "domain": nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1))}
     generator = torch.Generator().manual_seed(seed)
     matrix = nn.Parameter(torch.eye(2))
-    lr = 0.1 if optimizer == "sgd" else 0.01
+    lr = 0.1
     groups: list[dict[str, Any]] = [
         {"params": [matrix, *heads["label"].parameters()]},
         {"params": list(heads["domain"].parameters()), "lr": lr * head_rate, "weight_decay": damping},
     ]
-    step_by = torch.optim.SGD(groups, lr=lr) if optimizer == "sgd" else torch.optim.AdamW(groups, lr=lr, weight_decay=0)
+    step_by = torch.optim.SGD(groups, lr=lr)
     for step in range(steps):
         z = _blurred(points @ matrix.T, generator)
         behind = z if reversal is None else gradient_reversal(z, reversal * beta(step / steps))
