@@ -208,16 +208,36 @@ def test_a_run_is_tested_on_another_source_and_compared(tiny_run, project, stand
     assert "there is no finished run 'nothing'" in did("compare", name, "nothing")[2]
 
 
+def test_a_folder_for_the_table_is_refused_before_any_score_is_read(tmp_path):
+    code, _, err = did("compare", "nothing", "nothing", "--csv", tmp_path)
+    assert code == 1 and err == f"Error: {tmp_path} is a folder; name a file.\n"
+
+
+def test_every_path_is_taken_with_a_tilde(project, tmp_path, monkeypatch):
+    """Also where the shell leaves it, as in --csv=~/rows.csv."""
+    paths = {
+        f"{name} {parameter.name}": parameter.type
+        for name, command in commands(main).items() if not name.startswith("book ")
+        for parameter in command.params if isinstance(parameter.type, click.Path)
+    }  # fmt: skip
+    assert {"predict overlay", "predict html_file", "predict csv_file", "compare file", "ledger csv_file"} <= set(paths)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    taken = {name: kind.convert("~/x", None, None) for name, kind in paths.items()}
+    assert taken == dict.fromkeys(paths, tmp_path / "x")
+    write_record(project)
+    assert did("ledger", "--csv=~/rows.csv")[0] == 0 and (tmp_path / "rows.csv").is_file()
+
+
 # --- read-only places ------------------------------------------------------------------------------------------------
 
 
-def commands(group: click.Group, before: str = "") -> set[str]:
-    """The names of all commands, "runs rm" for one in a group."""
-    found: set[str] = set()
+def commands(group: click.Group, before: str = "") -> dict[str, click.Command]:
+    """All commands by name, "runs rm" for one in a group."""
+    found: dict[str, click.Command] = {}
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        found |= commands(command, f"{before}{name} ") if isinstance(command, click.Group) else {before + name}
+        found |= commands(command, f"{before}{name} ") if isinstance(command, click.Group) else {before + name: command}
     return found
 
 
@@ -281,7 +301,7 @@ def on_read_only(read_only, tiny_run, standin, tmp_path, monkeypatch) -> dict[st
 def test_every_command_is_tried_on_a_read_only_place():
     """A new command needs a row."""
     tried = {" ".join(text.split()[: 1 + (text.split()[0] in ("data", "runs", "book"))]) for text, _ in ON_READ_ONLY}
-    assert tried | {"push"} == commands(main), "push writes to the hub alone: see tests/predict/test_hub.py"
+    assert tried | {"push"} == set(commands(main)), "push writes to the hub alone: see tests/predict/test_hub.py"
 
 
 def test_on_a_read_only_place_each_command_works_or_says_so_before_the_work(on_read_only):

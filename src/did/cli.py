@@ -65,7 +65,7 @@ def main() -> None:
     """Run the executable companion to CrossDF: data, training and results.
 
     \b
-    In any folder: compare, data, export, ledger, power, predict, prepare, pull, push, runs, test, train.
+    In any folder: compare, data, export, ledger, power, predict, prepare, pull, push, runs, test, train, worlds.
     In a checkout of the project only: book.
 
     What is made is kept in data/, runs/ and results/ of the folder that DID_HOME names, else of the checkout around the
@@ -83,8 +83,11 @@ def data() -> None:
     """Look at a data set."""
 
 
-class _Folder(click.Path):
-    """A folder's path with `~` expanded, also in `--root=~/data`, where a shell leaves it."""
+class _Path(click.Path):
+    """A path with `~` expanded, also in `--root=~/data`, where a shell leaves it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(os.path.expanduser(value), param, ctx)
@@ -136,7 +139,7 @@ def _source_options(command: Callable) -> Callable:
         click.option("--faces", help="Make the stand-in from a folder of portraits, or from 'london' (fetched once)."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
         click.option("--methods", help="Forgery methods of ffpp, such as Deepfakes,FaceShifter; its four by default."),
-        click.option("--root", type=_Folder(path_type=Path), help="Folder of the data set, as its authors ship it."),
+        click.option("--root", type=_Path(), help="Folder of the data set, as its authors ship it."),
         click.argument("source"),
         _plugin,
     ):
@@ -158,9 +161,7 @@ def _table_options(command: Callable) -> Callable:
         return command(given, **more)
 
     for option in (
-        click.option(
-            "--root", type=_Folder(path_type=Path), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/."
-        ),
+        click.option("--root", type=_Path(), help="Folder that contains ffpp/, cdf2/, dffd/ and diff/."),
         click.option("--world", default=0, help="Stand-ins of other people, forgeries and cameras; any number."),
         click.option("--faces", help="Make the stand-ins from a folder of portraits, or from 'london'."),
         click.option("--edition", default="auto", show_default=True, help="auto, licensed or stand-in."),
@@ -208,7 +209,7 @@ def _show_missing(source: Any) -> None:
 @click.option(
     "--cluster", help="A Dask scheduler, tcp://host:port, in place of processes here; needs crossdf[cluster]."
 )
-@click.option("--store", type=_Folder(path_type=Path), help="Folder for the crops; by default in data/faces.")
+@click.option("--store", type=_Path(), help="Folder for the crops; by default in data/faces.")
 def prepare(
     given: dict[str, Any],
     frames: int,
@@ -352,7 +353,7 @@ def test_command(given: dict[str, Any], name: str) -> None:
 @main.command("compare")
 @click.argument("a")
 @click.argument("b")
-@click.option("--csv", "file", type=click.Path(path_type=Path), help="Write the table here too.")
+@click.option("--csv", "file", type=_Path(), help="Write the table here too.")
 def compare_command(a: str, b: str, file: Path | None) -> None:
     """Compare detectors A and B on the same frames: AUC of each, their difference, its interval and p value.
 
@@ -362,10 +363,10 @@ def compare_command(a: str, b: str, file: Path | None) -> None:
     is the mean of theirs.
     """
     from did import evaluation
-    from did.utils.files import writable, write_atomically
+    from did.utils.files import writable_file, write_atomically
 
     if file is not None:
-        writable(file.parent)
+        writable_file(file)
     sides = [[_scores(part) for part in side.split(",")] for side in (a, b)]
     names = (a, b) if a != b else ("a", "b")
     one, other = ([table for table, _ in side] for side in sides)
@@ -395,7 +396,7 @@ def _scores(name: str) -> tuple[Any, list[str]]:
 
 @main.command()
 @_plugin
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=_Path())
 @click.option(
     "--run", "--detector", "detector", required=True, help="A run's folder or first digits, or an exported folder."
 )
@@ -404,13 +405,9 @@ def _scores(name: str) -> tuple[Any, list[str]]:
 )
 @click.option("--all-faces", is_flag=True, help="Every face, not the largest alone; slower.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines: an object an input, with every frame and face.")
-@click.option(
-    "--overlay", type=click.Path(path_type=Path), help="Folder for pictures and videos with box, score, M_df."
-)
-@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write one self-contained page.")
-@click.option(
-    "--csv", "csv_file", type=click.Path(path_type=Path), help="Write a table with one row per face and frame."
-)
+@click.option("--overlay", type=_Path(), help="Folder for pictures and videos with box, score, M_df.")
+@click.option("--html", "html_file", type=_Path(), help="Write one self-contained page.")
+@click.option("--csv", "csv_file", type=_Path(), help="Write a table with one row per face and frame.")
 @click.option("--seconds", default=120.0, show_default=True, help="That decoding may take for a frame.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def predict(
@@ -506,7 +503,7 @@ def predict(
 @main.command()
 @_plugin
 @click.argument("run")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=_Path())
 @click.option("--onnx", is_flag=True, help="Write detector.onnx too; needs crossdf[onnx].")
 def export(run: str, folder: Path, onnx: bool) -> None:
     """Write the detector of RUN into FOLDER: the weights of the test phase, and a card that describes it.
@@ -547,7 +544,7 @@ def push(run: str, repo: str, licence: str, private: bool, onnx: bool) -> None:
 @main.command()
 @_plugin
 @click.argument("repo")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=_Path())
 @click.option("--revision", help="A commit, branch or tag; the newest by default.")
 def pull(repo: str, folder: Path, revision: str | None) -> None:
     """Download the detector REPO, which is OWNER/NAME, from the Hugging Face Hub into FOLDER.
@@ -616,7 +613,7 @@ def train_plan(
     """
     from did.paper import plan as of
 
-    if jobs != "auto" and not (jobs.isdigit() and int(jobs) > 0):
+    if jobs != "auto" and not (jobs.isdecimal() and int(jobs) > 0):
         raise DidError(f"--jobs takes a number from 1 up, or auto, not {jobs!r}")
     if cluster and jobs != "auto":
         raise DidError("--cluster takes as many runs at a time as its workers have threads: leave out --jobs")
@@ -657,7 +654,7 @@ def show(run: str) -> None:
 
 @runs.command("keep")
 @_table_options
-@click.option("--into", type=_Folder(path_type=Path), help="Folder; by default results/runs/ of the project.")
+@click.option("--into", type=_Path(), help="Folder; by default results/runs/ of the project.")
 def keep_command(given: dict[str, Any], into: Path | None) -> None:
     """Keep the finished runs of EXPERIMENTS without their weights: records, histories and scores, some 30 kB each.
 
@@ -724,7 +721,7 @@ def rm(run: str) -> None:
 @main.command()
 @_plugin
 @click.option("--experiment", help="Only this one, such as table1_intra_cross.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write all rows to this file instead.")
+@click.option("--csv", "csv_file", type=_Path(), help="Write all rows to this file instead.")
 @click.option(
     "--wall", nargs=3, type=(float, str, int), help="Note what `make results` took: SECONDS PRESET NOTEBOOKS."
 )
