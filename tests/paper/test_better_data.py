@@ -30,7 +30,7 @@ def test_what_helps_survives_the_correction(p, named):
     said = helped(record(("light augmentation", "batches of 15", "DiFF", 0.05, 0.01, 0.09, p),
                          ("pairs, batches of 15", "batches of 15", "DiFF", -0.05, -0.09, -0.01, p),
                          ("pairs, batches of 30", "batches of 30", "DiFF", 0.0, -0.1, 0.1, 0.9)))  # fmt: skip
-    assert said[0] == "light augmentation less batches of 15: DiFF +0.050 [+0.010, +0.090]."
+    assert said[0] == "light augmentation less batches of 15: on DiFF +0.050 [+0.010, +0.090]."
     helps, costs = said[-2:]
     assert ("light augmentation on DiFF +0.050 [+0.010, +0.090]" in helps) is named
     assert ("pairs, batches of 15 on DiFF -0.050 [-0.090, -0.010]" in costs) is named

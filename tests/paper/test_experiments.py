@@ -562,6 +562,41 @@ def test_it_says_what_it_is(ablation):
     assert source.name == "cdf2" and set(store.manifest.method) == {"real", "Celeb-synthesis"}
 
 
+def test_runs_from_several_machines_crops_are_said_to_be(ablation):
+    (first, *_), alone = ablation.runs, ablation.record["sentences"]
+    assert not any("machines" in each for each in alone)
+
+    class Elsewhere:
+        """A run on another machine's crops."""
+
+        def __init__(self, one):
+            self.folder, self.settings = one.folder, one.settings
+            self.record = {**one.record, "data": {**one.record["data"], "fingerprint": "another"}}
+
+    runs = {**ablation.runs, first: [Elsewhere(ablation.runs[first][0]), *ablation.runs[first][1:]]}
+    (said,) = dataclasses.replace(ablation, runs=runs)._several_crops()
+    rest = [name for name in runs if name != first]
+    assert said.startswith("Trained on 2 machines, whose crops of the same faces differ in single pixels; on machine ")
+    assert f"and 2: {first}" in said or f"and 1: {first}" in said
+    assert f": {', '.join(rest)}" in said and said.endswith("A difference between rows of two machines includes that.")
+
+
+def test_a_network_of_its_own_and_published_training_are_named():
+    what = EXPERIMENTS["table1_intra_cross"]
+    rows = {row.name: row for row in what.rows if row.task}
+
+    def setup(preset):
+        names = ("BCE", "Multi-task", "SBI", "F3-Net")
+        return what.setup(preset, {name: rows[name].settings(preset, 0, "ffpp") for name in names}, {})
+
+    laptop, paper = setup("laptop"), setup("paper")
+    assert (laptop["Multi-task"]["backbone"], laptop["Multi-task"]["weights"]) == ("its own network", "none")
+    assert laptop["BCE"]["backbone"] == "tf_efficientnet_lite0" and laptop["BCE"]["changed"] == "nothing"
+    assert laptop["SBI"]["changed"] == "iterations = 800" and "iterations" not in paper["SBI"]["changed"]
+    assert laptop["F3-Net"]["changed"] == "nothing"
+    assert "optimizer = sgd, schedule = cosine, lr = 0.002" in paper["F3-Net"]["changed"]
+
+
 def test_both_readings_of_the_ablation_without_a_dom_are_run(project):
     rows = ["w/o A_dom", "w/o A_dom and L_dom"]
     outcome = conduct("table4_ablation", "smoke", "stand-in", rows=rows, seeds=[0], progress=False)
@@ -814,3 +849,6 @@ def test_a_row_without_all_of_its_kept_runs_shows_its_published_numbers_alone(fi
     assert not table.run_here.loc[["F3-Net", "DID"]].any()
     assert table.paper["F3-Net", "CDF2"].max() == 0.651 and "(k+1)-way CE" not in set(again.table.row)
     assert set(again.record["setup"]) == {"BCE", "Xception"}
+    shutil.rmtree(tmp_path / "runs")
+    with pytest.raises(DidError, match="no run of table1_intra_cross on this data is kept: train them with"):
+        conduct("table1_intra_cross", "smoke", kept=True, progress=False)

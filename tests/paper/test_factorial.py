@@ -123,3 +123,6 @@ def test_the_sentences_count_what_would_be_off_by_chance():
     few = outcome_of({name: 0.5 for name in ("none of them", "L_dom")})
     tables = {name: {key: column.tolist() for key, column in table.items()} for name, table in effects(few).items()}
     assert factorial.carried({"figures": tables})[0].endswith("over 1 pair.")
+    apart = outcome_of({name: 0.5 for name in ("none of them", "L_dom + L_auc")})
+    tables = {name: {key: column.tolist() for key, column in table.items()} for name, table in effects(apart).items()}
+    assert factorial.carried({"figures": tables}) == ["No two of these rows differ in one part alone."]

@@ -233,9 +233,11 @@ def test_the_sentences_of_fig_5_follow_the_table():
     assert said[0] == (
         "The mean accuracy over domains is 0.500 [0.400, 0.600] over 3 seeds; published: 0.910, chance: 0.200."
     )
-    assert said[1].startswith("The domain told best is FaceSwap (0.800 [0.300, 0.900]); in the paper it is FaceSwap")
+    assert said[1].startswith(
+        "The domain recognised best is FaceSwap (0.800 [0.300, 0.900]); in the paper it is FaceSwap"
+    )
     other = verdicts.domains(domain_rows("real", 0.7))
-    assert "0.700 [0.600, 0.800]" in other[0] and "told best is real (0.800" in other[1]
+    assert "0.700 [0.600, 0.800]" in other[0] and "recognised best is real (0.800" in other[1]
 
 
 # --- Fig. 6 -----------------------------------------------------------------------------------------------------------
@@ -482,13 +484,23 @@ def told(name, table=(), differences=(), runs=None, **figures):
     return [sentence for say in EXPERIMENTS[name].sentences for sentence in say(record)]
 
 
+def test_rows_with_the_same_runs_count_once():
+    pairs = [apart("DID", b, test, 0.1, 0.05, 0.15) for b in ("BCE", "Xception", "F3-Net") for test in ("FF++", "CDF2")]
+    entry = a_record([], pairs)
+    assert verdicts.compared(entry)[1].startswith("Of the 6 differences compared here, 6 lie above 0")
+    entry["runs"] = {"BCE": ["a", "b"], "Xception": ["a", "b"], "F3-Net": ["a"], "DID": ["c", "d"]}
+    _, counted, same = verdicts.compared(entry)
+    assert counted.startswith("Of the 4 differences compared here, 4 lie above 0")
+    assert same == "On one backbone Xception is BCE: the same runs, whose differences are counted once."
+
+
 def test_table_1_says_how_far_each_falls():
     table = [row("BCE", "FF++", 0.95), row("BCE", "CDF2", 0.6), row("BCE", "CDF2", 0.1, level="video"),
              row("DIRE", "FF++", NAN, printed=0.994), row("DID", "FF++", 0.9), row("DID", "CDF2", 0.7)]  # fmt: skip
     differences = [apart("DID", "BCE", "CDF2", 0.1, 0.05, 0.15, 0.1)]
     said = told("table1_intra_cross", table, differences)
     assert said[1] == "The interval lies above 0: the claim holds here."
-    assert said[2] == "From FF++ to CDF2, AUC goes for BCE from 0.950 to 0.600, DID from 0.900 to 0.700."
+    assert said[2] == "From FF++ to CDF2, the AUC changes as follows: BCE from 0.950 to 0.600, DID from 0.900 to 0.700."
 
 
 @pytest.mark.parametrize(
@@ -563,9 +575,7 @@ def test_lengths_say_both_ends_and_each_plateau():
 def test_lengths_apply_the_rule_on_being_better_and_on_learning_faster():
     table, (longest, *shorter) = the_lengths()
     where = "BCE on CDF2 with light augmentation"
-    told_by_rule = (
-        "By the rule, DID is better after the longest training than: {}. It learns faster, and no more, than: {}."
-    )
+    told_by_rule = "By the rule, DID is better after the longest training than: {}. It only learns faster than: {}."
     said = told("training_length", differences=[longest, *shorter], lengths=table)
     assert said[1] == told_by_rule.format("none", where)
     ahead = {**longest, "low": 0.001}  # whatever it was before
@@ -777,6 +787,7 @@ def test_who_wins_is_said_of_every_reading_with_a_t():
         "T's gradient at G is at most 4% of C's, under default.",
         "Where T works it wins: under default the features have not become independent.",
     ]
+    assert verdicts.players(state.loc[["without T"]]) == ["T is in none of these rows."]
     dead = verdicts.players(state.assign(estimate=[-1.386, -1.4, -1.38, float("nan")]))
     assert dead[0] == "T sees nothing under 3 of 3 readings: literal; default; pooled."
     assert dead[-1].startswith("So nobody has won: T has not learnt, or has collapsed")

@@ -26,7 +26,7 @@ from did.data.loading import Faces
 from did.evaluation import explain
 from did.paper import verdicts
 from did.paper.definition import Experiment, Row
-from did.paper.factorial import LATER, carried, cells, effects, row_of
+from did.paper.factorial import LATER, OVER, carried, cells, effects, row_of
 from did.paper.measures import Tables, Tested
 from did.paper.records import Record, comparisons, part
 from did.paper.tables import by_test, gap, percent
@@ -190,7 +190,8 @@ def independent(record: Record) -> list[str]:
 
 # --- without labels -------------------------------------------------------------------------------------------------
 
-_TRUE, _NO_HEAD = "methods named", "no domain head"
+#: The row whose domains are the methods, and the one that all are compared with.
+NAMED, _NO_HEAD = "methods named", "no domain head"
 _UNIFORM = {"sampler": "uniform"}
 
 
@@ -213,7 +214,7 @@ def shares(record: Record) -> pd.DataFrame:
     """
     found = comparisons([record])
     found = found[found.b == _NO_HEAD].rename(columns={"a": "row"})
-    brought = found[found.row == _TRUE].set_index("test").difference
+    brought = found[found.row == NAMED].set_index("test").difference
     full = found.test.map(brought)
     return found.assign(share=(found.difference / full).where(full > 0))[
         ["row", "test", "difference", "low", "high", "share"]
@@ -230,13 +231,15 @@ def label_free(record: Record) -> list[str]:
     for name, of in found.groupby("row", sort=False):
         agrees = f" (groups agree with the methods by {nmi[name]:.2f})" if name in nmi else ""
         said.append(f"{name}{agrees}, compared with no domain head: {by_test(of)}.")
-    brought = found[found.row == _TRUE]
+    brought = found[found.row == NAMED]
+    if not len(brought):
+        return said
     if not (brought.low > 0).any():
         said.append("No test shows that the methods' names bring anything, so there is nothing to make up for.")
         return said
     means = found.groupby("row", sort=False).difference.mean()
-    for name, value in means.drop(_TRUE).items():
-        share = value / means[_TRUE] if means[_TRUE] > 0 else math.nan
+    for name, value in means.drop(NAMED).items():
+        share = value / means[NAMED] if means[NAMED] > 0 else math.nan
         enough = "at least" if share >= SHARE else "less than"
         said.append(
             f"{name}: {percent(share)} of what the names bring, on average over the tests: {enough} the {SHARE:.0%} "
@@ -316,7 +319,7 @@ def _grouped(name: str, labels: str) -> Row:
 
 _LABELS = (
     Row(_NO_HEAD, "did", {**_UNIFORM, "domain_attention": False, "domain_branch": "dropped"}),
-    _grouped(_TRUE, "true"),
+    _grouped(NAMED, "true"),
     _grouped("groups by style", "style"),
     _grouped("groups by residual", "residual"),
     Row("environments", "discovered", _UNIFORM, options={"labels": "environments"}),
@@ -335,13 +338,13 @@ _RULES = (
 EXPERIMENTS = (
     Experiment(
         "what_carries", "What carries DID: every combination of its parts", "ffpp", _TESTS,
-        tuple(map(row_of, cells())), measure=effects, sentences=(carried,), decide=verdicts.ahead,
+        tuple(map(row_of, cells())), measure=effects, sentences=(carried,), decide=verdicts.ahead, over=OVER,
         smoke=("none of them", "L_dom", "L_auc", "L_dom + L_auc", "A_df", "A_df + L_dom", "A_df + T"),
     ),
     Experiment(
         "what_carries_later", "What carries DID later: with augmentation, four times as long", "ffpp", _TESTS,
         tuple(row_of(cell, LATER) for cell in cells() if "augmentation" in cell),
-        measure=effects, sentences=(carried,),
+        measure=effects, sentences=(carried,), over=OVER,
         smoke=("augmentation", "L_dom + augmentation", "A_df + augmentation", "A_df + L_dom + augmentation"),
     ),
     Experiment(
@@ -353,7 +356,7 @@ EXPERIMENTS = (
     Experiment(
         "without_labels", "Without labels: groups of fakes in place of the methods' names", "ffpp", _TESTS, _LABELS,
         compared=_against(_LABELS, _NO_HEAD), seeds=3, measure=agreement, sentences=(label_free, verdicts.powered),
-        smoke=(_NO_HEAD, _TRUE, "groups by style"),
+        smoke=(_NO_HEAD, NAMED, "groups by style"),
     ),
     Experiment(
         "loss_weights", "Weights that find themselves: rules in place of λ_cls, λ_dom and λ_dec", "ffpp", _TESTS,

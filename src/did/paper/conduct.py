@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import itertools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -33,7 +34,7 @@ class Outcome:
     Attributes:
         experiment, preset, seeds: what was asked for.
         bank: what the data is made from: `licensed`, `licensed-part` if less of it is found than published, or for
-            stand-ins `drawn` or `portraits`.
+            stand-ins `drawn` or `portraits`, with `-world` and its number for another world than the usual one.
         sources: name -> the data, all of one edition.
         runs: row -> its finished runs, in the order of the seeds.
         table: one row per (row, test, level, metric): row, runs_on (backbone), test, level, metric, ours (mean over
@@ -63,7 +64,8 @@ class Outcome:
         data = {name: source.label for name, source in self.sources.items()}
         protocol = _protocol([of[0].record["protocol"] for of in self.runs.values()])
         seeds = ", ".join(map(str, self.seeds))
-        over = "people and seeds" if len(self.seeds) > 1 else "people"  # of one seed, they are those given it
+        # Of one seed, they are those given it.
+        over = what.over or ("people and seeds" if len(self.seeds) > 1 else "people")
         entry: Record = {
             "experiment": what.name,
             "title": what.title,
@@ -76,22 +78,24 @@ class Outcome:
             "protocol": f"trained on {protocol}; seeds {seeds}; 95% intervals over {over}",
             "seeds": self.seeds,
             "setup": what.setup(
+                self.preset,
                 {name: of[0].settings for name, of in self.runs.items()},
                 {name: of[0].record["options"] for name, of in self.runs.items()},
             ),
             "rows": plain(rows),
             "differences": plain(self.differences),
             "figures": {name: columns(table) for name, table in figures.items()},
+            "runs": {name: [one.folder.name for one in of] for name, of in self.runs.items()},
         }
         entry["verdict"] = verdicts.holds(entry, what.decide) if what.claim[0] else []
-        entry["sentences"] = [sentence for say in what.sentences for sentence in say(entry)] + self._left_out()
-        entry["runs"] = {name: [one.folder.name for one in of] for name, of in self.runs.items()}
+        said = [sentence for say in what.sentences for sentence in say(entry)]
+        entry["sentences"] = [*said, *self._several_crops(), *self._left_out()]
         trained = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
         minutes, before = (time.monotonic() - self.started) / 60, sum(trained.values())
-        said = records.took(minutes, before, len(trained))
+        took = records.took(minutes, before, len(trained))
         part = "A part of the licensed data. " if self.bank == "licensed-part" else ""
         warning = part if edition == "licensed" else records.NO_REPRODUCTION
-        under = stamp(warning + "; ".join(data.values()), self.preset, self.seeds, said)
+        under = stamp(warning + "; ".join(data.values()), self.preset, self.seeds, took)
         made = {
             **provenance(),
             "code": code_of_all(self.runs, deciding(_modules(entry))),
@@ -104,9 +108,22 @@ class Outcome:
     def _left_out(self) -> list[str]:
         """Name the rows of the experiment that are not among these runs, so that no page looks whole that is not."""
         absent = [row.name for row in rows_of(self.experiment, self.preset) if row.task and row.name not in self.runs]
-        more = f" and {len(absent) - 3} more" if len(absent) > 4 else ""
-        named = ", ".join(absent[:3] if more else absent)
-        return [f"Not among these runs: {named}{more}."] if absent else []
+        return [f"Not among these runs: {_some(absent)}."] if absent else []
+
+    def _several_crops(self) -> list[str]:
+        """Say which rows were trained on which machine's crops, if there are several: a difference includes that."""
+        rows: dict[tuple[str, ...], list[str]] = {}
+        for name, of in self.runs.items():
+            crops = dict.fromkeys(one.record["data"]["fingerprint"] for one in of)
+            rows.setdefault(tuple(sorted(crops)), []).append(name)
+        numbers = {crops: number for number, crops in enumerate(dict.fromkeys(itertools.chain(*rows)), start=1)}
+        if len(numbers) < 2:
+            return []
+        named = [f"{' and '.join(str(numbers[one]) for one in crops)}: {_some(names)}" for crops, names in rows.items()]
+        return [
+            f"Trained on {len(numbers)} machines, whose crops of the same faces differ in single pixels; on machine "
+            f"{'; '.join(named)}. A difference between rows of two machines includes that."
+        ]
 
     @property
     def about(self) -> list[tuple[str, str]]:
@@ -162,6 +179,11 @@ class Recorded(Outcome):
         )
 
 
+def _some(names: Sequence[str]) -> str:
+    """Join names; of more than four, the first three and how many there are besides."""
+    return ", ".join(names) if len(names) < 5 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
 def _committed(entry: Record) -> Record:
     """Return a committed record whose stamp says so, and whether the code that decides its numbers has changed."""
     made = entry["provenance"]
@@ -169,8 +191,8 @@ def _committed(entry: Record) -> Record:
     changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
     words = "From the committed record. "
     if changed:
-        named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-        words += f"Code that decides these numbers has changed since ({named if before else 'not recorded'}). "
+        named = _some(changed) if before else "not recorded"
+        words += f"Code that decides these numbers has changed since ({named}). "
     return entry | {"provenance": {**made, "stamp": words + made["stamp"]}}
 
 
@@ -337,6 +359,8 @@ def conduct(
                 runs[row.name] = [run(train, s, task, options=options, progress=progress) for s, task, options in given]
             elif found := _all_kept([find(*one, train.label) for one in given], sources):
                 runs[row.name] = found
+    if kept and not runs:
+        raise DidError(f"no run of {name} on this data is kept: train them with `did runs train {name}`")
     # Without runs here, a row shows its published numbers alone.
     chosen = [row for row in chosen if row.name in runs or row.paper]
     scored = {(row, source): [_scores(each, sources[source], progress) for each in of]
@@ -404,7 +428,7 @@ def _table(
                     if row.name in runs:
                         mine = report[(report.level == level) & (report.metric == metric)].iloc[0]
                         ours = {"ours": mine["mean"], **mine[["std", "low", "high", "seeds"]].to_dict()}
-                        place["runs_on"] = runs[row.name][0].settings.backbone
+                        place["runs_on"] = row.network or runs[row.name][0].settings.backbone
                     elif level == "frame":
                         ours = dict.fromkeys(("ours", "std", "low", "high"), np.nan) | {"seeds": 0}
                     else:

@@ -26,6 +26,7 @@ class Row:
         small: options at presets below `paper`, for what would be slow without a GPU.
         longer: as `length`, at presets below `paper`, whose iterations are for pretrained backbones.
         own: changes at preset `paper`: the system's published backbone, input size and training.
+        network: what the system is, if it has a network of its own and no backbone.
     """
 
     name: str
@@ -39,10 +40,15 @@ class Row:
     small: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     longer: float = 1.0
     own: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    network: str = ""
 
     def options_at(self, preset: str) -> Mapping[str, Any]:
         """Return the task's options at a preset."""
         return self.options if preset == "paper" else {**self.options, **self.small}
+
+    def length_at(self, preset: str) -> float:
+        """Return its iterations at a preset, over the preset's own."""
+        return self.length * (1 if preset == "paper" else self.longer)
 
     def settings(self, preset: str, seed: int, source: str) -> Settings:
         """Return the settings of this row's run."""
@@ -50,8 +56,7 @@ class Row:
         changes = {"backbone": backbone, "pretrained": pretrained, **self.changes}
         if preset == "paper":
             changes |= self.own
-        length = self.length * (1 if preset == "paper" else self.longer)
-        if length != 1:
+        if (length := self.length_at(preset)) != 1:
             usual = Settings.preset(preset)
             for name in ("iterations", "validate_every"):
                 changes[name] = max(1, int(length * getattr(usual, name)))
@@ -79,6 +84,7 @@ class Experiment:
         decide: whether the claim holds.
         smoke: the rows that preset smoke runs, which shows that it runs and no more; all by default.
         worlds: on stand-ins it is run in each of these (`did.standin.worlds`), and decided over them.
+        over: what its 95% intervals are over, if it is not people, and seeds where there are several.
     """
 
     name: str
@@ -97,6 +103,7 @@ class Experiment:
     decide: Callable[[Record], str] = verdicts.ahead
     smoke: tuple[str, ...] = ()
     worlds: tuple[int, ...] = ()
+    over: str = ""
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -110,19 +117,21 @@ class Experiment:
         return {**of_rows, **self.printed}
 
     def setup(
-        self, settings: Mapping[str, Settings], options: Mapping[str, Mapping[str, Any]]
+        self, preset: str, settings: Mapping[str, Settings], options: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, dict[str, str]]:
-        """Describe what is run: row -> task, backbone, weights, trained on, changed.
+        """Describe what is run at a preset: row -> task, backbone, weights, trained on, changed.
 
         Settings and options are those of the rows.
         """
         rows = {row.name: row for row in self.rows if row.name in settings}
         found = {}
         for name, row in rows.items():
-            of, changes = settings[name], dict(row.changes) | dict(options.get(name, {}))
-            if (row.length, row.longer) != (1, 1):
+            own = {key: value for key, value in row.own.items() if key != "backbone"} if preset == "paper" else {}
+            of, changes = settings[name], {**row.changes, **own, **options.get(name, {})}
+            if row.length_at(preset) != 1:
                 changes["iterations"] = of.iterations
             changed = ", ".join(f"{key} = {value}" for key, value in changes.items())
-            found[name] = {"task": str(row.task), "backbone": of.backbone, "weights": of.pretrained,
-                           "trained on": of.source, "changed": changed or "nothing"}  # fmt: skip
+            found[name] = {"task": str(row.task), "backbone": row.network or of.backbone,
+                           "weights": "none" if row.network else of.pretrained, "trained on": of.source,
+                           "changed": changed or "nothing"}  # fmt: skip
         return found

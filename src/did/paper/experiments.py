@@ -80,6 +80,8 @@ _OWN: dict[str, dict[str, Any]] = {
     "SBI": {"backbone": "tf_efficientnet_b4", "image_size": 380, "optimizer": "sgd", "lr": 1e-3, "head_rate": 1.0,
             "batch_size": 32},
 }  # fmt: skip
+#: What has a network of its own, which starts from random weights, and no backbone.
+_ALONE = {"Multi-task", "NoiseDF"}
 #: Of the systems that DID is compared with besides the headline rows.
 _FEWER = 3
 #: Not rows of the paper: DIRE's recipe with a diffusion model that is trained here, which is another detector than
@@ -106,6 +108,7 @@ def _published(name: str, numbers: Mapping[tuple[str, str], float]) -> Row:
     fewer = None if name in _HEADLINE else _FEWER
     more: dict[str, Any] = {
         "small": _SMALL.get(name, {}), "longer": _LONGER.get(name, 1.0), "own": _OWN.get(name, {}),
+        "network": "its own network" if name in _ALONE else "",
     }  # fmt: skip
     return Row(name, task, {}, backbone, numbers, seeds=fewer, **more)
 

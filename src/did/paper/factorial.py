@@ -74,14 +74,18 @@ def row_of(cell: Cell, length: float = 1.0) -> Row:
     return Row(name_of(cell), "did", changes, length=length)
 
 
+#: What its 95% intervals are over: a cell has one seed.
+OVER = "people, and for what a part adds over people and pairs of detectors"
+
+
 def effects(outcome: Tested) -> Tables:
     """Measure what each part adds to the frame AUC, alone and with each other part.
 
     Returns:
-        effects: part, test, difference (mean over all cells that differ in this part alone), low, high, p, pairs, cells
-        and seeds counted, people, so; interactions: part, other, test, difference (what the part adds beside the other,
-        less what it adds without it), low, high, p, pairs, so. The 95% intervals are over people and over the pairs,
-        whose spread holds that of training and of the other parts.
+        effects: part, test, difference (mean over all cells that differ in this part alone), low, high, p, pairs (of
+        cells and seeds), people, so; interactions: part, other, test, difference (what the part adds beside the other,
+        less what it adds without it), low, high, p, pairs, people, so. The 95% intervals are over people and over the
+        pairs, whose spread holds that of training and of the other parts.
     """
     found: dict[str, list[dict[str, Any]]] = {"effects": [], "interactions": []}
     for test, (source, _) in outcome.experiment.tests.items():
@@ -122,6 +126,8 @@ def carried(record: Record) -> list[str]:
     if "effects" not in record.get("figures", {}):
         return []
     found, said = part(record, "effects"), []
+    if not len(found):
+        return ["No two of these rows differ in one part alone."]
     for name, of in found.groupby("part", sort=False):
         said.append(f"What {name} adds: {by_test(of)}, over {counted(of.pairs.iloc[0], 'pair')}.")
     off = found[found.so != "undecided"]

@@ -69,6 +69,8 @@ def unseen(outcome: Tested) -> Tables:
         if runs := outcome.runs.get(of.name, []):
             scores = [outcome.scores(one, source) for one in runs]
             drawn.setdefault(candidate, {})[method] = on_method(scores, method)
+    most = max(map(len, drawn.values()))  # a mean over fewer methods is another quantity
+    drawn = {name: by for name, by in drawn.items() if len(by) == most}
     averages = {name: Drawn.average(list(by.values())) for name, by in drawn.items()}
     names = [row.name.rpartition(_NOT)[0] for row in outcome.experiment.rows]
     control = CONTROL if CONTROL in names else names[0]
@@ -76,7 +78,8 @@ def unseen(outcome: Tested) -> Tables:
     for name, average in averages.items():
         low, high = evaluation.ends(average)
         row = {"candidate": name, "auc": average.mean, "low": low, "high": high}
-        apart = average - averages[control] if name != control and control in averages else None
+        paired = name != control and set(drawn[name]) == set(drawn.get(control, ()))
+        apart = average - averages[control] if paired else None
         ends = evaluation.ends(apart) if apart else (np.nan, np.nan)
         row |= {"difference": apart.mean if apart else np.nan, "difference_low": ends[0], "difference_high": ends[1]}
         rows.append(row | {method: of.mean for method, of in drawn[name].items()})
@@ -94,7 +97,7 @@ def candidates(record: Record) -> pd.DataFrame:
 def differences(record: Record) -> pd.DataFrame:
     """Return how far each candidate's mean lies from the control's, as `did.plots.forest` takes it."""
     table, control = part(record, "candidates"), _control(record)
-    table = table[table.candidate != control]
+    table = table[(table.candidate != control) & table.difference.notna()]
     low, high = table.difference_low, table.difference_high
     so = [verdict(*ends) for ends in zip(low, high, strict=True)]
     return pd.DataFrame({"of": "A method it has not seen", "a": table.candidate, "b": control, "test": "the fourth",
@@ -126,8 +129,8 @@ def chosen(record: Record) -> list[str]:
     lies = [f"{row.a} {gap(row)}" for row in others.itertuples()]
     off = int(others.so.ne("undecided").sum())
     said.append(
-        f"Less the AUC of {_control(record)}: {', '.join(lies)}. Of the {len(others)} intervals, {off} lie off 0; "
-        f"about {0.05 * len(others):.1f} would by chance."
+        f"Difference from the AUC of {_control(record)}: {', '.join(lies)}. Of the {len(others)} intervals, {off} lie "
+        f"off 0; about {0.05 * len(others):.1f} would by chance."
     )
     return said
 
@@ -195,12 +198,12 @@ def confirmed(record: Record) -> list[str]:
     pairs = comparisons([record])
     said = []
     for (a, b), of in pairs.groupby(["a", "b"], sort=False):
-        outcomes = ", ".join(f"{row.test} {gap(row)}, {row.so}" for row in of.itertuples())
+        outcomes = ", ".join(f"on {row.test} {gap(row)}, {row.so}" for row in of.itertuples())
         said.append(f"{a} less {b}: {outcomes}.")
     for lead in leads(record).itertuples():
         said.append(
-            f"On {lead.test} the best other one is {lead.b}; the aim, +{lead.aim:.2f} over it with the interval above "
-            f"0, is {'met' if lead.met else 'missed'}: {gap(lead)}."
+            f"On {lead.test} the best of the others is {lead.b}; the aim, +{lead.aim:.2f} over it with the interval "
+            f"above 0, is {'met' if lead.met else 'missed'}: {gap(lead)}."
         )
     off = int(pairs.so.ne("undecided").sum())
     said.append(f"Of the {len(pairs)} intervals, {off} lie off 0; about {0.05 * len(pairs):.1f} would by chance.")

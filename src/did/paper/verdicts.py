@@ -35,11 +35,20 @@ def _ran(record: Record) -> pd.DataFrame:
     return rows[rows.run_here.astype(bool) & (rows.level == "frame")] if len(rows) else rows
 
 
+def _twins(record: Record) -> dict[str, str]:
+    """Return the rows whose runs are those of a row before, and that row: Xception is BCE on one backbone."""
+    first: dict[tuple[str, ...], str] = {}
+    known = {name: first.setdefault(tuple(runs), name) for name, runs in record.get("runs", {}).items()}
+    return {name: other for name, other in known.items() if name != other}
+
+
 def compared(record: Record) -> list[str]:
-    """Say the first difference, and how all of them lie."""
-    found = comparisons([record])
+    """Say the first difference, and how all of them lie; rows with the same runs count once."""
+    found, twins = comparisons([record]), _twins(record)
     if not len(found):
         return []
+    alike = found[["a", "b"]].replace(twins).assign(test=found.test).duplicated()
+    found = found[~alike]
     first = found[(found.a == found.a.iloc[0]) & (found.b == found.b.iloc[0])]
     parts = [
         f"on {row.test} {gap(row)}" + (f" (published: {row.paper:+.3f})" if math.isfinite(row.paper) else "")
@@ -55,6 +64,9 @@ def compared(record: Record) -> list[str]:
         f"{so.count('behind')} lie below, and {so.count('undecided')} contain 0: these runs do not decide those. If no "
         f"two detectors differed, about {0.05 * len(so):.1f} of them would lie off 0 by chance."
     )
+    if alike.any():
+        same = ", ".join(f"{name} is {other}" for name, other in twins.items())
+        said.append(f"On one backbone {same}: the same runs, whose differences are counted once.")
     return said
 
 
@@ -64,10 +76,7 @@ def powered(record: Record) -> list[str]:
     if not found:
         return []
     least, most = (pick(found, key=lambda row: row["smallest"]) for pick in (min, max))
-    said = [
-        f"With {_seeds(int(least['seeds']))}, a difference of {_found(least)} to {_found(most)} would have been found "
-        "in 80% of cases."
-    ]
+    said = [f"A difference of {_found(least)} to {_found(most)} would have been found in 80% of cases."]
     hard = [row for row in found if row["paper"] > 0 and row["smallest"] > row["paper"]]
     for row in hard[:3]:
         what = f"To find the published {row['paper']:+.3f} of {row['a']} − {row['b']} on {row['test']}"
@@ -75,23 +84,30 @@ def powered(record: Record) -> list[str]:
             said.append(f"{what}, no number of people is enough with up to 100 seeds.")
         else:
             said.append(
-                f"{what} takes about {int(row['people needed'])} people and {_seeds(int(row['seeds needed']))}."
+                f"{what} takes about {int(row['people needed'])} units of people and "
+                f"{_seeds(int(row['seeds needed']))}."
             )
     return said
 
 
 def _found(row: dict[str, Any]) -> str:
-    return f"{row['smallest']:.3f} ({row['a']} − {row['b']} on {row['test']}, {int(row['people'])} units of people)"
+    where = f"{row['a']} − {row['b']} on {row['test']}"
+    return f"{row['smallest']:.3f} ({where}, {int(row['people'])} units of people, {_seeds(int(row['seeds']))})"
 
 
 #: The frame AUC within FF++ from which on a detector counts as trained.
 LEARNT = 0.85
 
 
+def untrained(record: Record) -> pd.DataFrame:
+    """Return the rows of the systems that have not learnt FF++ itself, per frame."""
+    ran = _ran(record)
+    return ran[(ran.test == "FF++") & (ran.metric == "auc") & (ran.ours < LEARNT)] if len(ran) else ran
+
+
 def unlearnt(record: Record) -> list[str]:
     """Name the systems that have not learnt FF++ itself: a lead over them says little about generalising."""
-    ran = _ran(record)
-    low = ran[(ran.test == "FF++") & (ran.metric == "auc") & (ran.ours < LEARNT)] if len(ran) else ran
+    low = untrained(record)
     if not len(low):
         return []
     named = ", ".join(f"{row.row} {row.ours:.3f}" for row in low.itertuples())
@@ -156,8 +172,8 @@ def lengths(record: Record) -> list[str]:
         said.append(f"DID − {other}, {kind}: {'; '.join(parts)}.")
     if said:
         said.append(
-            f"By the rule, DID is better after the longest training than: {'; '.join(better) or 'none'}. It learns "
-            f"faster, and no more, than: {'; '.join(faster) or 'none'}."
+            f"By the rule, DID is better after the longest training than: {'; '.join(better) or 'none'}. It only "
+            f"learns faster than: {'; '.join(faster) or 'none'}."
         )
     levels, early = [], []
     for (system, augmentation), each in of.groupby(["system", "augmentation"], sort=False):
@@ -229,7 +245,7 @@ def drop(record: Record) -> list[str]:
     """Say how far each detector falls from FF++ to CDF2 (Table 1)."""
     drops = {name: of.set_index("test").ours for name, of in _ran(record).groupby("row", sort=False)}
     said = ", ".join(f"{name} from {of['FF++']:.3f} to {of['CDF2']:.3f}" for name, of in drops.items())
-    return [f"From FF++ to CDF2, AUC goes for {said}."]
+    return [f"From FF++ to CDF2, the AUC changes as follows: {said}."]
 
 
 def alpha_zero(record: Record) -> list[str]:
@@ -258,6 +274,8 @@ def players(state: pd.DataFrame) -> list[str]:
         state: of `did.paper.measures.final_state`, a row per reading; those without T have no estimate.
     """
     with_t = state[state["estimate"].notna()]
+    if not len(with_t):
+        return ["T is in none of these rows."]
     groups = {words: list(part.index) for words, part in with_t.groupby(with_t["estimate"].map(_sees), sort=False)}
     said = [f"T {words} under {len(names)} of {len(with_t)} readings: {'; '.join(names)}."
             for words, names in groups.items()]  # fmt: skip
@@ -302,7 +320,7 @@ def domains(record: Record) -> list[str]:
     return [
         f"The mean accuracy over domains is {digits(mean.ours, mean.low, mean.high)} over {_seeds(int(mean.seeds))}; "
         f"published: {mean.paper:.3f}, chance: {1 / len(of):.3f}.",
-        f"The domain told best is {best} ({digits(*of.loc[best, ['ours', 'low', 'high']])}); in the paper it "
+        f"The domain recognised best is {best} ({digits(*of.loc[best, ['ours', 'low', 'high']])}); in the paper it "
         f"is {published} ({FIGURE_5[published]:.3f}).",
     ]
 
@@ -456,10 +474,12 @@ def ahead(record: Record) -> str:
     answer = "Yes" if hold == len(found) else "In part" if hold else "No" if fail or out == len(found) else "Undecided"
     counts = f"{hold} hold, {fail} do not, {out} rule out an effect as large as the paper's, {open_} undecided"
     named = "; ".join(f"{so}: {', '.join(pairs[so])}" for so in VERDICTS[:3] if so in pairs)
+    weak = found.b[found.verdict == "holds"].isin(list(untrained(record).get("row", []))).sum()
     many = (
         f"of {len(found)} pairs in which the paper's numbers have the first ahead, {counts}, corrected over the pairs"
     )
-    return f"{answer}: {many}{f' ({named})' if named else ''}."
+    against = f" Of those that hold, {weak} are against systems that have not learnt FF++ itself." if weak else ""
+    return f"{answer}: {many}{f' ({named})' if named else ''}.{against}"
 
 
 def domains_told(record: Record) -> str:
@@ -473,7 +493,8 @@ def domains_told(record: Record) -> str:
     where = {"Yes": "is at least", "No": "lies below", "Undecided": "is not told from"}[answer]
     return (
         f"{answer}: the mean, {digits(mean.ours, mean.low, mean.high)}, {where} the published "
-        f"{mean.paper:.3f}; told best is {best}" + (", as published." if best == published else f", not {published}.")
+        f"{mean.paper:.3f}; the domain recognised best is {best}"
+        + (", as published." if best == published else f", not {published}.")
     )
 
 

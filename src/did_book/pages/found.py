@@ -7,20 +7,22 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from did.paper.beyond import SHARE, judged, shares
+from did.paper.beyond import NAMED, SHARE, judged, shares
 from did.paper.factorial import LATER
 from did.paper.heldout import CONTROL, alone, differences, leads, winner
 from did.paper.records import Record, comparisons, frame, kind, part, verdict
 from did.paper.tables import digits, gap, percent
-from did.paper.verdicts import claims, surviving, unlearnt
+from did.paper.verdicts import claims, holm, surviving, unlearnt, untrained
 from did.sources import STANDIN
 
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
 _INTRO = """# What we found
 
 The answers of this copy of the book, from its records. All numbers are from **{kinds}**: they tell how the method
-behaves here, and reproduce no number of the paper. AUCs are per frame, with 95% intervals over people and seeds. Two
-detectors are *not told apart* if the interval of their difference contains 0, which does not mean that they are equal.
+behaves here, and reproduce no number of the paper. AUCs are per frame, with 95% intervals over people and seeds, unless
+a page says otherwise. Two detectors are *not told apart* if the interval of their difference contains 0, or if the
+difference does not survive Holm's correction over those that its answer looks at. That does not mean that they are
+equal.
 """
 
 
@@ -111,7 +113,7 @@ def _auc(entry: Record) -> pd.DataFrame:
 
 
 def _number(row: pd.Series) -> str:
-    return f"{row.ours:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    return digits(row.ours, row.low, row.high)
 
 
 def _pairs(entry: Record, a: str, b: str) -> pd.DataFrame:
@@ -122,6 +124,12 @@ def _pairs(entry: Record, a: str, b: str) -> pd.DataFrame:
 def _listed(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _corrected(found: pd.DataFrame) -> pd.DataFrame:
+    """Return differences of which only those count as told apart that survive Holm's correction over all of them."""
+    found = found.reset_index(drop=True)
+    return found.assign(so=found.so.where(found.p.isna() | (holm(found.p) <= 0.05), "undecided"))
 
 
 def _so(found: pd.DataFrame, a: str, b: str) -> str:
@@ -145,6 +153,8 @@ def _fails(of: dict[str, Record]) -> _Answer | None:
     if "table1_intra_cross" not in of:
         return None
     auc = _auc(of["table1_intra_cross"])
+    if not {("BCE", "FF++"), ("BCE", "CDF2")} <= set(auc.index):
+        return None
     own, other = (auc.loc["BCE", test] for test in ("FF++", "CDF2"))
     answer = "**Yes**" if other.high < own.low else "**Not clearly**"
     said = f"{answer}: BCE's AUC is {own.ours:.3f} on its own data set and {other.ours:.3f} on the next."
@@ -196,7 +206,7 @@ def _better(of: dict[str, Record]) -> _Answer | None:
     found = _both_tables(of, "DID", "BCE")
     if not len(found):
         return None
-    said = f"{_so(found, 'DID', 'BCE')}."
+    said = f"{_so(_corrected(found), 'DID', 'BCE')}."
     if len(row := found[found.test == "CDF2"]):
         said += f" The difference on CDF2 is {gap(row.iloc[0])}."
     return _Answer("Is DID better than BCE, and where?", said, _differences(found, "DID − BCE"), "table1_intra_cross")
@@ -206,9 +216,9 @@ def _control(of: dict[str, Record]) -> _Answer | None:
     found = _both_tables(of, "DID", "(k+1)-way CE")
     if not len(found):
         return None
-    said = f"{_so(found, 'DID', 'a plain backbone that is trained to name the methods, (k+1)-way CE,')}."
+    said = f"{_so(_corrected(found), 'DID', 'a plain backbone that is trained to name the methods, (k+1)-way CE,')}."
     numbers = _differences(found, "DID − (k+1)-way CE")
-    question = "Is it the decomposition, or knowing the methods' names?"
+    question = "What helps: the decomposition, or knowing the methods' names?"
     return _Answer(question, said, numbers, "table1_intra_cross")
 
 
@@ -220,12 +230,13 @@ def _rivals(of: dict[str, Record]) -> _Answer | None:
     found = found[(found.a == "DID") & (found.test == "CDF2") & ~found.b.isin(["BCE", "(k+1)-way CE", "Xception"])]
     if not len(found):
         return None
-    groups = {so: list(found.b[found.so == so]) for so in _SO}
+    sure = _corrected(found)
+    groups = {so: list(sure.b[sure.so == so]) for so in _SO}
     words = {"ahead": "ahead of", "behind": "behind", "undecided": "not told apart from"}
     told = [f"**{words[so]}** {_listed(names)}" for so, names in groups.items() if names]
     said = " ".join([f"On CDF2, DID is {'; '.join(told)}.", *unlearnt(of["table1_intra_cross"])])
     numbers = [f"DID − {row.b}: {gap(row)}, {_SO[row.so]}" for row in found.sort_values("difference").itertuples()]
-    return _Answer("And its rivals, trained side by side?", said, numbers, "rivals")
+    return _Answer("How does DID compare with its rivals, trained side by side?", said, numbers, "rivals")
 
 
 def _ablation(of: dict[str, Record]) -> _Answer | None:
@@ -236,9 +247,12 @@ def _ablation(of: dict[str, Record]) -> _Answer | None:
         name: _pairs(of["table4_ablation"], full, name)
         for name in ("w/o T", "w/o A_dom", "w/o A_dom and L_dom", "w/o the AUC loss", "w/o A_df", "no decomposition")
     }
+    if not any(map(len, parts.values())):
+        return None
     found = pd.concat([each.assign(without=name) for name, each in parts.items() if len(each)])
+    sure = _corrected(found)
     groups = {
-        so: [name.removeprefix("w/o ").replace("no ", "any ") for name in found.without[found.so == so]] for so in _SO
+        so: [name.removeprefix("w/o ").replace("no ", "any ") for name in sure.without[sure.so == so]] for so in _SO
     }
     words = {"ahead": "worse", "behind": "better", "undecided": "not told apart from the whole"}
     told = [f"it is **{words[so]}** without {_listed(names)}" for so, names in groups.items() if names]
@@ -263,7 +277,8 @@ def _alpha(of: dict[str, Record]) -> _Answer | None:
     if "fig4_alpha" not in of:
         return None
     found = comparisons([of["fig4_alpha"]])
-    said = f"{'; '.join(_so(pair, 'α = .5', b) for b, pair in found.groupby('b', sort=False))}."
+    sure = _corrected(found)
+    said = f"{'; '.join(_so(pair, 'α = .5', b) for b, pair in sure.groupby('b', sort=False))}."
     numbers = [
         number for b, pair in found.groupby("b", sort=False) for number in _differences(pair, f"α = .5 less {b}")
     ]
@@ -278,11 +293,18 @@ def _claims(of: dict[str, Record]) -> _Answer | None:
     counts = found.verdict.value_counts()
     said = (
         f"Of {len(found)} pairs of which the paper has the first ahead, **{counts.get('holds', 0)} hold** here, "
-        f"{counts.get('does not hold', 0)} do not, for {counts.get('ruled out', 0)} an effect as large as the paper's "
-        f"is ruled out, and {counts.get('undecided', 0)} are undecided (p values corrected by Holm within each claim). "
-        "On stand-ins, *ruled out* speaks of the stand-in."
+        f"{counts.get('does not hold', 0)} do not, {counts.get('ruled out', 0)} rule out an effect as large as the "
+        f"paper's, and {counts.get('undecided', 0)} are undecided (p values corrected by Holm within each claim). "
+        f"{_weak(of, found)}On stand-ins, *rule out* speaks of the stand-in."
     )
     return _Answer("How many of the paper's comparisons hold here?", said, (), "paper_against_ours")
+
+
+def _weak(of: dict[str, Record], found: pd.DataFrame) -> str:
+    """Say how many claims hold against systems that have not learnt FF++ itself."""
+    low = untrained(of["table1_intra_cross"]) if "table1_intra_cross" in of else pd.DataFrame()
+    number = found.b[found.verdict == "holds"].isin(list(low.get("row", []))).sum()
+    return f"Of those that hold, {number} are against systems that have not learnt FF++ itself. " if number else ""
 
 
 def _photographs(of: dict[str, Record]) -> _Answer | None:
@@ -291,14 +313,16 @@ def _photographs(of: dict[str, Record]) -> _Answer | None:
     if not pairs:
         return None
     seeds = len(of["table1_intra_cross" + _PORTRAITS]["seeds"]) if "table1_intra_cross" + _PORTRAITS in of else 0
-    said = f"{'. '.join(_so(found, 'DID', other) for other, found in pairs.items())}. There are fewer people"
+    said = (
+        f"{'. '.join(_so(_corrected(found), 'DID', other) for other, found in pairs.items())}. There are fewer people"
+    )
     said += f", and {seeds} seeds." if seeds else "."
     numbers = [number for other, found in pairs.items() for number in _differences(found, f"DID − {other}")]
     return _Answer("Do stand-ins from photographs say the same?", said, numbers, "paper_against_ours")
 
 
 def _length(of: dict[str, Record]) -> _Answer:
-    question, page = "Is it a matter of training length?", "training_length"
+    question, page = "Does the comparison depend on training length?", "training_length"
     lengths = part(of[page], "lengths") if page in of else pd.DataFrame(columns=["system", "iterations"])
     longest = lengths[lengths.iterations == lengths.iterations.max()]
     if not {"DID", "BCE"} <= set(longest.system):
@@ -309,13 +333,14 @@ def _length(of: dict[str, Record]) -> _Answer:
                    for each in (alike.iterations.min(), alike.iterations.max()))  # fmt: skip
     pairs = {name: _pairs(of[page], last["DID"], row) for name, row in last.drop("DID").items()}
     told = {name: found for name, found in pairs.items() if len(found)}
+    sure = _corrected(pd.concat(told.values())).replace({"b": {last[name]: name for name in told}})
     auc = _auc(of[page])
     short, long = (auc.loc[rows["BCE"], "CDF2"] for rows in (first, last))
     said = (
         f"After {alike.iterations.max()} iterations {'without' if how == 'none' else f'with {how}'} augmentation, "
-        f"{'; '.join(_so(found, 'DID', name) for name, found in told.items())}. From "
-        f"{alike.iterations.min()} iterations to these, BCE itself goes on CDF2 from {short.ours:.3f} to "
-        f"{long.ours:.3f}."
+        f"{'; '.join(_so(found, 'DID', name) for name, found in sure.groupby('b', sort=False))}. From "
+        f"{alike.iterations.min()} iterations to {alike.iterations.max()}, BCE's own AUC on CDF2 goes from "
+        f"{short.ours:.3f} to {long.ours:.3f}."
     )
     numbers = [number for name, found in told.items() for number in _differences(found, f"DID − {name}")]
     numbers += [f"BCE on CDF2 after {n} iterations: {_number(row)}"
@@ -346,8 +371,8 @@ def _carries(of: dict[str, Record]) -> _Answer | None:
     if "effects" in of.get("what_carries_later", {}).get("figures", {}):
         later = part(of["what_carries_later"], "effects").query("test != 'FF++'")
         clear = [f"{row.part} on {row.test} ({gap(row)})" for row in later[later.so != "undecided"].itertuples()]
-        told_later = _listed(clear) if clear else "nothing"
-        said += f" With augmentation, after {LATER:g} times as many iterations, told from 0: {told_later}."
+        told_later = _listed(clear) if clear else "none"
+        said += f" With augmentation and {LATER:g} times as many iterations, these are told from 0: {told_later}."
         numbers += [f"later, {row.part} on {row.test}: {gap(row)}, {_SO[row.so]}" for row in later.itertuples()]
     return _Answer("Which part carries DID?", said, numbers, "what_carries")
 
@@ -362,7 +387,7 @@ def _independence(of: dict[str, Record]) -> _Answer | None:
     counts = pairs.so.value_counts()
     reached = f"**Reached** by {_listed(met)}." if met else f"**Not reached** by any of {len(found)} measures."
     said = (
-        f"{reached} Of {len(pairs)} differences to DID without T, {counts.get('ahead', 0)} lie above 0 and "
+        f"{reached} Of {len(pairs)} differences from DID without T, {counts.get('ahead', 0)} lie above 0 and "
         f"{counts.get('behind', 0)} below, with {0.05 * len(pairs):.1f} expected off 0 by chance."
     )
     numbers = [*_absent(entry), *(f"{name}: a critic trained afresh tells pairs of one image from others in "
@@ -376,9 +401,11 @@ def _unlabelled(of: dict[str, Record]) -> _Answer | None:
     if not entry or not len(found):
         return None
     means = found.groupby("row", sort=False).difference.mean()
-    brought, others = means.iloc[0], means.iloc[1:]
+    if NAMED not in means:
+        return None
+    brought, others = means[NAMED], means.drop(NAMED)
     told = _listed(f"{name} bring {percent(value / brought)}" for name, value in others.items()) if brought > 0 else ""
-    said = f"Of what the methods' names bring, on average over the tests, {told}; {SHARE:.0%} was the aim."
+    said = f"On average over the tests, {told} of what the methods' names bring; the aim was {SHARE:.0%}."
     if not told:
         said = "On average over the tests the methods' names bring nothing, so that nothing can take their place."
     numbers = [*_absent(entry), *(f"{row.row}, compared with no domain head, on {row.test}: {gap(row)}"
@@ -449,21 +476,21 @@ def _elsewhere(of: dict[str, Record]) -> _Answer | None:
     if "worlds" not in entry.get("figures", {}):
         return None
     pairs, found, each = comparisons([entry]), leads(entry), part(entry, "worlds")
-    worlds = f"{each.world.nunique()} worlds, each with other people, forgeries and cameras"
+    worlds = f"{each.world.nunique()} worlds, each with its own people, forgeries and cameras"
     told = [_so(rows, a, b) for (a, b), rows in pairs.groupby(["a", "b"], sort=False)]
     said = f"Over {worlds}, {'; '.join(told)}."
     if pairs.so.eq("undecided").all():
         names, tests = (_listed(dict.fromkeys(of)) for of in ([*pairs.b, *pairs.a], pairs.test))
-        said = f"**No lead does**: over {worlds}, no two of {names} are told apart on {tests}."
+        said = f"**No**: over {worlds}, no two of {names} are told apart on {tests}."
     above, below = alone(entry)
-    said += f" One world at a time, {above} of these {len(each)} differences have intervals above 0 and {below} below."
+    said += f" Taken one world at a time, {above} of {len(each)} differences have intervals above 0 and {below} below."
     met = found[found.met].test
     aimed = "is met" if found.met.all() else f"is met on {_listed(met)} alone" if len(met) else "is missed"
     best = "; ".join(f"{gap(row)} over {row.b} on {row.test}" for row in found.itertuples())
     numbers = [*_absent(entry), f"The aim of the chosen detector, {CONTROL}, {aimed}: its lead is {best}",
                *(f"{row.a} less {row.b} on {row.test}: {gap(row)}, {_SO[row.so]}"
                  for row in pairs.itertuples())]  # fmt: skip
-    return _Answer("Does that hold for other people and other forgeries?", said, numbers, "ten_worlds")
+    return _Answer("Does any lead hold for other people and other forgeries?", said, numbers, "ten_worlds")
 
 
 _QUESTIONS = (_fails, _better, _control, _elsewhere, _next_method, _rivals, _photographs, _length, _ablation, _carries,

@@ -52,8 +52,8 @@ def sentences(entry: Record) -> str:
     one = found.loc[("DID", "BCE", "CDF2")]
     seeds = int(one.seeds)
     return (
-        f"Trained on a stand-in of FaceForensics++ and tested on a stand-in of Celeb-DF, the AUC falls for both "
-        f"detectors: {falls[0]} and {falls[1]}. There, DID less BCE is {gap(one)} over "
+        f"Trained on a stand-in of FaceForensics++, both detectors have a lower AUC on a stand-in of Celeb-DF: "
+        f"{falls[0]} and {falls[1]}. On Celeb-DF, DID's AUC less BCE's is {gap(one)} over "
         f"{seeds} seeds: {_SAYS[verdict(one.low, one.high)]}."
     )
 

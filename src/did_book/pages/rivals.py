@@ -13,6 +13,7 @@ from did.paper.definition import Row
 from did.paper.experiments import EXPERIMENTS
 from did.paper.kept import RUNS, Kept
 from did.paper.records import Record, comparisons, frame, kind, load
+from did.paper.tables import digits, gap
 from did.settings import Settings
 from did.task import learning, options_of, task_named
 from did_book.pages import costs
@@ -22,15 +23,17 @@ _INTRO = """# The rivals
 Tables 1 and 2 of the paper compare DID with ten other systems. Most of their numbers come from other papers, each with
 a protocol of its own; no code that ran them side by side is known. Here all but one are built and trained under one
 protocol: the same faces, crops, frames, batches, selection and intervals, and the same backbone where a system has one.
-The one is DIRE, whose diffusion model cannot be had; *DIRE-small* is its recipe with a small one that is trained here.
+The exception is DIRE, whose diffusion model is not available; *DIRE-small* is its recipe with a small one that is
+trained here. What starts from random weights, trains few of them or sees no forgery is trained longer than the others;
+its card says how long. Below preset `paper` Xception has the backbone of all, so that it is BCE and has no card.
 Beside them are what a new detector should be compared with today (SBI, the GenD recipe, plain cross-entropy with
 augmentation), UCF, the rival nearest to DID, and a control that only learns to name the methods.
 
 Own numbers are from **{kinds}**. They compare the systems with each other here, after a short training; they reproduce
 no published number. AUCs are per frame, with 95% intervals over people and seeds.{missing}
 
-Another rival takes three files: a module in `src/did/rivals/` with one class, its test, and a line in the reference;
-to stand in the tables, a row in `did.paper.experiments`. See [](../your_own.md).
+Adding a rival takes three files: a module in `src/did/rivals/` with one class, its test, and a line in the reference;
+to appear in the tables, it also needs a row in `did.paper.experiments`. See [](../your_own.md).
 """
 #: Tests by experiment, in the order of a card.
 _TESTS = {"table1_intra_cross": ("FF++", "CDF2"), "table2_diffusion": ("T2I", "I2I", "FS", "FE")}
@@ -91,17 +94,11 @@ def _numbers(row: Row, entries: dict[str, Record]) -> list[str]:
         for test in _TESTS[name]:
             paper = {**{r.name: r.paper for r in EXPERIMENTS[name].rows}.get(row.name, {})}.get((test, "auc"))
             here = rows.loc[test] if test in rows.index else None
-            gap = gaps.loc[test] if test in gaps.index else None
+            apart = gaps.loc[test] if test in gaps.index else None
             lines.append(
                 f"| {test} | {'-' if paper is None else f'{paper:.3f}'} | "
-                + (
-                    "-"
-                    if here is None or here.ours != here.ours
-                    else f"{here.ours:.3f} [{here.low:.3f}, {here.high:.3f}]"
-                )
-                + " | "
-                + ("-" if gap is None else f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
-                + " |"
+                + f"{'-' if here is None else digits(here.ours, here.low, here.high)} | "
+                + f"{'-' if apart is None else gap(apart)} |"
             )
     return [*lines, ""] if len(lines) > 2 else []
 

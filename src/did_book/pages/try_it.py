@@ -48,7 +48,7 @@ _PAGE = """# Try it
 """
 
 _WITHOUT = """\
-This copy of the book was built without a trained detector. `make train` trains one in about five minutes, on the
+This copy of the book was built without a trained detector. `make train` trains one in a few minutes, on the
 stand-in that the project makes. Build the book again, and this page has it: it finds the face in a picture, cuts it
 out and scores it, in your browser.
 
