@@ -31,7 +31,7 @@ help: ## list the targets
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "did needs Python 3.10 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Installing into $(VENV): about 3.5 GB to download and 6.5 GB of disk on Linux (less on macOS), a few minutes."
+	@echo "Installing into $(VENV): about 3.5 GB to download and 6.7 GB of disk on Linux (less on macOS), a few minutes."
 	@rm -f $@
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install -r requirements.lock
@@ -114,7 +114,7 @@ results: $(STAMP) ## every table and figure of the paper at PRESET: notebooks in
 
 # LibAUC alone: what it asks for would put another OpenCV over ours and needs some gigabytes.
 # PEAK: TFLOP/s of a GPU in fp32, for the share of it that is reached. ARGS=--quick is a trial of the scripts.
-bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/results/: 25 minutes on 2 cores
+bench: $(STAMP) ## times and memory as ratios side by side, into benchmarks/results/: 35 minutes or more on 2 cores
 	$(PY) -m pip install --quiet --no-deps libauc==2.0.1
 	$(PY) benchmarks/step.py --json $(if $(PEAK),--peak $(PEAK)) $(ARGS)
 	$(PY) benchmarks/loader.py --json $(ARGS)

@@ -59,8 +59,8 @@ _TASKS: dict[str, tuple[str, str]] = {
 #: Sizes below preset `paper`: at full size a step of NoiseDF takes 25 times as long as one of BCE.
 _SMALL: dict[str, dict[str, Any]] = {"NoiseDF": {"blocks": 2, "width": 32}, "FDML": {"narrow": 256}}
 #: Iterations over the preset's for what starts from random weights, trains few of them, or sees no forgery: after the
-#: preset's own, the validation AUC of these three is at chance level (.47 to .57 at laptop), that of most others at .9
-#: and more. So is NoiseDF's, which would take an hour a run, and DIRE-small's.
+#: preset's own, the validation AUC of these three is at chance level (.45 to .57 at laptop), that of most others at .9
+#: and more. Multi-task's stays there even so. So are NoiseDF's, which would take hours a run, and DIRE-small's.
 _LONGER = {"Multi-task": 8.0, "GenD recipe": 8.0, "SBI": 4.0}
 #: What is published of each rival's backbone, input and training, for preset `paper`; the rest is DID's. RL's backbone
 #: is DID's own. Nothing is published of NoiseDF's training; the GenD recipe's network, a vision transformer, cannot be

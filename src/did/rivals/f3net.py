@@ -299,8 +299,8 @@ def _widths(parts: nn.ModuleList) -> list[int]:
 class F3NetTask(Task):
     """F3-Net with binary cross-entropy, trained like the other rivals: Adam at the rates of DID.
 
-    The paper's own recipe (SGD with a cosine schedule) is not followed, so that rows of one table differ in the
-    model only.
+    Below preset `paper` its own recipe (SGD with a cosine schedule) is not followed, so that rows of one table differ
+    in the model only.
     """
 
     Options = F3NetOptions

@@ -1,4 +1,4 @@
-"""SBI: real faces alone, each against itself with a changed copy pasted in; the strongest cheap detector of today.
+"""SBI: real faces alone, each against itself with a changed copy pasted in.
 
 Source: Shiohara and Yamasaki (2022), "Detecting deepfakes with self-blended images", CVPR, arXiv:2204.08376. Written
 from a description; no other implementation was used.
