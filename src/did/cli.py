@@ -449,6 +449,7 @@ def predict(
     for file in filter(None, (html_file, csv_file)):
         writable_file(file)
     loaded = Detector.load(detector)
+    loaded.check_faces(all_faces)
     loaded.reader.seconds = seconds
     for text in report.about(loaded):
         click.echo(text, err=as_json)

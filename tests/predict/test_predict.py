@@ -35,10 +35,12 @@ from did.errors import DidError
 from did.evaluation import by_video, probability
 from did.method.task import DIDTask
 from did.predict import Detector, export, exporting, inputs, overlay, report
+from did.predict import card as card_of
 from did.predict.detector import ScoredFace, ScoredFrame, Seen
 from did.settings import Settings
 from did.sources import face_store, open_source
 from did.standin.drawn import draw
+from did.task import Wants
 from did.training.runs import run, split_faces
 from did.utils.files import sha256
 
@@ -257,6 +259,16 @@ def test_the_largest_face_by_default_or_all_and_then_the_highest_score(detector,
     assert answer.score == max(first.score, second.score)
 
 
+def test_every_face_is_not_for_a_task_that_sees_several_frames(detector, two, tmp_path, monkeypatch):
+    several = dataclasses.replace(detector, wants=Wants(frames=3))
+    with pytest.raises(DidError, match=r"^the task did sees .* in 3 frames at once.*: leave out --all-faces"):
+        several.predict(two, all_faces=True)
+    monkeypatch.setattr(Detector, "load", lambda *_: several)
+    Image.fromarray(two).save(tmp_path / "two.png")
+    said = CliRunner().invoke(main, ["predict", str(tmp_path), "--run", "any", "--all-faces"])
+    assert said.exit_code == 1 and said.stdout == "" and said.stderr.startswith("Error: the task did sees ")
+
+
 def test_no_face_is_an_answer(detector):
     answer = detector.predict(np.zeros((100, 120, 3), np.uint8))
     assert (answer.status, answer.score, answer.label, answer.reason) == ("no face", None, None, "no face found")
@@ -360,6 +372,18 @@ def _change(**changes):
     return change
 
 
+def _calibrate(**changes):
+    """Change numbers of the calibration of frames; those that are ... go."""
+
+    def change(file: Path) -> None:
+        card = json.loads(file.read_text())
+        frame = card["calibration"]["frame"] | changes
+        card["calibration"]["frame"] = {key: value for key, value in frame.items() if value is not ...}
+        file.write_text(json.dumps(card))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "sentence"),
     [
@@ -373,6 +397,10 @@ def _change(**changes):
         ("detector.json", _change(calibration={}), "cannot be read"),
         ("detector.json", _change(settings={"backbone": "no_such_net"}), "describes no detector that this did knows"),
         ("detector.json", _change(task="other"), "describes no detector that this did knows"),
+        ("detector.json", _calibrate(threshold=float("nan")), "the threshold of frames is nan, not a finite number"),
+        ("detector.json", _calibrate(temperature="0"), "the temperature of frames is '0', not a finite number"),
+        ("detector.json", _calibrate(temperature=0), "the temperature of frames is not above 0"),
+        ("detector.json", _calibrate(bound=None, fpr=...), "its calibration of frames has no 'fpr'"),
     ],
 )  # fmt: skip
 def test_a_damaged_or_foreign_folder_is_one_sentence(exported, tmp_path, name, damage, sentence):
@@ -381,6 +409,40 @@ def test_a_damaged_or_foreign_folder_is_one_sentence(exported, tmp_path, name, d
     with pytest.raises(DidError, match=sentence) as caught:
         Detector.load(folder)
     assert "\n" not in str(caught.value) and "export the detector again" in str(caught.value)
+
+
+def _places(part: dict, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Where each value of a nested dict is."""
+    return [
+        place for key, value in part.items()
+        for place in ((*before, key), *(_places(value, (*before, key)) if isinstance(value, dict) else ()))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["calibration", "data", "provenance"])
+def test_a_card_that_loads_is_told_and_judges_whatever_was_changed_in_it(exported, tmp_path, part):
+    """With each value of a part gone or another, the card is refused, or all that is read of it is there."""
+    file, whole = tmp_path / "detector.json", (exported / "detector.json").read_text()
+    refused = set()
+    for place in _places({part: json.loads(whole)[part]}):
+        for value in (..., None, "0", float("nan"), -1, 10**400, []):
+            card = json.loads(whole)
+            of = card
+            for key in place[:-1]:
+                of = of[key]
+            of[place[-1]] = value
+            if value is ...:
+                del of[place[-1]]
+            file.write_text(json.dumps(card))
+            try:
+                known = card_of._read(file)
+            except DidError:
+                refused.add(place)
+            else:
+                loaded = Detector(nn.Identity(), Settings.of(known["settings"]), known)
+                assert report.about(loaded)
+                assert [loaded._judged(level, 1e6) for level in ("frame", "video")] == [(1.0, "fake")] * 2
+    assert (part,) in refused and len(refused) > 1
 
 
 def test_weights_of_another_network_under_the_right_hash_are_refused(exported, tmp_path):
@@ -396,6 +458,19 @@ def test_a_folder_that_holds_something_else_is_left_alone(detector, tmp_path):
     with pytest.raises(DidError, match="holds no exported detector: give a new folder"):
         export(detector, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_killed_exports_left_is_in_nobodys_way_and_goes(detector, tmp_path):
+    for name in (f".{os.getpid()}.tmp", ".abc.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "detector.safetensors").write_text("half")
+    assert {file.name for file in export(detector, tmp_path).iterdir()} == {"detector.json", "detector.safetensors"}
+    (tmp_path / ".mine.tmp").write_text("a file is no draft")
+    export(detector, tmp_path)
+    assert (tmp_path / ".mine.tmp").is_file()
+    (tmp_path / "detector.json").unlink()
+    with pytest.raises(DidError, match="holds no exported detector: give a new folder"):
+        export(detector, tmp_path)
 
 
 def test_onnx_gives_the_same_scores_on_crops_and_noise_in_any_batch(detector, store, settings, tmp_path):

@@ -6,6 +6,7 @@ detector.onnx          the same function as an ONNX graph, checked against PyTor
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,13 @@ CARD, WEIGHTS, GRAPH = "detector.json", "detector.safetensors", "detector.onnx"
 FORMAT = 1
 CAUTION = "A score is evidence at best, never proof about a person. Look at what the detector was trained on."
 _KEYS = {"format", "run", "task", "settings", "domains", "data", "protocol", "calibration", "provenance", "weights"}
+# What `did.predict.report.about` reads of the card's parts, and of each level of the calibration.
+_PARTS = {
+    "data": {"source", "edition"},
+    "provenance": {"commit", "date"},
+    "calibration": {"rule", "frame", "video"},
+}
+_NUMBERS = ("temperature", "threshold", "fpr", "fnr", "n_real", "n_fake")
 _MEND = "export the detector again"
 
 
@@ -84,10 +92,26 @@ def _read(file: Path) -> dict[str, Any]:
             raise ValueError("it is not a card of a detector")
         if card["format"] != FORMAT:
             raise ValueError(f"its format is {card['format']}, and this did reads {FORMAT}")
-        for level in ("frame", "video"):
-            for key in ("temperature", "threshold"):
-                float(card["calibration"][level][key])
-        card["weights"]["sha256"].lower()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        _check(card)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DidError(f"{file} cannot be read ({first_line(error)}): {_MEND}") from error
     return card
+
+
+def _check(card: Mapping[str, Any]) -> None:
+    """Check the parts of a card: what is missing would stop a later step, and a NaN would call every face real."""
+    for part, keys in _PARTS.items():
+        if lacking := keys - set(card[part]):
+            raise ValueError(f"its {part} has no '{min(lacking)}'")
+    if not isinstance(card["provenance"]["date"], str):
+        raise ValueError("its date is not a text")
+    for level in ("frame", "video"):
+        known = card["calibration"][level]
+        if lacking := {"bound", *_NUMBERS} - set(known):
+            raise ValueError(f"its calibration of {level}s has no '{min(lacking)}'")
+        for key in _NUMBERS:
+            if type(known[key]) not in (int, float) or not math.isfinite(known[key]):
+                raise ValueError(f"the {key} of {level}s is {known[key]!r}, not a finite number")
+        if known["temperature"] <= 0:
+            raise ValueError(f"the temperature of {level}s is not above 0")
+    card["weights"]["sha256"].lower()

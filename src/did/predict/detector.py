@@ -170,7 +170,7 @@ class Detector:
             all_faces: look for every face, which takes longer.
 
         Raises:
-            DidError: If it cannot be read, or is too large or too small.
+            DidError: If it cannot be read, or is too large or too small; or as `check_faces`.
         """
         notes: tuple[str, ...] = ()
         name, picture = "", image
@@ -190,7 +190,7 @@ class Detector:
             all_faces: as in `predict`.
 
         Raises:
-            DidError: If it cannot be read, or its frames are too large or too small.
+            DidError: If it cannot be read, or its frames are too large or too small; or as `check_faces`.
         """
         return self._answer(path, "video", frames, all_faces)
 
@@ -252,8 +252,9 @@ class Detector:
             maps: give M_df too, where the detector has one.
 
         Raises:
-            DidError: If pictures have less than 20 pixels a side, or are not uint8.
+            DidError: If pictures have less than 20 pixels a side, or are not uint8; or as `check_faces`.
         """
+        self.check_faces(all_faces)
         for batch in in_batches(iter(images)):
             pictures = [image for _, image in batch]
             if min(pictures[0].shape[:2]) < SMALLEST_FRAME:
@@ -268,6 +269,18 @@ class Detector:
                 highest = max((face.score for face in scored), default=None)
                 frame = ScoredFrame(number, image.shape[1], image.shape[0], scored, highest)
                 yield Seen(image, frame, None if seen_maps is None else seen_maps[mine])
+
+    def check_faces(self, all_faces: bool) -> None:
+        """Check, before any work, that the detector can score every face if that is asked for.
+
+        Raises:
+            DidError: If it cannot, because its task sees a face in several frames at once.
+        """
+        if all_faces and self.wants.frames > 1:
+            raise DidError(
+                f"the task {self.about['task']} sees a person's face in {self.wants.frames} frames at once, but which "
+                "of a frame's faces is that person's is not known: leave out --all-faces (all_faces)"
+            )
 
     @torch.inference_mode()
     def _score(

@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,22 +64,33 @@ def check_folder(folder: Path) -> None:
     Raises:
         DidError: If the folder contains something else.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / CARD).is_file())):
+    if folder.is_dir():
+        free = (folder / CARD).is_file() or set(folder.iterdir()) <= set(_drafts(folder))
+    else:
+        free = not folder.exists()
+    if not free:
         raise DidError(f"{folder} is not empty and holds no exported detector: give a new folder")
+
+
+def _drafts(folder: Path) -> list[Path]:
+    """Return the drafts in a folder, which exports that were killed have left there."""
+    return [place for place in folder.glob(".*.tmp") if place.is_dir()]
 
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Give a draft folder for an exported detector, which takes the place of the one in `folder` at the end.
 
-    If anything fails, the one before stays as it was.
+    If anything fails, the one before stays as it was. Drafts that were left there are removed.
 
     Raises:
         DidError: As `did.utils.files.writing`.
     """
-    draft = folder / f".{os.getpid()}.tmp"
     with writing(folder):
-        draft.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in _drafts(folder):
+            shutil.rmtree(left, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder))
         try:
             yield draft
             (folder / CARD).unlink(missing_ok=True)  # Last to come and first to go: where it is, the rest is.
