@@ -35,8 +35,8 @@ def _people(train: int, val: int, test: int, frames: int) -> dict[str, Any]:
 
 
 # `laptop` differs from the paper in size and, since the paper's literal settings let T die and M_df saturate at
-# this size (the train notebook shows both), in three open or stated choices that are named here and in the book. Their rate
-# is ten times the paper's or more, because they take far fewer steps.
+# this size (the train notebook shows both), in three open or stated choices that are named here and in the book. The
+# learning rate is ten times the paper's or more, because far fewer steps are taken.
 _LIVING: dict[str, Any] = {"estimator_weight": "one", "adaptive_pool": "mean", "attention_rate": 1.0}
 PRESETS: dict[str, Preset] = {
     "paper": Preset(

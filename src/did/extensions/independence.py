@@ -1,9 +1,10 @@
 """Independence that can be reached: DID with a measure of dependence in place of T.
 
 T compares whole maps, and since I_df + I_os = I_X it tells pairs of one image from pairs of two almost perfectly. As
-the book runs it, it wins, and the features have no direction in which to resist. Here the halves are compared as pooled vectors, in
-fixed random directions (so that nothing can learn to look away), by statistics that need no player, or by one that
-co-operates. Both halves may know the label; so by default independence is asked for within real and within fake faces.
+the book runs it, it wins, and the features have no direction in which to resist. Here the halves are compared as pooled
+vectors, in fixed random directions (so that nothing can learn to look away), by statistics that need no player, or by
+one that co-operates. Both halves may know the label; so by default independence is asked for within real and within
+fake faces.
 """
 
 import dataclasses
