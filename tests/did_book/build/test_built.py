@@ -55,7 +55,7 @@ def test_it_passes_its_gates_and_has_every_part(project):
     assert len(links) >= len(pictures) and all(link["href"].startswith("data:text/csv;base64,") for link in links)
     method = article(project, "book/executed/method_4_ranking")
     assert method.select(".math") and method.select(".exercise") and method.select(".solution")
-    assert article(project, "book/teachers").find("td", string="smoke"), "no timings"
+    assert article(project, "book/teachers").find("td", string="laptop"), "no timings"
 
 
 def test_a_broken_citation_stops_it_and_is_named(project, capfd):
