@@ -157,7 +157,9 @@ def lengths(record: Record) -> list[str]:
     of, found = part(record, "lengths").set_index("row"), comparisons([record])
     how = of.loc[found.a, ["augmentation", "iterations"]].reset_index(drop=True)
     found = found.assign(**how, other=[name.split(" ×")[0] for name in found.b])
-    said, better, faster = [], [], []
+    said: list[str] = []
+    better: list[str] = []
+    faster: list[str] = []
     for (other, augmentation), pairs in found.groupby(["other", "augmentation"], sort=False):
         parts = []
         kind = "without augmentation" if augmentation == "none" else f"with {augmentation} augmentation"

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from did.errors import DidError
 from did.plots.base import PALETTE, Plot, canvas, in_order, legend_above, markers, put_stamp
 from did.training.provenance import provenance
-from did.utils.files import alone, given_path, home, write_atomically
+from did.utils.files import alone, checkout, given_path, home, write_atomically
 from did.utils.words import Words
 
 #: How a row's ratio is read, of the times of a pair (ours, theirs), and which side of its target is the good one.
@@ -96,9 +96,7 @@ def folder() -> Path:
 
     The checkout's is used if the project (see `DID_HOME`) has none.
     """
-    here = Path.cwd().resolve()
-    checkouts = [each for each in (here, *here.parents) if (each / "src/did/__init__.py").is_file()]
-    places = [each / "benchmarks" / "results" for each in (home(), *checkouts[:1])]
+    places = [each / "benchmarks" / "results" for each in (home(), checkout()) if each is not None]
     return next((place for place in places if _files(place)), places[0])
 
 
