@@ -590,7 +590,7 @@ def test_a_network_of_its_own_and_published_training_are_named():
         return what.setup(preset, {name: rows[name].settings(preset, 0, "ffpp") for name in names}, {})
 
     laptop, paper = setup("laptop"), setup("paper")
-    assert (laptop["Multi-task"]["backbone"], laptop["Multi-task"]["weights"]) == ("its own network", "none")
+    assert (laptop["Multi-task"]["backbone"], laptop["Multi-task"]["weights"]) == ("a network of its own", "none")
     assert laptop["BCE"]["backbone"] == "tf_efficientnet_lite0" and laptop["BCE"]["changed"] == "nothing"
     assert laptop["SBI"]["changed"] == "iterations = 800" and "iterations" not in paper["SBI"]["changed"]
     assert laptop["F3-Net"]["changed"] == "nothing"

@@ -108,7 +108,7 @@ def _published(name: str, numbers: Mapping[tuple[str, str], float]) -> Row:
     fewer = None if name in _HEADLINE else _FEWER
     more: dict[str, Any] = {
         "small": _SMALL.get(name, {}), "longer": _LONGER.get(name, 1.0), "own": _OWN.get(name, {}),
-        "network": "its own network" if name in _ALONE else "",
+        "network": "a network of its own" if name in _ALONE else "",
     }  # fmt: skip
     return Row(name, task, {}, backbone, numbers, seeds=fewer, **more)
 

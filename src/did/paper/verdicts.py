@@ -122,7 +122,7 @@ def backbones(record: Record) -> list[str]:
     ran = _ran(record)
     if not len(ran) or ran.runs_on.nunique() < 2:
         return []
-    parts = [f"{', '.join(dict.fromkeys(of.row))} on {backbone}" for backbone, of in ran.groupby("runs_on", sort=False)]
+    parts = [f"{network} for {', '.join(dict.fromkeys(of.row))}" for network, of in ran.groupby("runs_on", sort=False)]
     return [f"What ran here: {'; '.join(parts)}."]
 
 
@@ -180,14 +180,17 @@ def lengths(record: Record) -> list[str]:
     levels, early = [], []
     for (system, augmentation), each in of.groupby(["system", "augmentation"], sort=False):
         curve = each.sort_values("iterations").set_index("iterations")["validation AUC"]
+        if len(curve) < 2:  # one length says nothing of a plateau
+            continue
         flat = curve.index[:-1][(curve.diff().shift(-1).iloc[:-1] < PLATEAU).to_numpy()]
         name = system if augmentation == "none" else f"{system}, {augmentation}"
         levels.append(f"{name}: " + (f"{flat[0]}" if len(flat) else f"not by {curve.index[-1]}"))
         usual = each.iterations[each.index.str.contains(" ×1$| ×1,")]
         early += [name] if len(usual) and not (len(flat) and flat[0] <= usual.iloc[0]) else []
-    said.append(
-        f"Iterations after which a doubling adds less than {PLATEAU:g} to the validation AUC: {'; '.join(levels)}."
-    )
+    if levels:
+        said.append(
+            f"Iterations after which a doubling adds less than {PLATEAU:g} to the validation AUC: {'; '.join(levels)}."
+        )
     if early:
         said.append(
             f"Preset {record['preset']} stops {len(early)} of these {len(levels)} before their plateau "
