@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,8 +47,6 @@ READS = {
     "paper_against_ours": ("results/*.json",),
     "speed": ("benchmarks/results/*.json", "results/runs/*.json"),
 }
-# Experiments whose records a table's page shows besides its own.
-MORE = {"loss_weights": ("weight_search",), "what_carries": ("what_carries_later",)}
 #: Notebooks executed at a time: each takes about a gigabyte of memory.
 MOST = 4
 # What of the packages no notebook's output comes from.
@@ -75,13 +74,15 @@ def digest(root: Path, name: str, parameters: Mapping[str, Any]) -> str:
     reads; not its text, which may change without a new execution.
     """
     code = [cell.source for cell in _own(_source(root, name)) if cell.cell_type == "code"]
+    # A table's page may show other experiments' records besides its own.
+    conducted = {name, *re.findall(r'\bconduct\(\s*"(\w+)"', "\n".join(code))}
     source = root / "src"
     files = [
         file
         for file in sorted(source.rglob("*"))
         if file.suffix in (".py", ".json") and not file.relative_to(source).as_posix().startswith(_APART)
     ]
-    shown = [f"results/{each}-*.json" for each in (name, *MORE.get(name, ()))]
+    shown = [f"results/{each}-*.json" for each in sorted(conducted)]
     reads = shown if parameters.get("fresh") is False else READS.get(name, ())
     files += [root / "requirements.lock", *(file for each in reads for file in sorted(root.glob(each)))]
     found = hashlib.sha256(json.dumps([code, sorted(parameters.items())], default=str).encode())
