@@ -657,7 +657,7 @@ def show(run: str) -> None:
 @_table_options
 @click.option("--into", type=_Path(), help="Folder; by default results/runs/ of the project.")
 def keep_command(given: dict[str, Any], into: Path | None) -> None:
-    """Keep the finished runs of EXPERIMENTS without their weights: records, histories and scores, some 30 kB each.
+    """Keep the finished runs of EXPERIMENTS without their weights: records, histories and scores, some 46 kB each.
 
     Their tables can then be made again from the scores alone, with other intervals or further rows.
     """

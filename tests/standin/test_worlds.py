@@ -200,12 +200,6 @@ def test_an_experiment_with_worlds_is_run_in_each_and_has_one_record_over_them(t
 
 def test_worlds_are_named_by_numbers():
     assert numbers("1-3, 8") == [1, 2, 3, 8]
-    for wrong in ("", "0", "a", "1,1", "1-", "-2"):
+    for wrong in ("", "0", "a", "1,1", "3-1", "1,3-2", "1-", "-2"):
         with pytest.raises(DidError, match="whole numbers from 1 up"):
             numbers(wrong)
-
-
-@pytest.mark.parametrize("text", ["3-2", "1,3-2"])
-def test_the_higher_number_first_is_not_silently_nothing(text):
-    with pytest.raises(DidError, match=rf"^worlds from 3 to 2 are none: name the lower number first, not '{text}'$"):
-        numbers(text)

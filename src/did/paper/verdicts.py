@@ -427,14 +427,24 @@ def holm(p: pd.Series) -> pd.Series:
     return pd.Series(pd.Series(steps, dtype=float).cummax().to_numpy(), index=order).reindex(p.index)
 
 
+def corrected(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return compared differences of which only those are told apart that survive Holm's correction over all of them.
+
+    Args:
+        pairs: from `did.paper.records.comparisons`. Where a record has no p, the interval alone tells.
+    """
+    pairs = pairs.reset_index(drop=True)
+    return pairs.assign(so=pairs.so.where(pairs.p.isna() | (holm(pairs.p) <= 0.05), "undecided"))
+
+
 def surviving(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the compared differences above 0 and those below, of those whose p survives Holm's correction over all.
 
     Args:
         pairs: from `did.paper.records.comparisons`.
     """
-    sure = pairs[holm(pairs.p) <= 0.05]
-    return sure[sure.difference > 0], sure[sure.difference < 0]
+    sure = corrected(pairs)
+    return sure[sure.so == "ahead"], sure[sure.so == "behind"]
 
 
 def claims(record: Record) -> pd.DataFrame:
@@ -465,6 +475,18 @@ def claims(record: Record) -> pd.DataFrame:
     return found[columns].assign(holm=corrected, verdict=pd.Series(decided, index=found.index, dtype=object))
 
 
+def weak(found: pd.DataFrame, record: Record) -> str:
+    """Say how many claims hold against systems that have not learnt FF++ itself; nothing if none does.
+
+    Args:
+        found: from `claims`.
+        record: with the systems' AUCs on FF++.
+    """
+    low = list(untrained(record).get("row", []))
+    number = found.b[found.verdict == "holds"].isin(low).sum()
+    return f" Of those that hold, {number} are against systems that have not learnt FF++ itself." if number else ""
+
+
 def ahead(record: Record) -> str:
     """Decide a claim that one system is ahead, from its pairs (see `claims`).
 
@@ -479,12 +501,10 @@ def ahead(record: Record) -> str:
     answer = "Yes" if hold == len(found) else "In part" if hold else "No" if fail or out == len(found) else "Undecided"
     counts = f"{hold} hold, {fail} do not, {out} rule out an effect as large as the paper's, {open_} undecided"
     named = "; ".join(f"{so}: {', '.join(pairs[so])}" for so in VERDICTS[:3] if so in pairs)
-    weak = found.b[found.verdict == "holds"].isin(list(untrained(record).get("row", []))).sum()
     many = (
         f"of {len(found)} pairs in which the paper's numbers have the first ahead, {counts}, corrected over the pairs"
     )
-    against = f" Of those that hold, {weak} are against systems that have not learnt FF++ itself." if weak else ""
-    return f"{answer}: {many}{f' ({named})' if named else ''}.{against}"
+    return f"{answer}: {many}{f' ({named})' if named else ''}.{weak(found, record)}"
 
 
 def domains_told(record: Record) -> str:

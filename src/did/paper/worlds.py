@@ -26,12 +26,9 @@ def numbers(text: str) -> list[int]:
     found: list[int] = []
     for each in text.split(","):
         ends = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", each)
-        if not ends:
+        if not ends or int(ends[2] or ends[1]) < int(ends[1]):
             raise DidError(f"worlds are whole numbers from 1 up, such as 1-10 or 1,3,8, not {text!r}")
-        named = range(int(ends[1]), int(ends[2] or ends[1]) + 1)
-        if not named:
-            raise DidError(f"worlds from {ends[1]} to {ends[2]} are none: name the lower number first, not {text!r}")
-        found += named
+        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
     if not found or min(found) < 1 or len(set(found)) < len(found):
         raise DidError(f"worlds are different whole numbers from 1 up, such as 1-10 or 1,3,8, not {text!r}")
     return found

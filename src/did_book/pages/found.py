@@ -12,7 +12,7 @@ from did.paper.factorial import LATER
 from did.paper.heldout import CONTROL, alone, differences, leads, winner
 from did.paper.records import Record, comparisons, frame, kind, part, verdict
 from did.paper.tables import digits, gap, percent
-from did.paper.verdicts import claims, holm, surviving, unlearnt, untrained
+from did.paper.verdicts import claims, corrected, surviving, unlearnt, weak
 from did.sources import STANDIN
 
 _SO = {"ahead": "above 0", "behind": "below 0", "undecided": "undecided"}
@@ -126,12 +126,6 @@ def _listed(names: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _corrected(found: pd.DataFrame) -> pd.DataFrame:
-    """Return differences of which only those count as told apart that survive Holm's correction over all of them."""
-    found = found.reset_index(drop=True)
-    return found.assign(so=found.so.where(found.p.isna() | (holm(found.p) <= 0.05), "undecided"))
-
-
 def _so(found: pd.DataFrame, a: str, b: str) -> str:
     """Say in a clause on which tests `a` is ahead of `b`, behind it, or not told apart from it."""
     tests = {so: list(found.test[found.so == so]) for so in _SO}
@@ -206,7 +200,7 @@ def _better(of: dict[str, Record]) -> _Answer | None:
     found = _both_tables(of, "DID", "BCE")
     if not len(found):
         return None
-    said = f"{_so(_corrected(found), 'DID', 'BCE')}."
+    said = f"{_so(corrected(found), 'DID', 'BCE')}."
     if len(row := found[found.test == "CDF2"]):
         said += f" The difference on CDF2 is {gap(row.iloc[0])}."
     return _Answer("Is DID better than BCE, and where?", said, _differences(found, "DID − BCE"), "table1_intra_cross")
@@ -216,7 +210,7 @@ def _control(of: dict[str, Record]) -> _Answer | None:
     found = _both_tables(of, "DID", "(k+1)-way CE")
     if not len(found):
         return None
-    said = f"{_so(_corrected(found), 'DID', 'a plain backbone that is trained to name the methods, (k+1)-way CE,')}."
+    said = f"{_so(corrected(found), 'DID', 'a plain backbone that is trained to name the methods, (k+1)-way CE,')}."
     numbers = _differences(found, "DID − (k+1)-way CE")
     question = "What helps: the decomposition, or knowing the methods' names?"
     return _Answer(question, said, numbers, "table1_intra_cross")
@@ -230,7 +224,7 @@ def _rivals(of: dict[str, Record]) -> _Answer | None:
     found = found[(found.a == "DID") & (found.test == "CDF2") & ~found.b.isin(["BCE", "(k+1)-way CE", "Xception"])]
     if not len(found):
         return None
-    sure = _corrected(found)
+    sure = corrected(found)
     groups = {so: list(sure.b[sure.so == so]) for so in _SO}
     words = {"ahead": "ahead of", "behind": "behind", "undecided": "not told apart from"}
     told = [f"**{words[so]}** {_listed(names)}" for so, names in groups.items() if names]
@@ -250,7 +244,7 @@ def _ablation(of: dict[str, Record]) -> _Answer | None:
     if not any(map(len, parts.values())):
         return None
     found = pd.concat([each.assign(without=name) for name, each in parts.items() if len(each)])
-    sure = _corrected(found)
+    sure = corrected(found)
     groups = {
         so: [name.removeprefix("w/o ").replace("no ", "any ") for name in sure.without[sure.so == so]] for so in _SO
     }
@@ -277,7 +271,7 @@ def _alpha(of: dict[str, Record]) -> _Answer | None:
     if "fig4_alpha" not in of:
         return None
     found = comparisons([of["fig4_alpha"]])
-    sure = _corrected(found)
+    sure = corrected(found)
     said = f"{'; '.join(_so(pair, 'α = .5', b) for b, pair in sure.groupby('b', sort=False))}."
     numbers = [
         number for b, pair in found.groupby("b", sort=False) for number in _differences(pair, f"α = .5 less {b}")
@@ -291,20 +285,14 @@ def _claims(of: dict[str, Record]) -> _Answer | None:
     if found is None:
         return None
     counts = found.verdict.value_counts()
+    against = weak(found, of["table1_intra_cross"]) if "table1_intra_cross" in of else ""
     said = (
         f"Of {len(found)} pairs of which the paper has the first ahead, **{counts.get('holds', 0)} hold** here, "
         f"{counts.get('does not hold', 0)} do not, {counts.get('ruled out', 0)} rule out an effect as large as the "
-        f"paper's, and {counts.get('undecided', 0)} are undecided (p values corrected by Holm within each claim). "
-        f"{_weak(of, found)}On stand-ins, *rule out* speaks of the stand-in."
+        f"paper's, and {counts.get('undecided', 0)} are undecided (p values corrected by Holm within each claim)."
+        f"{against} On stand-ins, *rule out* speaks of the stand-in."
     )
     return _Answer("How many of the paper's comparisons hold here?", said, (), "paper_against_ours")
-
-
-def _weak(of: dict[str, Record], found: pd.DataFrame) -> str:
-    """Say how many claims hold against systems that have not learnt FF++ itself."""
-    low = untrained(of["table1_intra_cross"]) if "table1_intra_cross" in of else pd.DataFrame()
-    number = found.b[found.verdict == "holds"].isin(list(low.get("row", []))).sum()
-    return f"Of those that hold, {number} are against systems that have not learnt FF++ itself. " if number else ""
 
 
 def _photographs(of: dict[str, Record]) -> _Answer | None:
@@ -313,9 +301,7 @@ def _photographs(of: dict[str, Record]) -> _Answer | None:
     if not pairs:
         return None
     seeds = len(of["table1_intra_cross" + _PORTRAITS]["seeds"]) if "table1_intra_cross" + _PORTRAITS in of else 0
-    said = (
-        f"{'. '.join(_so(_corrected(found), 'DID', other) for other, found in pairs.items())}. There are fewer people"
-    )
+    said = f"{'. '.join(_so(corrected(found), 'DID', other) for other, found in pairs.items())}. There are fewer people"
     said += f", and {seeds} seeds." if seeds else "."
     numbers = [number for other, found in pairs.items() for number in _differences(found, f"DID − {other}")]
     return _Answer("Do stand-ins from photographs say the same?", said, numbers, "paper_against_ours")
@@ -333,7 +319,7 @@ def _length(of: dict[str, Record]) -> _Answer:
                    for each in (alike.iterations.min(), alike.iterations.max()))  # fmt: skip
     pairs = {name: _pairs(of[page], last["DID"], row) for name, row in last.drop("DID").items()}
     told = {name: found for name, found in pairs.items() if len(found)}
-    sure = _corrected(pd.concat(told.values())).replace({"b": {last[name]: name for name in told}})
+    sure = corrected(pd.concat(told.values())).replace({"b": {last[name]: name for name in told}})
     auc = _auc(of[page])
     short, long = (auc.loc[rows["BCE"], "CDF2"] for rows in (first, last))
     said = (
