@@ -187,31 +187,34 @@ def _state(file: Path) -> str | None:
 
 def _execute(root: Path, name: str, parameters: dict[str, Any]) -> None:
     cached = _cached(root, name)
-    failed = cached.with_name(f"{name}-failed.ipynb")
-    cached.parent.mkdir(parents=True, exist_ok=True)
     cached.unlink(missing_ok=True)
-    nb = _papermill(root, name, parameters, failed, bar=False)
-    lean(nb)
+    nb = _papermill(root, name, parameters, bar=False)
     # After it: what it reads, it may have written.
     nb.metadata["did"] = {"digest": digest(root, name, parameters)}
     write_atomically(cached, lambda path: nbformat.write(nb, path))
-    failed.unlink(missing_ok=True)
 
 
-def _papermill(
-    root: Path, name: str, parameters: dict[str, Any], into: Path, bar: bool = True
-) -> nbformat.NotebookNode:
-    source = root / SHOWN / f"{name}.ipynb"
+def _papermill(root: Path, name: str, parameters: dict[str, Any], bar: bool = True) -> nbformat.NotebookNode:
+    """Execute a notebook. If it fails, what it shows up to there stays beside those of the book, and the error says so.
+
+    Raises:
+        DidError: If a cell fails, or its kernel dies.
+    """
+    source, failed = root / SHOWN / f"{name}.ipynb", _cached(root, f"{name}-failed")
+    failed.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return papermill.execute_notebook(source, into, parameters, cwd=source.parent, progress_bar=bar)
+        nb = papermill.execute_notebook(source, failed, parameters, cwd=source.parent, progress_bar=bar)
     except PapermillExecutionError as error:
         raise DidError(
-            f"the notebook {name} failed in its cell {error.exec_count} ({error.ename}: {error.evalue}); see {into}"
+            f"the notebook {name} failed in its cell {error.exec_count} ({error.ename}: {error.evalue}); see {failed}"
         ) from error
     except DeadKernelError as error:
         raise DidError(
-            f"the kernel of the notebook {name} died, most often for lack of memory; {into} shows how far it came"
+            f"the kernel of the notebook {name} died, most often for lack of memory; {failed} shows how far it came"
         ) from error
+    failed.unlink()
+    lean(nb)
+    return nb
 
 
 def lean(nb: nbformat.NotebookNode) -> None:
@@ -250,8 +253,7 @@ def refresh(root: Path, names: Sequence[str] = (), shown: bool = False) -> None:
             stack.enter_context(_set("DID_HOME", place))
         try:
             for name in names or known:
-                nb = _papermill(root, name, parameters_of(name, EXECUTED_WITH[folder]), Path(place) / "executing.ipynb")
-                lean(nb)
+                nb = _papermill(root, name, parameters_of(name, EXECUTED_WITH[folder]))
                 done[name] = quiet(nb if shown else compared(nb))
         finally:
             for name, nb in done.items():

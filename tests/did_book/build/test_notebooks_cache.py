@@ -275,6 +275,10 @@ def test_a_refreshed_notebook_has_no_bars_and_what_is_compared_no_text_and_no_pi
 def test_a_notebook_that_fails_leaves_those_before_it_refreshed(project):
     (project / "tests/notebooks").mkdir(parents=True)
     write(project, "second", "1 / 0")
-    with pytest.raises(DidError, match="the notebook second failed in its cell"):
+    with pytest.raises(
+        DidError, match="the notebook second failed in its cell .*; see .*second-failed.ipynb$"
+    ) as caught:
         chapters.refresh(project)
+    shown = nbformat.read(str(caught.value).split("; see ")[1], 4)
+    assert "division by zero" in shown.cells[-1].outputs[0].evalue
     assert [file.name for file in (project / "tests/notebooks").iterdir()] == ["first.ipynb"]
