@@ -576,7 +576,7 @@ def test_runs_from_several_machines_crops_are_said_to_be(ablation):
     runs = {**ablation.runs, first: [Elsewhere(ablation.runs[first][0]), *ablation.runs[first][1:]]}
     (said,) = dataclasses.replace(ablation, runs=runs)._several_crops()
     rest = [name for name in runs if name != first]
-    assert said.startswith("Trained on 2 machines, whose crops of the same faces differ in single pixels; on machine ")
+    assert said.startswith("Trained on 2 machines, whose crops of the same frames are not all alike; on machine ")
     assert f"and 2: {first}" in said or f"and 1: {first}" in said
     assert f": {', '.join(rest)}" in said and said.endswith("A difference between rows of two machines includes that.")
 

@@ -121,7 +121,7 @@ class Outcome:
             return []
         named = [f"{' and '.join(str(numbers[one]) for one in crops)}: {_some(names)}" for crops, names in rows.items()]
         return [
-            f"Trained on {len(numbers)} machines, whose crops of the same faces differ in single pixels; on machine "
+            f"Trained on {len(numbers)} machines, whose crops of the same frames are not all alike; on machine "
             f"{'; '.join(named)}. A difference between rows of two machines includes that."
         ]
 
