@@ -278,8 +278,8 @@ def test_training_length_is_answered_at_the_longest_length():
     lengths = entry["figures"]["lengths"]
     iterations = max(lengths["iterations"])
     assert f"After {iterations} iterations with" in found and "[](./training_length)" in found
-    *_, last = (row for row, system, number in zip(*(lengths[key] for key in ("row", "system", "iterations")), strict=True)
-                if system == "BCE" and number == iterations)  # fmt: skip
+    columns = (lengths[key] for key in ("row", "system", "iterations"))
+    *_, last = (row for row, *what in zip(*columns, strict=True) if what == ["BCE", iterations])
     (pair,) = [d for d in entry["differences"]
                if (d["b"], d["test"], d["level"]) == (last, "CDF2", "frame")]  # fmt: skip
     assert f"on CDF2: {pair['difference']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]" in found
