@@ -8,10 +8,11 @@ beside runs that were trained elsewhere since. In `results/runs/` are ::
     frames-<digits>.csv.gz     the frames that scores belong to, in their order, shared by the runs
 
 The key is the run's name (`did.training.runs.run_name`) with the label of its data in place of the crops' checksum: the
-crops of two machines are not all alike, and so the names of the runs on them are not either. Another processor rounds
-otherwise, and the video codec spreads that. Of 70 clips of one stand-in, 17 are others without OpenCV's AVX2 code, and
-66 with OpenBLAS's kernels for an older processor, the median one in 8% and in 33% of its pixels. A face's box can then
-move by a few pixels. A table's record names the commits of its runs, and the file of each run its machine.
+crops of two machines are not all alike, and neither are the names of the runs on them. Another processor rounds
+differently, and the video codec spreads the difference. Of the 70 clips of a small stand-in, 17 change if OpenCV does
+not use AVX2, and 66 if OpenBLAS uses its kernels for an older processor; half of these clips change in at least 8% and
+33% of their pixels, and a face's box can then move by a few pixels. A table's record names the commits of its runs, and
+the file of each run its machine.
 """
 
 import base64

@@ -76,8 +76,8 @@ def _replayed(run: Run, source: Source, progress: bool, record: dict[str, Any], 
     store, kept = face_store(source, settings, progress), isinstance(run, Kept)
     if kept and store.fingerprint != record["data"]["fingerprint"]:
         raise OtherCropsError(
-            f"the kept run {run.folder.name} was trained on the crops of another machine, which are not all alike: "
-            "replay it there, or train it anew"
+            f"the kept run {run.folder.name} was trained on the crops of another machine, and not all of them are "
+            "the same here: replay it there, or train it anew"
         )
     faces = split_faces(store, settings, task.wants, source, progress)
     begun = min(ITERATIONS, settings.iterations)
