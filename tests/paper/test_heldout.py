@@ -1,6 +1,7 @@
 """Leave one method out: each run is judged on the method it has not seen, and the rule chooses by that alone."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,12 @@ from sklearn.metrics import roc_auc_score
 
 from did import evaluation
 from did.paper import heldout, records
+from did.paper.experiments import EXPERIMENTS
 from did.paper.heldout import CANDIDATES, CONTROL, EXPERIMENT, METHODS, SEARCH
 from did.settings import Settings
 
 NAMES = [row.name for row in CANDIDATES]
+ROOT = Path(__file__).parents[2]
 
 
 def scores(lift, seed):
@@ -190,5 +193,19 @@ def test_a_lead_that_is_large_enough_but_not_above_zero_misses_the_aim():
 def test_the_confirmation_takes_the_chosen_detector_in_ten_worlds_with_the_same_settings():
     of = heldout.CONFIRMATION
     assert of.worlds == tuple(range(1, 11)) and of.seeds == 1 and set(of.tests) == set(heldout.AIM)
-    found = {row.settings("laptop", 0, of.train) for row in of.rows}
-    assert len(found) == 1 and {row.name for row in of.rows} == {CONTROL, "BCE", "DID"}
+    found = {row.name: row.settings("laptop", 0, of.train) for row in of.rows}
+    assert set(found) == {CONTROL, "BCE", "DID", "SBI", "Two Branch"}
+    assert len({settings for name, settings in found.items() if name != "SBI"}) == 1
+    assert found["SBI"].iterations == 4 * found["BCE"].iterations  # as in Table 1: it sees no forgery of FF++
+    assert {row.name: row for row in EXPERIMENTS["table1_intra_cross"].rows}["SBI"] in of.rows
+    assert {b for a, b in of.compared if a == CONTROL} == set(found) - {CONTROL}
+
+
+def test_the_best_rival_of_world_0_is_the_one_that_goes_to_ten_worlds():
+    files = [ROOT / f"results/{name}-laptop-drawn.json" for name in ("table1_intra_cross", "table2_diffusion")]
+    found = pd.concat([records.frame(records.read(file)["rows"]) for file in files])
+    found = found.query("level == 'frame' and metric == 'auc' and test != 'FF++'").dropna(subset=["ours"])
+    found = found[~found.row.isin(["BCE", CONTROL, "DID"])]
+    cdf2 = found.test.eq("CDF2")
+    for one in (found[cdf2], found[~cdf2]):
+        assert one.groupby("row").ours.mean().idxmax() == heldout.BEST_RIVAL

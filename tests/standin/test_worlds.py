@@ -180,6 +180,9 @@ def test_records_of_worlds_become_one_over_worlds():
     assert (made["minutes"], made["minutes_runs"], made["commits"]) == (3.0, 6.0, ["c0", "c1"])
     assert "STAND-IN" in made["stamp"] and "worlds 1 to 3" in made["stamp"] and "one world's" not in made["stamp"]
     assert found["sentences"] == ["said of 3 worlds"]
+    del entries[1]["runs"]["B"]
+    with pytest.raises(DidError, match="not run in every world: B; train them there"):
+        combined(entries)
 
 
 def test_an_experiment_with_worlds_is_run_in_each_and_has_one_record_over_them(tmp_path, monkeypatch):

@@ -89,7 +89,7 @@ class Outcome:
         }
         entry["verdict"] = verdicts.holds(entry, what.decide) if what.claim[0] else []
         said = [sentence for say in what.sentences for sentence in say(entry)]
-        entry["sentences"] = [*said, *self._several_crops(), *self._left_out()]
+        entry["sentences"] = [*said, *self._notes()]
         trained = {one.folder: one.record["provenance"]["minutes"] for of in self.runs.values() for one in of}
         minutes, before = (time.monotonic() - self.started) / 60, sum(trained.values())
         took = records.took(minutes, before, len(trained))
@@ -104,6 +104,10 @@ class Outcome:
             "commits": sorted({one.record["provenance"]["commit"] for of in self.runs.values() for one in of}),
         }
         return entry | {"provenance": {**made, "stamp": under}}
+
+    def _notes(self) -> list[str]:
+        """Say what a reader of the numbers must know of the runs behind them."""
+        return [*self._several_crops(), *self._left_out()]
 
     def _left_out(self) -> list[str]:
         """Name the rows of the experiment that are not among these runs, so that no page looks whole that is not."""
@@ -339,7 +343,8 @@ def conduct(
     if len(worlds) > 1:
         each = [conduct(name, preset, edition, faces, data_root, numbers, rows, progress, fresh, kept, one, **options)
                 for one in worlds]  # fmt: skip
-        entry = combined([one.record for one in each], (*what.sentences, lambda _: each[0]._left_out()))
+        notes = dict.fromkeys(note for one in each for note in one._notes())  # mostly the same in every world
+        entry = combined([one.record for one in each], (*what.sentences, lambda _: list(notes)))
         records.save(entry)
         table, apart = (records.frame(entry[part]) for part in ("rows", "differences"))
         return Recorded(what, preset, numbers, entry["bank"], {}, {}, table, apart, started, entry=entry)

@@ -9,12 +9,13 @@ about an experiment is in its definition here, and nothing else asks for its nam
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from did.data.ffpp import METHODS
 from did.paper import better_data, beyond, heldout, measures, published, tables, verdicts
 from did.paper.definition import Experiment, Row
+from did.paper.systems import HEADLINE, TASKS, TODAY, system
 from did.settings import Settings
 
 # Readings of the game between T and the features, as changes to a preset of small size: §3.3 and Eq. 12 contradict
@@ -44,73 +45,11 @@ _BCE, _DID = Row("BCE", "bce"), Row("DID", "did")
 #: Not a row of the paper: it names the methods and does nothing else.
 _CONTROL = Row("(k+1)-way CE", "multiclass")
 _CDF2 = {"CDF2": ("cdf2", "all")}
-_TASKS: dict[str, tuple[str, str]] = {
-    "Xception": ("bce", "xception"),
-    "Multi-task": ("multi_task", "first"),
-    "Two Branch": ("two_branch", "first"),
-    "MDD": ("mdd", "first"),
-    "RL": ("rl", "first"),
-    "F3-Net": ("f3net", "xception"),
-    "CFFs": ("cffs", "first"),
-    "NoiseDF": ("noisedf", "first"),
-    "FDML": ("fdml", "first"),
-    "DID": ("did", "first"),
-}
-#: Sizes below preset `paper`: at full size a step of NoiseDF takes 25 times as long as one of BCE.
-_SMALL: dict[str, dict[str, Any]] = {"NoiseDF": {"blocks": 2, "width": 32}, "FDML": {"narrow": 256}}
-#: Iterations over the preset's for what starts from random weights, trains few of them, or sees no forgery: after the
-#: preset's own, the validation AUC of these three is at chance level (.45 to .57 at laptop), that of most others at .9
-#: and more. Multi-task's stays there even so. So are NoiseDF's, which would take hours a run, and DIRE-small's.
-_LONGER = {"Multi-task": 8.0, "GenD recipe": 8.0, "SBI": 4.0}
-#: What is published of each rival's backbone, input and training, for preset `paper`; the rest is DID's. RL's backbone
-#: is DID's own. Nothing is published of NoiseDF's training; the GenD recipe's network, a vision transformer, cannot be
-#: a backbone here.
-_OWN: dict[str, dict[str, Any]] = {
-    "Xception": {"image_size": 299, "lr": 2e-4, "head_rate": 1.0, "batch_size": 32},
-    "Multi-task": {"image_size": 256, "batch_size": 64},
-    "Two Branch": {"backbone": "densenet121", "lr": 1e-3, "head_rate": 1.0, "weight_decay": 1e-6},
-    "MDD": {"backbone": "tf_efficientnet_b4", "image_size": 380, "lr": 1e-3, "head_rate": 1.0, "weight_decay": 1e-6,
-            "batch_size": 48},
-    "F3-Net": {"image_size": 299, "optimizer": "sgd", "schedule": "cosine", "lr": 2e-3, "head_rate": 1.0,
-               "batch_size": 128},
-    "CFFs": {"backbone": "tf_efficientnet_b0", "lr": 1e-4, "head_rate": 1.0, "weight_decay": 1e-5, "batch_size": 25},
-    "FDML": {"backbone": "tf_efficientnet_b4", "image_size": 299, "schedule": "cosine", "lr": 2e-4, "head_rate": 1.0,
-             "weight_decay": 4e-5, "batch_size": 8},
-    "UCF": {"backbone": "legacy_xception", "image_size": 256, "lr": 2e-4, "head_rate": 1.0, "batch_size": 32},
-    "SBI": {"backbone": "tf_efficientnet_b4", "image_size": 380, "optimizer": "sgd", "lr": 1e-3, "head_rate": 1.0,
-            "batch_size": 32},
-}  # fmt: skip
-#: What has a network of its own, which starts from random weights, and no backbone.
-_ALONE = {"Multi-task", "NoiseDF"}
-#: Of the systems that DID is compared with besides the headline rows.
-_FEWER = 3
-#: Not rows of the paper: DIRE's recipe with a diffusion model that is trained here, which is another detector than
-#: DIRE; the rival that is nearest to DID; and what one should compare with today.
-_TODAY = (
-    Row("DIRE-small", "dire", seeds=_FEWER, small={"side": 32, "width": 16, "passes": 8}),
-    Row("UCF", "ucf", seeds=_FEWER, own=_OWN["UCF"]),
-    Row("SBI", "sbi", longer=_LONGER["SBI"], seeds=_FEWER, own=_OWN["SBI"]),
-    Row("GenD recipe", "gend", longer=_LONGER["GenD recipe"], seeds=_FEWER),
-    Row("BCE, light augmentation", "bce", {"augment": "light"}, seeds=_FEWER),
-)
 _TABLE_1 = {"FF++": ("ffpp", "all"), **_CDF2}
 _TABLE_2 = {name: ("diff", name) for name in ("T2I", "I2I", "FS", "FE")}
 
 
 _FULL = _pair(published.TABLE_4["DID"])
-
-
-_HEADLINE = ("Xception", "F3-Net", "DID")
-
-
-def _published(name: str, numbers: Mapping[tuple[str, str], float]) -> Row:
-    task, backbone = _TASKS.get(name, (None, "first"))
-    fewer = None if name in _HEADLINE else _FEWER
-    more: dict[str, Any] = {
-        "small": _SMALL.get(name, {}), "longer": _LONGER.get(name, 1.0), "own": _OWN.get(name, {}),
-        "network": "a network of its own" if name in _ALONE else "",
-    }  # fmt: skip
-    return Row(name, task, {}, backbone, numbers, seeds=fewer, **more)
 
 
 def _rivals(rows: Iterable[Row]) -> tuple[tuple[str, str], ...]:
@@ -155,17 +94,17 @@ def _lengths() -> tuple[Row, ...]:
 #: What preset smoke runs of the open choices: data, model and game; another margin would take other crops.
 _CHOICES_AT_SMOKE = ("default", "sampler = uniform", "merge = product", "pooling = flatten", "adversary = eq12")
 #: What preset smoke runs of Tables 1 and 2. Each rival has a test of its own.
-_FIRST = (_BCE.name, _CONTROL.name, *_HEADLINE)
+_FIRST = (_BCE.name, _CONTROL.name, *HEADLINE)
 _ROWS_1 = (
     _BCE,
     _CONTROL,
-    *(_published(name, _printed(list(_TABLE_1), "auc", both)) for name, both in published.TABLE_1.items()),
-    *_TODAY,
+    *(system(name, _printed(list(_TABLE_1), "auc", both)) for name, both in published.TABLE_1.items()),
+    *TODAY,
 )
 #: What the paper has in Table 1 alone is tested on DiFF as well, beside no published number.
-_ROWS_2 = (_BCE, _CONTROL, *(_published(name, _printed(list(of), "auc", of.values()))
-                             for name in published.TABLE_1 if name in {**published.TABLE_2, **_TASKS}
-                             for of in (published.TABLE_2.get(name, {}),)), *_TODAY)  # fmt: skip
+_ROWS_2 = (_BCE, _CONTROL, *(system(name, _printed(list(of), "auc", of.values()))
+                             for name in published.TABLE_1 if name in {**published.TABLE_2, **TASKS}
+                             for of in (published.TABLE_2.get(name, {}),)), *TODAY)  # fmt: skip
 
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each

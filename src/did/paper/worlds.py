@@ -85,9 +85,12 @@ def combined(entries: Sequence[Record], sentences: Sequence[Callable[[Record], l
         b, test, world, difference, low, high (over people and seeds, within the world).
 
     Raises:
-        DidError: See `over_worlds`.
+        DidError: If a row is not in every world; see `over_worlds` too.
     """
     first, apart = entries[0], over_worlds(entries)
+    somewhere = list(dict.fromkeys(row for entry in entries for row in entry["runs"]))
+    if lacking := [row for row in somewhere if any(row not in entry["runs"] for entry in entries)]:
+        raise DidError(f"not run in every world: {', '.join(lacking)}; train them there, or name the other rows")
     named = [int(entry["bank"].rpartition("world")[2]) for entry in entries]
     said = f"worlds {named[0]} to {named[-1]}" if len(named) > 1 else f"world {named[0]}"
 

@@ -46,4 +46,4 @@ def test_a_run_counts_once_with_its_tests_and_divided_by_the_cores(kept):
 def test_a_run_of_another_world_is_another_run(kept):
     kept("multiclass", 10.0, world=3)
     found = training(["table1_intra_cross", "ten_worlds"]).set_index("experiment")
-    assert (found.kept["table1_intra_cross"], found.kept["ten_worlds"], found.runs["ten_worlds"]) == (0, 1, 30)
+    assert (found.kept["table1_intra_cross"], found.kept["ten_worlds"], found.runs["ten_worlds"]) == (0, 1, 50)
