@@ -463,11 +463,13 @@ def _elsewhere(of: dict[str, Record]) -> _Answer | None:
         return None
     pairs, found, each = comparisons([entry]), leads(entry), part(entry, "worlds")
     worlds = f"{each.world.nunique()} worlds, each with its own people, forgeries and cameras"
-    told = [_so(rows, a, b) for (a, b), rows in pairs.groupby(["a", "b"], sort=False)]
-    said = f"Over {worlds}, {'; '.join(told)}."
-    if pairs.so.eq("undecided").all():
-        names, tests = (_listed(dict.fromkeys(of)) for of in ([*pairs.b, *pairs.a], pairs.test))
-        said = f"**No**: over {worlds}, no two of {names} are told apart on {tests}."
+    groups = list(corrected(pairs).groupby(["a", "b"], sort=False))
+    told = [_so(rows, a, b) for (a, b), rows in groups if rows.so.ne("undecided").any()]
+    alike = "; ".join(f"{a} and {b}" for (a, b), rows in groups if rows.so.eq("undecided").all())
+    tests = _listed(dict.fromkeys(pairs.test))
+    said = f"**Yes**: over {worlds}, {'; '.join(told)}." if told else f"**No**: over {worlds}, no lead is told from 0."
+    if alike:
+        said += f" Not told apart on {tests}: {alike}."
     above, below = alone(entry)
     said += f" Taken one world at a time, {above} of {len(each)} differences have intervals above 0 and {below} below."
     met = found[found.met].test

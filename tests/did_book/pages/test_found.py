@@ -208,15 +208,20 @@ def test_worlds_say_what_holds_over_them_what_each_alone_says_and_whether_the_ai
         worlds={"a": [chosen] * 4, "world": [1, 2, 3, 3], "low": [0.1, -0.2, -0.1, 0.2], "high": [0.2, -0.1, 0.1, 0.3]},
     )  # fmt: skip
     said = part_of(found_page([entry]), "Does any lead hold")
-    to_did = "**ahead of** DID on CDF2 and DiFF" if half < 0.1 else "**not told apart** from DID on any of 2 tests"
-    assert "Over 3 worlds" in said and f"{chosen} is **ahead of** BCE on CDF2, and **behind** BCE on DiFF;" in said
-    assert f"{chosen} is {to_did}. Taken one world at a time, 2 of 4 differences" in said and "and 1 below." in said
+    to_bce = f"{chosen} is **ahead of** BCE on CDF2, and **behind** BCE on DiFF"
+    to_did = f"; {chosen} is **ahead of** DID on CDF2 and DiFF."
+    if half == 0.1:
+        to_did = f". Not told apart on CDF2 and DiFF: {chosen} and DID."
+    assert f"**Yes**: over 3 worlds, each with its own people, forgeries and cameras, {to_bce}{to_did} Taken" in said
+    assert "Taken one world at a time, 2 of 4 differences" in said and "and 1 below." in said
     assert f"The aim of the chosen detector, {chosen}, {aim}" in said
     assert f"its lead is {cdf2:+.3f} [{cdf2 - half:+.3f}, {cdf2 + half:+.3f}] over DID on CDF2" in said
     for row in entry["differences"]:
-        row.update(low=-0.1, high=0.1)
+        row["p"] = 0.02  # four of them, so that none survives Holm's correction
     said = part_of(found_page([entry]), "Does any lead hold")
-    assert "**No**: over 3 worlds" in said and "no two of BCE, DID and (k+1)-way CE are told apart on CDF2" in said
+    assert (
+        "no lead is told from 0. Not told apart on CDF2 and DiFF: (k+1)-way CE and BCE; (k+1)-way CE and DID." in said
+    )
 
 
 def test_what_carries_did_says_what_is_left_after_a_longer_training():
