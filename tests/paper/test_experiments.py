@@ -185,7 +185,7 @@ def test_the_runs_of_an_experiment_differ_in_the_same_fields_at_every_preset(wha
         assert all(differing(what, preset) <= readings for preset in PRESETS)
         return
     for preset in PRESETS:
-        # At laptop the rivals of Tables 1 and 2 run on DID's own backbone. No row of the ten worlds has another place.
+        # At laptop the rivals of Tables 1 and 2 run on DID's own backbone; those of the ten worlds do so at smoke too.
         same = preset == "laptop" and what.name in ("table1_intra_cross", "table2_diffusion", "training_length")
         same |= preset != "paper" and what.name == "ten_worlds"
         found = differing(what, preset) - {"pretrained"} | (longer & expected if preset == "paper" else set())

@@ -173,7 +173,6 @@ SEARCH = Experiment(
 AIM = {"CDF2": 0.03, "DiFF": 0.05}
 #: Of the rivals the one that is best in world 0.
 BEST_RIVAL = "Two Branch"
-_OTHERS = ("BCE", "DID", SBI.name, BEST_RIVAL)
 
 
 def leads(record: Record) -> pd.DataFrame:
@@ -186,7 +185,7 @@ def leads(record: Record) -> pd.DataFrame:
     pairs, rows = comparisons([record]), frame(record["rows"]).query("level == 'frame' and metric == 'auc'")
     found = []
     for test, aim in AIM.items():
-        others = rows[(rows.test == test) & rows.row.isin(_OTHERS)]
+        others = rows[(rows.test == test) & rows.row.ne(CONTROL)]
         lead = pairs[(pairs.test == test) & (pairs.a == CONTROL)]
         if len(others) and len(lead := lead[lead.b == others.loc[others.ours.idxmax(), "row"]]):
             found.append(lead[["test", "b", "difference", "low", "high", "so"]].assign(aim=aim))

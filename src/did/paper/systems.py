@@ -5,6 +5,7 @@ from typing import Any
 
 from did.paper.definition import Row
 
+#: What runs here of the systems that the paper names: task, and the place of its backbone in the preset.
 TASKS: dict[str, tuple[str, str]] = {
     "Xception": ("bce", "xception"),
     "Multi-task": ("multi_task", "first"),
@@ -56,6 +57,7 @@ TODAY = (
     Row("GenD recipe", "gend", longer=_LONGER["GenD recipe"], seeds=_FEWER),
     Row("BCE, light augmentation", "bce", {"augment": "light"}, seeds=_FEWER),
 )
+#: Of these, the ones that get all of an experiment's seeds.
 HEADLINE = ("Xception", "F3-Net", "DID")
 
 

@@ -467,12 +467,10 @@ def _elsewhere(of: dict[str, Record]) -> _Answer | None:
     told = [_so(rows, a, b) for (a, b), rows in groups if rows.so.ne("undecided").any()]
     alike = "; ".join(f"{a} and {b}" for (a, b), rows in groups if rows.so.eq("undecided").all())
     tests = _listed(dict.fromkeys(pairs.test))
+    said = f"**No**: over {worlds}, none of these pairs is told apart on {tests}: {alike}."
     if told:
-        said = f"**Yes**: over {worlds}, {'; '.join(told)}." + (
-            f" Not told apart on {tests}: {alike}." if alike else ""
-        )
-    else:
-        said = f"**No**: over {worlds}, none of these pairs is told apart on {tests}: {alike}."
+        rest = f" Not told apart on {tests}: {alike}." if alike else ""
+        said = f"**Yes**: over {worlds}, {'; '.join(told)}.{rest}"
     above, below = alone(entry)
     said += f" Taken one world at a time, {above} of {len(each)} differences have intervals above 0 and {below} below."
     met = found[found.met].test
